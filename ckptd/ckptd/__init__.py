@@ -1,0 +1,1 @@
+"""ckptd: the daemon that watches directories, indexes their checkpoints and enforces retention."""

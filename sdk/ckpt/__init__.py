@@ -1,0 +1,1 @@
+"""ckpt: know every training checkpoint, keep the right ones, never lose one."""

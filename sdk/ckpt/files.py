@@ -1,0 +1,352 @@
+"""Acts on files that must not go half way: atomic writes, appends, locks, copies, hashes.
+
+Order of an atomic write: temporary name in the same directory, write, fsync, rename, fsync of the directory.
+Whoever reads the final name sees all of the old or all of the new. Errors are plain OSError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from ckpt import encoding
+from ckpt.exceptions import LockedError
+from ckpt.paths import TEMPORARY
+
+COPY_CHUNK = 8 << 20  # bytes
+_FICLONE = 0x40049409  # ioctl of ext-family, xfs and btrfs that shares the blocks of a file
+
+Progress = Callable[[int], None]
+"""Called with the number of bytes done since the last call."""
+
+
+def temporary_name(path: Path) -> Path:
+    """A fresh name beside `path` that says who writes it."""
+    return path.with_name(f".{path.name[:180]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def fsync_directory(directory: Path) -> None:
+    """Makes renames in a directory durable; nothing where the platform has no such call."""
+    if sys.platform == "win32":
+        return
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    """Gives a finished temporary file its final name and makes that durable.
+
+    Raises FileExistsError when `overwrite` is false and the name is taken; the temporary file then stays.
+    """
+    if overwrite:
+        os.replace(temporary, path)
+    else:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system without hard links: exclusive creation reserves the name, rename fills it.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            os.replace(temporary, path)
+        else:
+            os.unlink(temporary)
+    fsync_directory(path.parent)
+
+
+def atomic_write(
+    path: Path, content: bytes | Callable[[IO[bytes]], None], *, overwrite: bool = True, mode: int = 0o666
+) -> None:
+    """Writes a file whole or not at all. `content` is the bytes, or a function that writes them.
+
+    On any failure the temporary file is removed and the old content stays. Raises OSError, FileExistsError when
+    `overwrite` is false and the name is taken, and whatever `content` raises.
+    """
+    temporary = temporary_name(path)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), mode)
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            if callable(content):
+                content(stream)
+            else:
+                stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        publish(temporary, path, overwrite=overwrite)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path: Path, value: Any, *, overwrite: bool = True, indent: int = 2, mode: int = 0o666) -> None:
+    """Writes plain data as JSON, atomically, under the project's rules for numbers."""
+    atomic_write(path, encoding.dumps(value, indent=indent) + b"\n", overwrite=overwrite, mode=mode)
+
+
+def read_json(path: Path, *, limit: int = 64 << 20) -> Any:
+    """A JSON file as plain data. Raises OSError, and ValueError when it is not JSON or above `limit` bytes."""
+    with open(path, "rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"{path} is larger than {limit} bytes")
+    return encoding.loads(data)
+
+
+class Appender:
+    """A file that only grows, a line at a time; each line is one write, so writers do not mix.
+
+    A torn last line that a crash left is closed with a newline first, so it spoils nothing but itself.
+    """
+
+    def __init__(self, path: Path, *, mode: int = 0o666) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        self._fd = os.open(path, flags, mode)
+        size = os.fstat(self._fd).st_size
+        if size:
+            os.lseek(self._fd, size - 1, os.SEEK_SET)
+            if os.read(self._fd, 1) != b"\n":
+                os.write(self._fd, b"\n")
+
+    def append(self, line: bytes, *, sync: bool = False) -> None:
+        """Adds one line (without its newline). Raises OSError; a short write is an error too."""
+        data = line + b"\n"
+        if os.write(self._fd, data) != len(data):
+            raise OSError(errno.ENOSPC, "short write", str(self.path))
+        if sync:
+            os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Closes the file; may be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def append_json(path: Path, value: Any, *, sync: bool = True, mode: int = 0o666) -> None:
+    """Adds one JSON object as a line, durable unless `sync` is false."""
+    with Appender(path, mode=mode) as appender:
+        appender.append(encoding.dumps(value), sync=sync)
+
+
+def read_json_lines(path: Path, *, offset: int = 0) -> Iterator[Any]:
+    """The objects of a JSON-lines file from a byte offset; lines that are torn or not JSON are skipped.
+
+    A missing file has no lines.
+    """
+    try:
+        stream = open(path, "rb")  # noqa: SIM115
+    except FileNotFoundError:
+        return
+    with stream:
+        stream.seek(offset)
+        for line in stream:
+            try:
+                yield encoding.loads(line)
+            except ValueError:
+                continue
+
+
+class FileLock:
+    """An advisory lock for the life of a process: flock, never a pid file, so a crash leaves none behind.
+
+    The file says who holds it (`note`), is opened close-on-exec, and is never unlinked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._fd is not None
+
+    def acquire(self, note: Any = None, *, wait_s: float = 0.0) -> None:
+        """Takes the lock, and writes `note` into the file.
+
+        Raises LockedError, with the holder's own note as hint, when another holds it for longer than `wait_s`.
+        """
+        if self._fd is not None:
+            return
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        fd = os.open(self.path, flags, 0o644)
+        deadline = time.monotonic() + wait_s
+        while not _try_lock(fd):
+            if time.monotonic() >= deadline:
+                os.close(fd)
+                holder = self.holder()
+                who = f"by process {holder['pid']}" if holder.get("pid") else "by another process"
+                on = f" on {holder['host']}" if holder.get("host") else ""
+                raise LockedError(f"{self.path} is held {who}{on}")
+            time.sleep(0.02)
+        self._fd = fd
+        if note is not None:
+            data = encoding.dumps(note)
+            os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
+            os.write(fd, data)
+
+    def release(self) -> None:
+        """Gives the lock up; may be called twice."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def holder(self) -> dict[str, Any]:
+        """What the holder wrote about itself; {} when nothing readable is there."""
+        try:
+            value = read_json(self.path, limit=65536)
+        except (OSError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def is_free(self) -> bool:
+        """Whether nobody holds the lock now; a missing file is free. Creates nothing."""
+        if self._fd is not None:
+            return False
+        try:
+            fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except OSError:
+            return True
+        try:
+            return _try_lock(fd, shared=True)
+        finally:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(fd: int, *, shared: bool = False) -> bool:
+        # One byte far behind the note, because a locked region cannot be read on Windows.
+        os.lseek(fd, 1 << 30, os.SEEK_SET)
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(fd: int, *, shared: bool = False) -> bool:
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def copy_file(source: Path, target: Path, *, progress: Progress | None = None) -> None:
+    """Copies a regular file by reflink where the file system can, else by bytes; never by hard link.
+
+    `target` must not exist. It appears whole or not at all, with the source's mode and times. Raises OSError.
+    """
+    temporary = temporary_name(target)
+    try:
+        with open(source, "rb") as reader, open(temporary, "xb") as writer:
+            if not _reflink(reader.fileno(), writer.fileno()):
+                while chunk := reader.read(COPY_CHUNK):
+                    writer.write(chunk)
+                    if progress is not None:
+                        progress(len(chunk))
+            elif progress is not None:
+                progress(os.fstat(reader.fileno()).st_size)
+            writer.flush()
+            os.fsync(writer.fileno())
+        shutil.copystat(source, temporary)
+        publish(temporary, target, overwrite=False)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _reflink(source: int, target: int) -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def hash_file(path: Path, *, progress: Progress | None = None) -> str:
+    """BLAKE3 of a file's content, 64 hexadecimal digits; constant memory. Raises OSError."""
+    from blake3 import blake3
+
+    hasher = blake3()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            hasher.update(chunk)
+            if progress is not None:
+                progress(len(chunk))
+    return hasher.hexdigest()
+
+
+def pid_alive(pid: int) -> bool:
+    """Whether a process of that id exists on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def sweep_temporaries(directory: Path, *, older_than_s: float = 60.0) -> list[Path]:
+    """Removes temporary files of dead processes in a directory of ours; returns those removed.
+
+    Never for directories that other frameworks write.
+    """
+    removed: list[Path] = []
+    now = time.time()
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
+        return removed
+    for entry in entries:
+        match = TEMPORARY.match(entry.name)
+        if match is None:
+            continue
+        with contextlib.suppress(OSError):
+            own = int(match["pid"]) == os.getpid()
+            age = now - entry.stat(follow_symlinks=False).st_mtime
+            if not own and age >= older_than_s and not pid_alive(int(match["pid"])):
+                os.unlink(entry.path)
+                removed.append(Path(entry.path))
+    return removed

@@ -1,0 +1,129 @@
+"""What the user said of a run's checkpoints: tags, pins, notes, metrics attached later.
+
+An append-only file of JSON lines, read by SDK and daemon alike; folding the lines gives the present state. A line
+names its checkpoint by id and, for people and for a rebuild, by file name.
+
+    {"at": 1700000000.0, "kind": "tag", "checkpoint": "3f…", "file": "step-001200.pt", "name": "paper"}
+
+kind: tag, untag (name) · pin (why), unpin · note (text, "" removes it) · metric (name, value, step) ·
+fork (child: id of the run that was forked from the checkpoint, name)
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckpt import encoding, files
+from ckpt.exceptions import UsageError
+
+RESERVED_TAG = re.compile(r"^(latest|last|best(-\d+)?)$")
+_TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,63}$")
+
+
+def check_tag(name: str) -> str:
+    """The tag name itself. Raises UsageError for a reserved or unusable one."""
+    if RESERVED_TAG.match(name):
+        raise UsageError(f"the tag {name!r} moves by itself", hint="choose another name, or `ckpt pin` it")
+    if not _TAG.match(name) or ":" in name or name.startswith("~"):
+        raise UsageError(
+            f"{encoding.printable(name)!r} cannot be a tag",
+            hint="use letters, digits and . _ - + / (1 to 64, not starting with a sign)",
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class CheckpointMarks:
+    """What was said of one checkpoint."""
+
+    tags: tuple[str, ...] = ()
+    pinned: bool = False
+    note: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    forks: tuple[str, ...] = ()
+    """Names of the runs that were forked from it."""
+
+
+@dataclass
+class Marks:
+    """All marks of a run, folded."""
+
+    tags: dict[str, str] = field(default_factory=dict)
+    """Tag name to checkpoint id."""
+    pins: dict[str, str] = field(default_factory=dict)
+    """Checkpoint id to why it is pinned ("" when only asked for)."""
+    notes: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    forks: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Checkpoint id to the runs that were forked from it: id to name."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Checkpoint id to the file name that it had when it was marked."""
+
+    def of(self, checkpoint: str) -> CheckpointMarks:
+        """The marks of one checkpoint."""
+        return CheckpointMarks(
+            tags=tuple(sorted(name for name, target in self.tags.items() if target == checkpoint)),
+            pinned=checkpoint in self.pins,
+            note=self.notes.get(checkpoint),
+            metrics=dict(self.metrics.get(checkpoint, {})),
+            forks=tuple(sorted(self.forks.get(checkpoint, {}).values())),
+        )
+
+    def apply(self, line: Any) -> None:
+        """Takes one line of the file into account; a line that is not understood changes nothing."""
+        if not isinstance(line, dict):
+            return
+        kind, checkpoint, name = line.get("kind"), line.get("checkpoint"), line.get("name")
+        if not isinstance(checkpoint, str):
+            return
+        if isinstance(line.get("file"), str):
+            self.files[checkpoint] = line["file"]
+        if kind == "tag" and isinstance(name, str):
+            self.tags[name] = checkpoint
+        elif kind == "untag" and isinstance(name, str):
+            if self.tags.get(name) == checkpoint:
+                del self.tags[name]
+        elif kind == "pin":
+            self.pins[checkpoint] = str(line.get("why") or "")
+        elif kind == "unpin":
+            self.pins.pop(checkpoint, None)
+        elif kind == "note":
+            text = line.get("text")
+            if text:
+                self.notes[checkpoint] = str(text)
+            else:
+                self.notes.pop(checkpoint, None)
+        elif kind == "fork" and isinstance(line.get("child"), str):
+            self.forks.setdefault(checkpoint, {})[line["child"]] = str(name or line["child"])
+        elif kind == "metric" and isinstance(name, str):
+            try:
+                value = float(encoding.number_from_disk(line.get("value")))
+            except ValueError:
+                return
+            self.metrics.setdefault(checkpoint, {})[name] = value
+
+
+def fold(lines: Iterable[Any]) -> Marks:
+    """The present state after all lines, in order."""
+    marks = Marks()
+    for line in lines:
+        marks.apply(line)
+    return marks
+
+
+def read(path: Path) -> Marks:
+    """The marks in a file; none when it does not exist. Raises OSError."""
+    return fold(files.read_json_lines(path))
+
+
+def append(path: Path, kind: str, checkpoint: str, *, file: str | None = None, **fields: Any) -> None:
+    """Adds a mark, durable before it returns. Raises OSError."""
+    line = {"at": time.time(), "kind": kind, "checkpoint": checkpoint, **fields}
+    if file is not None:
+        line["file"] = file
+    files.append_json(path, line)

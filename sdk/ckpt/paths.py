@@ -1,0 +1,255 @@
+"""Every name on disk, in one place.
+
+runs/exp3/                        RunPaths
+  run.json run.lock states.jsonl marks.jsonl
+  checkpoints/step-001200.pt step-001200.json latest.pt best.pt
+  config.yaml metrics.csv curves.png
+  .trash/journal.jsonl .trash/ENTRY/…
+
+<config home>/config.toml         config_home()      CKPTD_CONFIG_HOME
+<state home>/<machine>/           StatePaths         CKPTD_STATE_HOME
+  lock  catalog/  marks/  announced/  journal.jsonl  log/  roots.json  plans/
+<runtime dir>/ckptd.sock          runtime_dir()      CKPTD_RUNTIME_DIR
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckpt.exceptions import OperationError
+
+APP = "ckptd"
+CHECKPOINT_SUFFIX = ".pt"
+MARKER_SUFFIX = ".json"
+TEMPORARY = re.compile(r"^\..+\.(?P<pid>\d+)-[0-9a-f]{8}\.tmp$")
+"""Names of files that are being written; `files.temporary_name` makes them."""
+SUN_PATH_MAX = 107  # bytes that a Unix socket's path may have
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one own run."""
+
+    directory: Path
+
+    @property
+    def manifest(self) -> Path:
+        """Who the run is; makes a directory an own run."""
+        return self.directory / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that trains, and by whoever prunes, for as long as it acts."""
+        return self.directory / "run.lock"
+
+    @property
+    def states(self) -> Path:
+        """Every emitted TrainingState's scalars, a JSON object a line."""
+        return self.directory / "states.jsonl"
+
+    @property
+    def marks(self) -> Path:
+        """What the user said, a JSON object a line."""
+        return self.directory / "marks.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The directory of the checkpoint files."""
+        return self.directory / "checkpoints"
+
+    @property
+    def latest(self) -> Path:
+        """Pointer for plain tools to the newest checkpoint."""
+        return self.checkpoints / "latest.pt"
+
+    @property
+    def best(self) -> Path:
+        """Pointer for plain tools to the best checkpoint."""
+        return self.checkpoints / "best.pt"
+
+    @property
+    def trash(self) -> Path:
+        """Removed checkpoints, whole and restorable."""
+        return self.directory / ".trash"
+
+    @property
+    def config(self) -> Path:
+        """The run's hyper-parameters for people."""
+        return self.directory / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics for spreadsheets."""
+        return self.directory / "metrics.csv"
+
+    def marker_of(self, checkpoint: Path) -> Path:
+        """The commit marker of a checkpoint file."""
+        return checkpoint.with_suffix(MARKER_SUFFIX)
+
+
+POINTER_NAMES = frozenset({"latest.pt", "best.pt"})
+
+
+def checkpoint_stem(step: int | None, epoch: float | None) -> str:
+    """File name without suffix: `step-001200`, `epoch-0003`, or `checkpoint` when neither is known."""
+    if step is not None:
+        return f"step-{step:06d}"
+    if epoch is not None:
+        return f"epoch-{int(epoch):04d}" if float(epoch).is_integer() else f"epoch-{epoch:g}"
+    return "checkpoint"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is that of a write in progress (ours or a common one)."""
+    return TEMPORARY.match(name) is not None or name.startswith((".tmp", "tmp.")) or name.endswith(".tmp")
+
+
+def machine_id() -> str:
+    """16 hexadecimal digits that tell this machine from others that share the home directory."""
+    raw = ""
+    for candidate in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        try:
+            raw = Path(candidate).read_text(encoding="ascii").strip()
+            break
+        except (OSError, UnicodeDecodeError):
+            continue
+    return hashlib.sha256(f"{raw}\0{socket.gethostname()}".encode()).hexdigest()[:16]
+
+
+def _home() -> Path | None:
+    """The user's home, or None where there is none that could hold files."""
+    try:
+        home = Path("~").expanduser()
+    except RuntimeError:
+        return None
+    if not home.is_absolute() or home == Path("/") or not home.is_dir() or not os.access(home, os.W_OK):
+        return None
+    return home
+
+
+def _fallback(part: str) -> Path:
+    """A private directory of this user under the temporary directory.
+
+    Raises OperationError when somebody else owns it, or others may enter it.
+    """
+    uid = os.getuid() if hasattr(os, "getuid") else 0
+    base = Path(tempfile.gettempdir()) / f"{APP}-{uid}"
+    base.mkdir(mode=0o700, exist_ok=True)
+    info = base.lstat()
+    if hasattr(os, "getuid") and (
+        not stat.S_ISDIR(info.st_mode) or info.st_uid != uid or stat.S_IMODE(info.st_mode) & 0o077
+    ):
+        raise OperationError(
+            f"{base} is not a private directory of this user",
+            hint="set CKPTD_STATE_HOME, CKPTD_CONFIG_HOME and CKPTD_RUNTIME_DIR to directories of your own",
+        )
+    return base / part
+
+
+def _place(variable: str, xdg: str, part: str) -> Path:
+    chosen = os.environ.get(variable)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if _home() is None and not os.path.isabs(os.environ.get(xdg, "")):
+        return _fallback(part)
+    import platformdirs
+
+    if part == "config":
+        return Path(platformdirs.user_config_dir(APP, appauthor=False))
+    return Path(platformdirs.user_state_dir(APP, appauthor=False))
+
+
+def config_home() -> Path:
+    """Where `config.toml` lies; written by people only."""
+    return _place("CKPTD_CONFIG_HOME", "XDG_CONFIG_HOME", "config")
+
+
+def state_home() -> Path:
+    """Where the daemon keeps what it knows, one directory a machine."""
+    return _place("CKPTD_STATE_HOME", "XDG_STATE_HOME", "state")
+
+
+def runtime_dir() -> Path:
+    """Where the socket lies; need not exist."""
+    chosen = os.environ.get("CKPTD_RUNTIME_DIR")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(base) and os.path.isdir(base) and os.access(base, os.W_OK):
+        return Path(base) / APP
+    return _fallback("run")
+
+
+@dataclass(frozen=True)
+class StatePaths:
+    """The daemon's own files on this machine."""
+
+    directory: Path
+
+    @classmethod
+    def here(cls) -> StatePaths:
+        """Those of this user on this machine."""
+        return cls(state_home() / machine_id())
+
+    @property
+    def lock(self) -> Path:
+        """Locked for the daemon's life; holds {pid, socket, version, started} for clients."""
+        return self.directory / "lock"
+
+    @property
+    def catalog(self) -> Path:
+        """The index, one document file a run; a cache."""
+        return self.directory / "catalog"
+
+    @property
+    def marks(self) -> Path:
+        """Marks of foreign runs, one file a run."""
+        return self.directory / "marks"
+
+    @property
+    def announced(self) -> Path:
+        """Runs that made themselves known, one file a run."""
+        return self.directory / "announced"
+
+    @property
+    def journal(self) -> Path:
+        """Every act of the daemon, one JSON object a line."""
+        return self.directory / "journal.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """The daemon's log."""
+        return self.directory / "log" / "ckptd.log"
+
+    @property
+    def roots(self) -> Path:
+        """The directories that commands asked to watch."""
+        return self.directory / "roots.json"
+
+
+def socket_path() -> Path:
+    """Where a new daemon binds; a short name under the temporary directory when the usual one is too long."""
+    path = runtime_dir() / f"{APP}.sock"
+    if len(os.fsencode(path)) > SUN_PATH_MAX:
+        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+        path = _fallback("s") / f"{digest}.sock"
+    return path
+
+
+def relative_to(path: Path | str, base: Path | str) -> str:
+    """`path` as seen from `base` when inside it, else unchanged."""
+    try:
+        return str(Path(path).relative_to(base))
+    except ValueError:
+        return str(path)
+
+
+IS_POSIX = sys.platform != "win32"

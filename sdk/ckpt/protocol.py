@@ -1,0 +1,201 @@
+"""What crosses the socket, and what `--json` prints: the shapes, and how records become them.
+
+Reads (GET, answers are JSON objects; RUN and REF are addresses):
+
+    /v1/status                              {"daemon": {…}, "roots": […]}
+    /v1/runs                                {"runs": [run…]}
+    /v1/run?run=RUN                         {"run": run, "checkpoints": [checkpoint…], "policy": {…}}
+    /v1/resolve?ref=REF                     {"run": run, "checkpoint": checkpoint}
+    /v1/curves?run=RUN&points=N             {"run": id, "metrics": {name: [[step, value|null]…]}}
+    /v1/plan[?run=RUN]                      plan
+    /v1/trash[?run=RUN]                     {"entries": […]}
+    /v1/undo                                {"undo": act | null}: what POST would take back
+    /v1/roots                               {"roots": […]}
+    /v1/events?since=SEQ                    server-sent events, or with &follow=0 {"events": […]}
+
+Changes (POST with a JSON body; "key" in a body makes a repeat harmless):
+
+    /v1/marks          {"ref", "kind": tag|untag|pin|unpin|note, "name" | "text"}   {"run", "checkpoint"}
+    /v1/apply          {"plan": id}                    {"plan", "removed": […], "skipped": […]}
+    /v1/trash/restore  {"ids": […]}                    {"restored": [{"id", "path"}]}
+    /v1/trash/purge    {"ids": […]}                    {"purged": […], "freed"}
+    /v1/undo           {}                              {"undone": act}
+    /v1/roots          {"path", "mode", "exclude"}     {"root": root}
+    /v1/roots/remove   {"path"}                        {"root": root}
+    /v1/announce       {"path"}                        {"run": run}
+    /v1/rescan         {"path"?}                       {"runs", "checkpoints"}: after a full look at the disk
+    /v1/stop           {}                              {}
+
+An error answers with status 400 (address, usage), 404, 409 (locked), 500 and
+{"error": {"kind", "message", "hint", "candidates", "exit_code"}}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from ckpt import exceptions
+from ckpt.encoding import path_fields, path_from_fields, printable, split_nonfinite
+from ckpt.records import Checkpoint, Lineage, Reason, Run, Verdict
+
+PROTOCOL = 1
+"""Raised when a request or an answer changes its meaning; client and daemon must agree."""
+
+
+def run_to_json(run: Run) -> dict[str, Any]:
+    """A run as `ckpt ls --json` shows it."""
+    return {
+        "id": run.id,
+        "name": printable(run.name),
+        "root": printable(run.root),
+        **path_fields(run.path),
+        "own": run.own,
+        "status": run.status,
+        "checkpoints": run.checkpoints,
+        "bytes": run.bytes,
+        "latest": run.latest,
+        "best": run.best,
+        "parent": None
+        if run.parent is None
+        else {"run": run.parent.run, "checkpoint": run.parent.checkpoint, "path": run.parent.path},
+        "updated_at": run.updated_at,
+        "created_at": run.created_at,
+        "monitor": run.monitor,
+        "mode": run.mode,
+        "framework": run.framework,
+        "config": _plain(run.config),
+        "epoch": _number(run.epoch),
+        "step": run.step,
+        "loss": _number(run.loss),
+        "problems": list(run.problems),
+    }
+
+
+def run_from_json(raw: Mapping[str, Any]) -> Run:
+    """The run behind its JSON; unknown fields are ignored."""
+    parent = raw.get("parent")
+    known = {name: raw[name] for name in Run.__struct_fields__ if name in raw}
+    known["path"] = path_from_fields(raw)
+    known["parent"] = None if parent is None else Lineage(**parent)
+    known["problems"] = tuple(raw.get("problems", ()))
+    return Run(**known)
+
+
+def checkpoint_to_json(checkpoint: Checkpoint, verdict: Verdict | None = None) -> dict[str, Any]:
+    """A checkpoint as `ckpt ls RUN --json` shows it."""
+    metrics, nonfinite = split_nonfinite(checkpoint.metrics)
+    for name in ("loss", "learning_rate"):
+        value = getattr(checkpoint, name)
+        if value is not None and _number(value) is None and name not in nonfinite:
+            nonfinite.append(name)
+    return {
+        "id": checkpoint.id,
+        "run": checkpoint.run,
+        **path_fields(checkpoint.path),
+        "framework": checkpoint.framework,
+        "format": checkpoint.format,
+        "state": checkpoint.state,
+        "seq": checkpoint.seq,
+        "attempt": checkpoint.attempt,
+        "step": checkpoint.step,
+        "epoch": _number(checkpoint.epoch),
+        "loss": _number(checkpoint.loss),
+        "learning_rate": _number(checkpoint.learning_rate),
+        "metrics": metrics,
+        "nonfinite": nonfinite,
+        "bytes": checkpoint.bytes,
+        "saved_at": checkpoint.saved_at,
+        "tags": list(checkpoint.tags),
+        "pinned": checkpoint.pinned,
+        "note": checkpoint.note,
+        "label": checkpoint.label,
+        "fingerprint": checkpoint.fingerprint,
+        "problems": list(checkpoint.problems),
+        "held_by": list(checkpoint.held_by),
+        "verdict": None if verdict is None else verdict_to_json(verdict),
+    }
+
+
+def checkpoint_from_json(raw: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint behind its JSON; a non-finite metric comes back as NaN, unknown fields are ignored."""
+    known = {name: raw[name] for name in Checkpoint.__struct_fields__ if name in raw}
+    known["path"] = path_from_fields(raw)
+    known["metrics"] = {k: float("nan") if v is None else v for k, v in raw.get("metrics", {}).items()}
+    for name in ("tags", "files", "problems", "held_by"):
+        known[name] = tuple(raw.get(name, ()))
+    return Checkpoint(**known)
+
+
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as it stands beside its checkpoint."""
+    return {
+        "action": verdict.action,
+        "reasons": [reason_to_json(r) for r in verdict.reasons],
+        "near_misses": [reason_to_json(r) for r in verdict.near_misses],
+    }
+
+
+def reason_to_json(reason: Reason) -> dict[str, Any]:
+    """A reason without the fields that do not apply to it."""
+    raw = {name: getattr(reason, name) for name in reason.__struct_fields__}
+    for name in ("value", "cutoff"):
+        raw[name] = _number(raw[name])
+    return {k: v for k, v in raw.items() if v is not None}
+
+
+def error_to_json(error: exceptions.CkptError) -> dict[str, Any]:
+    """An error as the API answers it and as `--json` prints it."""
+    return {
+        "error": {
+            "kind": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+            "candidates": [printable(c) for c in getattr(error, "candidates", ())],
+            "exit_code": error.exit_code,
+        }
+    }
+
+
+def error_from_json(raw: Any) -> exceptions.CkptError:
+    """The error behind an API answer, of the class that was raised when it is one of ours."""
+    body = raw.get("error") if isinstance(raw, dict) else None
+    if not isinstance(body, dict):
+        return exceptions.DaemonError("the daemon answered with something that is not an error of ours")
+    kind = getattr(exceptions, str(body.get("kind")), exceptions.DaemonError)
+    if not (isinstance(kind, type) and issubclass(kind, exceptions.CkptError)):
+        kind = exceptions.DaemonError
+    extra: dict[str, Any] = {}
+    if issubclass(kind, exceptions.AddressError):
+        extra["candidates"] = tuple(body.get("candidates") or ())
+    return kind(str(body.get("message")), hint=body.get("hint"), **extra)
+
+
+def encode(value: Any) -> bytes:
+    """JSON for the socket and for `--json`."""
+    return msgspec.json.encode(value)
+
+
+def lines(values: Iterable[Any]) -> bytes:
+    """JSON lines."""
+    return b"".join(encode(value) + b"\n" for value in values)
+
+
+def _number(value: float | None) -> float | None:
+    if value is None or value != value or value in (float("inf"), float("-inf")):
+        return None
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, Mapping):
+        return {printable(str(k)): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    return printable(str(value))

@@ -1,0 +1,219 @@
+"""The address grammar: how a person names a run or a checkpoint.
+
+    ADDRESS   PATH | ID | RUN | RUN@SELECTOR
+    RUN       shortest unique suffix of its path (exp3, runs/exp3), or an id or its unique beginning
+    SELECTOR  latest | best | best:METRIC | best-N | step:N | epoch:N | ~N | TAG
+
+A bare RUN means RUN@latest where one checkpoint is wanted. Paths are recognised by the caller, who can look at the
+disk; this module only decides over records.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ckpt.encoding import printable
+from ckpt.exceptions import AddressError
+from ckpt.records import Checkpoint, Run
+
+_ID = re.compile(r"^[0-9a-f]{6,64}$")
+
+
+@dataclass(frozen=True)
+class Address:
+    """A parsed address: a run's name and, if any, the selector behind the last @."""
+
+    run: str
+    selector: str | None = None
+
+    def __str__(self) -> str:
+        return self.run if self.selector is None else f"{self.run}@{self.selector}"
+
+
+def parse(text: str) -> Address:
+    """Splits an address. Raises AddressError when it is empty or has an empty part."""
+    run, at, selector = text.rpartition("@")
+    if not at:
+        run, selector = text, ""
+    if not run or (at and not selector):
+        raise AddressError(
+            f"{printable(text)!r} is no address",
+            hint="an address is a path, an id, RUN, or RUN@SELECTOR such as exp3@best or exp3@step:4000",
+        )
+    return Address(run.rstrip("/") or run, selector if at else None)
+
+
+def _suffixes(run: Run) -> list[str]:
+    parts = [part for part in run.path.split("/") if part]
+    return ["/".join(parts[i:]) for i in range(len(parts))]
+
+
+def short_names(runs: Sequence[Run]) -> dict[str, str]:
+    """For each run id the shortest suffix of its path that names no other run."""
+    owners: dict[str, set[str]] = {}
+    for run in runs:
+        for suffix in _suffixes(run):
+            owners.setdefault(suffix, set()).add(run.id)
+    names: dict[str, str] = {}
+    for run in runs:
+        fitting = [s for s in reversed(_suffixes(run)) if owners[s] == {run.id}]
+        names[run.id] = fitting[0] if fitting else run.id[:12]
+    return names
+
+
+def find_run(name: str, runs: Sequence[Run]) -> Run:
+    """The run that a name stands for.
+
+    Raises AddressError: ambiguous, with the candidates; or unknown, with the nearest names that exist.
+    """
+    wanted = name.strip("/") if name != "/" else name
+    by_path = [run for run in runs if run.path == name or wanted in _suffixes(run) or run.name == name]
+    exact = [run for run in runs if run.id == name]
+    found = exact or by_path
+    if not found and _ID.match(name):
+        found = [run for run in runs if run.id.startswith(name)]
+    unique = {run.id: run for run in found}
+    if len(unique) == 1:
+        return next(iter(unique.values()))
+    names = short_names(runs)
+    if unique:
+        options = sorted(names[run_id] for run_id in unique)
+        raise AddressError(
+            f"{printable(name)!r} names {len(unique)} runs",
+            hint="say which: " + ", ".join(printable(option) for option in options[:8]),
+            candidates=options,
+        )
+    raise AddressError(
+        f"no run is named {printable(name)!r}",
+        hint=_nearest(name, [*names.values(), *(run.name for run in runs)], "run"),
+        candidates=sorted(set(names.values()))[:50],
+    )
+
+
+def newest_first(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Checkpoints by the order of a run, newest first.
+
+    Own runs number their saves; foreign ones go by completion time, then step.
+    """
+    return sorted(
+        checkpoints,
+        key=lambda c: (
+            c.seq if c.seq is not None else -1,
+            c.saved_at,
+            c.step if c.step is not None else -1,
+            c.id,
+        ),
+        reverse=True,
+    )
+
+
+def best_first(checkpoints: Iterable[Checkpoint], metric: str, mode: Literal["min", "max"]) -> list[Checkpoint]:
+    """Complete checkpoints with a finite value of the metric, best first; of equals the newer."""
+    sign = 1.0 if mode == "min" else -1.0
+    ranked: list[tuple[float, int, Checkpoint]] = []
+    for age, checkpoint in enumerate(newest_first(checkpoints)):
+        value = checkpoint.value(metric)
+        if checkpoint.state == "complete" and value is not None and math.isfinite(value):
+            ranked.append((sign * value, age, checkpoint))
+    ranked.sort(key=lambda item: item[:2])
+    return [checkpoint for _, _, checkpoint in ranked]
+
+
+def select(selector: str | None, checkpoints: Sequence[Checkpoint], run: Run) -> Checkpoint:
+    """The checkpoint of a run that a selector stands for; None means latest.
+
+    Raises AddressError that says what exists.
+    """
+    name = printable(run.name)
+    complete = newest_first(c for c in checkpoints if c.state == "complete")
+    if not checkpoints:
+        raise AddressError(f"run {name!r} has no checkpoints")
+    text = selector or "latest"
+    if text in ("latest", "last"):
+        return _nth(complete, 0, f"run {name!r} has no complete checkpoint")
+    if text.startswith("~"):
+        back = _number(text[1:] or "1", text)
+        return _nth(complete, int(back), f"run {name!r} has {len(complete)} complete checkpoints")
+    if text == "best" or text.startswith(("best:", "best-")):
+        return _select_best(text, checkpoints, run)
+    kind, colon, value = text.partition(":")
+    if colon and kind in ("step", "epoch"):
+        wanted = _number(value, text)
+        fitting = [c for c in newest_first(checkpoints) if getattr(c, kind) == wanted]
+        whole = [c for c in fitting if c.state == "complete"]
+        if fitting:
+            return (whole or fitting)[0]
+        known = sorted({v for c in checkpoints if (v := getattr(c, kind)) is not None})
+        near = sorted(known, key=lambda v: abs(v - wanted))[:5]
+        raise AddressError(
+            f"run {name!r} has no checkpoint of {kind} {value}",
+            hint=f"nearest: {', '.join(f'{v:g}' for v in sorted(near))}" if near else f"none has {kind} recorded",
+        )
+    tagged = [c for c in checkpoints if text in c.tags]
+    if tagged:
+        return newest_first(tagged)[0]
+    if _ID.match(text):
+        by_id = [c for c in checkpoints if c.id.startswith(text)]
+        if len(by_id) == 1:
+            return by_id[0]
+    tags = sorted({tag for c in checkpoints for tag in c.tags})
+    raise AddressError(
+        f"run {name!r} has nothing at {printable(text)!r}",
+        hint=_nearest(text, [*tags, "latest", "best"], "selector"),
+    )
+
+
+def _select_best(text: str, checkpoints: Sequence[Checkpoint], run: Run) -> Checkpoint:
+    name = printable(run.name)
+    rank, metric = 1, run.monitor or "loss"
+    if text.startswith("best-"):
+        rank = int(_number(text[5:], text))
+    elif text.startswith("best:"):
+        metric = text[5:]
+    mode = run.mode if metric == (run.monitor or "loss") else mode_for(metric)
+    ranked = best_first(checkpoints, metric, mode)
+    if not ranked:
+        known = sorted({key for c in checkpoints for key in c.metrics})
+        raise AddressError(
+            f"run {name!r} has no complete checkpoint with a finite {printable(metric)!r}",
+            hint=_nearest(metric, known, "metric") if known else "no metric is recorded in it",
+        )
+    return _nth(ranked, rank - 1, f"run {name!r} has {len(ranked)} checkpoints with {printable(metric)!r}")
+
+
+def mode_for(metric: str) -> Literal["min", "max"]:
+    """Direction of a metric that nobody gave one: names that speak of loss or error are minimised."""
+    lowered = metric.lower()
+    falling = ("loss", "error", "perplexity", "ppl", "mse", "rmse", "mae", "wer", "cer", "fid", "nll", "bpb")
+    return "min" if any(re.search(rf"(^|[^a-z]){word}([^a-z]|$)|loss$", lowered) for word in falling) else "max"
+
+
+def _number(text: str, selector: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise AddressError(f"{printable(selector)!r} needs a number, such as step:4000, best-2 or ~1")
+    return value
+
+
+def _nth(items: Sequence[Checkpoint], index: int, problem: str) -> Checkpoint:
+    if not 0 <= index < len(items):
+        raise AddressError(problem)
+    return items[index]
+
+
+def _nearest(asked: str, known: Iterable[str], what: str) -> str | None:
+    names = list(dict.fromkeys(known))
+    if not names:
+        return f"no {what} is known yet"
+    near = difflib.get_close_matches(asked, names, n=3, cutoff=0.5)
+    if near:
+        return "did you mean " + " or ".join(printable(n) for n in near) + "?"
+    return f"known: {', '.join(printable(n) for n in names[:8])}" + (" …" if len(names) > 8 else "")

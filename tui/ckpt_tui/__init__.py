@@ -1,0 +1,1 @@
+"""ckpt_tui: the `ckpt` command and its dashboard."""
