@@ -184,8 +184,8 @@ class FileLock:
         """Whether this object holds the lock."""
         return self._fd is not None
 
-    def acquire(self, note: Any = None, *, wait_s: float = 0.0) -> None:
-        """Takes the lock, and writes `note` into the file.
+    def acquire(self, note: Any = None, *, wait_s: float = 0.25) -> None:
+        """Takes the lock, and writes `note` into the file. Waits a moment, because `is_free` holds it for microseconds.
 
         Raises LockedError, with the holder's own note as hint, when another holds it for longer than `wait_s`.
         """

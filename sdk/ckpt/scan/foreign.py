@@ -1,0 +1,131 @@
+"""Everybody else's checkpoints: files that lie together are a run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ckpt import marks as marks_module
+from ckpt import refs
+from ckpt.encoding import printable
+from ckpt.marks import Marks
+from ckpt.records import Checkpoint, Run, checkpoint_id, foreign_run_id
+from ckpt.retention import Policy
+from ckpt.scan.cache import Cache
+from ckpt.scan.finding import checkpoint_parts, may_be_checkpoint
+from ckpt.scan.view import RunView, assemble, with_marks
+
+FOREIGN_TRAINING_S = 600.0  # a run that was written to within this time counts as training
+
+
+def read_foreign(directory: Path, root: Path, cache: Cache, foreign_marks: Path | None, now: float) -> RunView:
+    relative = os.path.relpath(directory, root)
+    run_id = foreign_run_id(str(root), relative)
+    marks = Marks() if foreign_marks is None else marks_module.read(foreign_marks / f"{run_id}.jsonl")
+    problems: list[str] = []
+    checkpoints = []
+    for paths in _files_by_inode([directory, *checkpoint_parts(directory)], problems):
+        checkpoint = _foreign_checkpoint(directory, run_id, paths, cache, problems)
+        if checkpoint is not None:
+            checkpoints.append(with_marks(checkpoint, marks))
+    frameworks = {c.framework for c in checkpoints}
+    updated = max((c.saved_at for c in checkpoints), default=0.0)
+    newest = refs.newest_first(checkpoints)[:1]
+    monitor = _common_monitor(checkpoints)
+    run = Run(
+        id=run_id,
+        name=directory.name,
+        root=str(root),
+        path=str(directory),
+        own=False,
+        status="training" if 0 <= now - updated < FOREIGN_TRAINING_S else "idle",
+        updated_at=updated,
+        monitor=monitor,
+        mode=refs.mode_for(monitor) if monitor else "min",
+        framework=frameworks.pop() if len(frameworks) == 1 else "unknown",
+        epoch=newest[0].epoch if newest else None,
+        step=newest[0].step if newest else None,
+        loss=newest[0].loss if newest else None,
+        problems=tuple(problems),
+    )
+    policy = Policy().evolve(monitor=run.monitor, mode=run.mode)
+    return assemble(run, checkpoints, policy, now)
+
+
+def _files_by_inode(directories: Iterable[Path], problems: list[str]) -> list[list[str]]:
+    """Checkpoint files, each with all its names: regular name first, then hard links and symbolic links."""
+    groups: dict[tuple[int, int], list[str]] = {}
+    links: list[str] = []
+    for directory in directories:
+        try:
+            with os.scandir(directory) as listing:
+                entries = sorted(listing, key=lambda e: e.name)
+        except OSError as error:
+            problems.append(f"{printable(directory.name)}/ cannot be read: {error.strerror}")
+            continue
+        for entry in entries:
+            if not may_be_checkpoint(entry.name):
+                continue
+            if entry.is_symlink():
+                links.append(entry.path)
+                continue
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if stat.S_ISREG(info.st_mode):
+                groups.setdefault((info.st_dev, info.st_ino), []).append(entry.path)
+    for link in links:
+        try:
+            info = os.stat(link)
+        except OSError:
+            problems.append(f"{printable(os.path.basename(link))} points to nothing")
+            continue
+        if (info.st_dev, info.st_ino) in groups:
+            groups[info.st_dev, info.st_ino].append(link)
+    return list(groups.values())
+
+
+def _foreign_checkpoint(
+    directory: Path, run_id: str, names: list[str], cache: Cache, problems: list[str]
+) -> Checkpoint | None:
+    path = names[0]
+    relative = os.path.relpath(path, directory)
+    try:
+        info = os.stat(path, follow_symlinks=False)
+        found = cache.inspect(path, info)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        problems.append(f"{printable(relative)} cannot be read: {error.strerror}")
+        return None
+    return Checkpoint(
+        id=checkpoint_id(run_id, relative, found.fingerprint or f"{info.st_size}"),
+        run=run_id,
+        path=path,
+        framework=found.framework,
+        format=found.format,
+        state=found.state,
+        step=found.step,
+        epoch=found.epoch,
+        loss=found.loss,
+        learning_rate=found.learning_rate,
+        metrics=found.metrics,
+        bytes=info.st_size,
+        saved_at=info.st_mtime,
+        fingerprint=found.fingerprint,
+        files=tuple(names),
+        problems=found.problems,
+        held_by=tuple(f"also named {printable(os.path.relpath(name, directory))}" for name in names[1:]),
+    )
+
+
+def _common_monitor(checkpoints: Sequence[Checkpoint]) -> str | None:
+    """A metric that a foreign run can be compared by: the validation loss, else the loss, when recorded."""
+    known = {name for c in checkpoints for name in c.metrics}
+    for name in ("val_loss", "eval_loss", "valid_loss"):
+        if name in known:
+            return name
+    return "loss" if any(c.value("loss") is not None for c in checkpoints) else None

@@ -1,0 +1,239 @@
+"""Runs that the SDK made: manifest, commit markers, marks, states."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, Literal
+
+from ckpt import files
+from ckpt import marks as marks_module
+from ckpt.encoding import metrics_from_disk, printable
+from ckpt.exceptions import StateError
+from ckpt.marks import Marks
+from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, POINTER_NAMES, RunPaths, is_temporary
+from ckpt.records import Checkpoint, CheckpointState, Lineage, Run, RunStatus, checkpoint_id, foreign_run_id
+from ckpt.retention import Policy
+from ckpt.scan.cache import Cache
+from ckpt.scan.numbers import number, number_or_none, whole_or_none
+from ckpt.scan.view import RunView, assemble, with_marks
+
+STALLED_AFTER_S = 900.0
+_TAIL = 1 << 16  # bytes at the end of states.jsonl in which the last whole line is looked for
+
+
+def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
+    paths = RunPaths(directory)
+    problems: list[str] = []
+    try:
+        manifest = files.read_json(paths.manifest, limit=16 << 20)
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("id"), str):
+            raise ValueError("no id in it")
+    except (OSError, ValueError) as error:
+        problems.append(f"run.json cannot be used: {error}")
+        manifest = {}
+    run_id = str(manifest.get("id") or foreign_run_id(str(root), os.path.relpath(directory, root)))
+    training = not files.FileLock(paths.lock).is_free()
+    marks = marks_module.read(paths.marks)
+    policy = _policy_of(manifest, problems)
+    checkpoints = _own_checkpoints(paths, run_id, cache, marks, training, problems)
+    last = _last_state(paths.states)
+    stamps = [c.saved_at for c in checkpoints] + [number(manifest.get("created"), 0.0)]
+    for path in (paths.states, paths.manifest):
+        try:
+            stamps.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    updated = max(stamps)
+    parent = manifest.get("parent")
+    run = Run(
+        id=run_id,
+        name=str(manifest.get("name") or directory.name),
+        root=str(root),
+        path=str(directory),
+        own=True,
+        status=_own_status(manifest, training, now - updated),
+        parent=_lineage(parent),
+        updated_at=updated,
+        created_at=number(manifest.get("created"), 0.0),
+        monitor=policy.monitor,
+        mode=policy.mode,
+        framework="ckpt",
+        config=manifest["config"] if isinstance(manifest.get("config"), dict) else {},
+        epoch=number_or_none(last.get("epoch")),
+        step=whole_or_none(last.get("global_step")),
+        loss=number_or_none(last.get("loss")),
+        problems=tuple(problems),
+    )
+    return assemble(run, checkpoints, policy, now)
+
+
+def _policy_of(manifest: dict[str, Any], problems: list[str]) -> Policy:
+    raw = manifest.get("policy") or {}
+    try:
+        policy = Policy.from_json(raw)
+    except StateError as error:
+        problems.append(f"its policy cannot be used, so everything is kept: {error.message}")
+        policy = Policy()
+    if policy.monitor is None:
+        mode: Literal["min", "max"] = "max" if manifest.get("mode") == "max" else "min"
+        monitor = manifest.get("monitor")
+        policy = policy.evolve(
+            monitor=monitor if isinstance(monitor, str) else "loss", mode=mode if isinstance(monitor, str) else "min"
+        )
+    return policy
+
+
+def _own_checkpoints(
+    paths: RunPaths, run_id: str, cache: Cache, marks: Marks, training: bool, problems: list[str]
+) -> list[Checkpoint]:
+    try:
+        with os.scandir(paths.checkpoints) as listing:
+            entries = {entry.name: entry for entry in listing}
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        problems.append(f"checkpoints/ cannot be read: {error.strerror}")
+        return []
+    checkpoints = []
+    pointers = {name: os.path.basename(os.path.realpath(e.path)) for name, e in entries.items() if e.is_symlink()}
+    for name, entry in entries.items():
+        stem, suffix = os.path.splitext(name)
+        if suffix == MARKER_SUFFIX and stem + CHECKPOINT_SUFFIX not in entries and not is_temporary(name):
+            problems.append(f"{printable(name)} has no checkpoint beside it")
+        if suffix != CHECKPOINT_SUFFIX or name in POINTER_NAMES or name in pointers or is_temporary(name):
+            continue
+        try:
+            info = entry.stat(follow_symlinks=False)
+            if not stat.S_ISREG(info.st_mode):
+                continue
+            marker = _read_marker(entries, stem + MARKER_SUFFIX)
+            checkpoint = _own_checkpoint(paths, run_id, entry.path, info, marker, cache, training)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            checkpoint = Checkpoint(
+                id=checkpoint_id(run_id, name, "unreadable"),
+                run=run_id,
+                path=entry.path,
+                framework="ckpt",
+                state="corrupt",
+                files=(entry.path,),
+                problems=(f"cannot be read: {error.strerror}",),
+            )
+        checkpoints.append(with_marks(checkpoint, marks))
+    ids = {c.id for c in checkpoints}
+    names = {os.path.basename(c.path): c for c in checkpoints}
+    for marked, file in marks.files.items():
+        said = marks.of(marked)
+        if marked not in ids and file in names and (said.pinned or said.tags):
+            problems.append(f"{printable(file)} was rewritten: the content that was marked is gone")
+    return checkpoints
+
+
+def _read_marker(entries: dict[str, os.DirEntry[str]], name: str) -> dict[str, Any] | None:
+    """The commit marker; None when there is none, {} when it cannot be used."""
+    if name not in entries:
+        return None
+    try:
+        marker = files.read_json(Path(entries[name].path), limit=64 << 20)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) else {}
+
+
+def _own_checkpoint(
+    paths: RunPaths,
+    run_id: str,
+    path: str,
+    info: os.stat_result,
+    marker: dict[str, Any] | None,
+    cache: Cache,
+    training: bool,
+) -> Checkpoint:
+    name = os.path.basename(path)
+    if marker is None:
+        state: CheckpointState = "writing" if training else "incomplete"
+        return Checkpoint(
+            id=checkpoint_id(run_id, name, "uncommitted"),
+            run=run_id,
+            path=path,
+            framework="ckpt",
+            state=state,
+            bytes=info.st_size,
+            saved_at=info.st_mtime,
+            files=(path,),
+            problems=() if training else ("it was never committed: its marker is missing",),
+        )
+    inspection = cache.inspect(path, info)
+    marker_path = str(paths.marker_of(Path(path)))
+    problems = list(inspection.problems)
+    state = "complete"
+    if not marker:
+        problems.append("its marker cannot be read")
+        state = "corrupt"
+    elif info.st_size != marker.get("bytes") or inspection.fingerprint != marker.get("fingerprint"):
+        problems.append("it is not what was saved: size or content differ from its marker")
+        state = "corrupt"
+    elif inspection.state != "complete":
+        state = "corrupt"
+    return Checkpoint(
+        id=checkpoint_id(run_id, name, inspection.fingerprint),
+        run=run_id,
+        path=path,
+        framework="ckpt",
+        format=inspection.format,
+        state=state,
+        seq=whole_or_none(marker.get("seq")),
+        attempt=whole_or_none(marker.get("attempt")),
+        step=whole_or_none(marker.get("step")),
+        epoch=number_or_none(marker.get("epoch")),
+        loss=number_or_none(marker.get("loss")),
+        learning_rate=number_or_none(marker.get("learning_rate")),
+        metrics=metrics_from_disk(marker.get("metrics")),
+        bytes=info.st_size,
+        saved_at=number(marker.get("saved_at"), info.st_mtime),
+        label=str(marker["label"]) if marker.get("label") else None,
+        fingerprint=inspection.fingerprint,
+        files=(path, marker_path),
+        problems=tuple(problems),
+        held_by=("start of this fork",) if marker.get("label") == "fork" else (),
+    )
+
+
+def _own_status(manifest: dict[str, Any], training: bool, silent_s: float) -> RunStatus:
+    if training:
+        return "stalled" if silent_s > STALLED_AFTER_S else "training"
+    ending = manifest.get("ending")
+    if ending == "finished":
+        return "finished"
+    if ending == "failed" or manifest.get("attempts"):
+        return "failed"
+    return "idle"
+
+
+def _lineage(raw: Any) -> Lineage | None:
+    if not isinstance(raw, dict):
+        return None
+    checkpoint, path = raw.get("checkpoint"), raw.get("path")
+    return Lineage(
+        run=str(raw.get("run") or ""),
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        path=None if path is None else str(path),
+    )
+
+
+def _last_state(path: Path) -> dict[str, Any]:
+    """The last whole line of a states file; {} when there is none."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return {}
+    last: dict[str, Any] = {}
+    for line in files.read_json_lines(path, offset=max(0, size - _TAIL)):
+        if isinstance(line, dict):
+            last = line
+    return last

@@ -1,0 +1,67 @@
+"""A run with its checkpoints and the plan of its policy, put together from what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ckpt import refs, retention
+from ckpt.encoding import printable
+from ckpt.marks import Marks
+from ckpt.protocol import checkpoint_to_json, run_to_json
+from ckpt.records import Checkpoint, Record, Run, Verdict
+from ckpt.retention import Policy, RunPlan
+
+
+class RunView(Record, frozen=True, kw_only=True):
+    """A run, its checkpoints newest first, and the plan of its policy."""
+
+    run: Run
+    checkpoints: tuple[Checkpoint, ...]
+    plan: RunPlan
+
+    def verdict(self, checkpoint: str) -> Verdict | None:
+        """What the policy makes of a checkpoint, by its id; None when the plan does not speak of it."""
+        for decision in (*self.plan.keep, *self.plan.remove, *self.plan.skip):
+            if decision.checkpoint.id == checkpoint:
+                return decision.verdict
+        return None
+
+
+def with_marks(checkpoint: Checkpoint, marks: Marks) -> Checkpoint:
+    said = marks.of(checkpoint.id)
+    changed: Checkpoint = checkpoint.evolve(
+        tags=said.tags,
+        pinned=said.pinned,
+        note=said.note,
+        metrics={**checkpoint.metrics, **said.metrics},
+        held_by=(*checkpoint.held_by, *(f"parent of {printable(name)}" for name in said.forks)),
+    )
+    return changed
+
+
+def assemble(run: Run, checkpoints: Sequence[Checkpoint], policy: Policy, now: float) -> RunView:
+    plan = retention.plan(checkpoints, policy, now, own=run.own)
+    moving = retention.moving_tags(checkpoints, policy)
+    tagged = [c.evolve(tags=tuple(sorted({*c.tags, *moving.get(c.id, ())}))) for c in refs.newest_first(checkpoints)]
+    complete = [c for c in tagged if c.state == "complete"]
+    best = refs.best_first(tagged, policy.monitor or "loss", policy.mode)
+    full: Run = run.evolve(
+        checkpoints=len(tagged),
+        bytes=sum(c.bytes for c in tagged),
+        latest=complete[0].id if complete else None,
+        best=best[0].id if best else None,
+    )
+    return RunView(run=full, checkpoints=tuple(tagged), plan=plan)
+
+
+def run_view_to_json(view: RunView) -> dict[str, Any]:
+    """`ckpt ls RUN --json`: the run, its checkpoints with verdicts, and its policy."""
+    verdicts = {
+        decision.checkpoint.id: decision.verdict for decision in (*view.plan.keep, *view.plan.remove, *view.plan.skip)
+    }
+    return {
+        "run": run_to_json(view.run),
+        "checkpoints": [checkpoint_to_json(c, verdicts.get(c.id)) for c in view.checkpoints],
+        "policy": view.plan.policy.to_json(),
+    }
