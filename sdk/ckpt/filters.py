@@ -207,7 +207,8 @@ class _Parser:
     def _comparison(self, name: _Token) -> Callable[[Fields], bool]:
         op = self._take()
         value = self._take()
-        if value.kind not in ("word", "quoted"):
+        reserved = value.kind == "word" and value.text.lower() in ("and", "or", "not")
+        if reserved or value.kind not in ("word", "quoted"):
             raise self.error(f"a value is expected after {op.text!r}", value.at)
         self._asks(name.text)
         sign = "=" if op.text == "==" else op.text

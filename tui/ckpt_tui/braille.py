@@ -138,7 +138,7 @@ def draw(points: Sequence[Point], x: Scale, y: Scale, width: int, height: int) -
 def cell_of(value: float, scale: Scale, width: int) -> int | None:
     """The character column of a value on an axis of `width` characters; None when it lies outside."""
     share = scale.share(value)
-    return int(round(share * (width * 2 - 1))) // 2 if 0 <= share <= 1 else None
+    return round(share * (width * 2 - 1)) // 2 if 0 <= share <= 1 else None
 
 
 def ticks(scale: Scale, wanted: int) -> list[float]:

@@ -37,6 +37,10 @@ class Feed(Protocol):
     title: str
     """What the header shows as the source: `ckptd`, or a directory."""
 
+    @property
+    def advice(self) -> str:
+        """What to do when there are no runs: a command."""
+
     def open(self) -> str | None:
         """Connects; returns why nothing can be changed here, or None."""
 

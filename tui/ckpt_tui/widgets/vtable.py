@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -108,12 +108,12 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
     class Moved(Message):
         """The cursor is on another row, or its row changed."""
 
-        def __init__(self, table: VirtualTable[RowT]) -> None:  # type: ignore[type-var,misc]
+        def __init__(self, table: VirtualTable[Any]) -> None:
             super().__init__()
             self.table = table
 
         @property
-        def control(self) -> VirtualTable[RowT]:  # type: ignore[type-var,misc]
+        def control(self) -> VirtualTable[Any]:
             """The table, for selectors."""
             return self.table
 
@@ -123,7 +123,7 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
     class HeaderClicked(Moved):
         """A click on a column's title."""
 
-        def __init__(self, table: VirtualTable[RowT], key: str) -> None:  # type: ignore[type-var,misc]
+        def __init__(self, table: VirtualTable[Any], key: str) -> None:
             super().__init__(table)
             self.key = key
 
@@ -205,7 +205,7 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
         self._sorted_by = key
         self.refresh()
 
-    def visible(self) -> Sequence[RowT]:
+    def in_sight(self) -> Sequence[RowT]:
         """The rows in sight."""
         top = self.scroll_offset.y
         return self._rows[top : top + max(1, self.size.height - 1)]
@@ -302,7 +302,7 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
         return style
 
     def _layout(self) -> list[tuple[Column[RowT], int]]:
-        width = self.size.width - GUTTER
+        width = self.scrollable_content_region.width - GUTTER
         if self._fit[0] != width:
             self._fit = (width, fit(self._columns, width))
         return self._fit[1]

@@ -1,0 +1,13 @@
+"""What differs between two checkpoints, read in pieces and without torch.
+
+difference = diff("runs/exp3/checkpoints/step-001000.pt", "runs/exp3/checkpoints/step-001200.pt")
+difference.same, difference.metrics, difference.changed
+"""
+
+from __future__ import annotations
+
+from ckpt.diff.compare import diff
+from ckpt.diff.record import Difference, KeyChange, TensorChange
+from ckpt.diff.shown import difference_to_json
+
+__all__ = ["Difference", "KeyChange", "TensorChange", "diff", "difference_to_json"]

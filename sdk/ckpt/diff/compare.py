@@ -1,0 +1,136 @@
+"""Compares two checkpoint files: metadata, metrics, configuration, other values, tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ckpt.diff.keys import CONTAINER_FACTS, changes, facts, flattened, leaves
+from ckpt.diff.record import Difference, KeyChange, TensorChange
+from ckpt.diff.streams import equal_bytes
+from ckpt.encoding import printable
+from ckpt.exceptions import CorruptError, FormatError, IncompleteError
+from ckpt.formats.layouts import PLAIN, recognise
+from ckpt.formats.reading import Opened, opened
+from ckpt.formats.source import Unfinished, Unreadable
+from ckpt.formats.tensors import Placed, whole_storage
+from ckpt.formats.values import mapping_of
+
+
+def diff(a: Path | str, b: Path | str) -> Difference:
+    """What differs between two checkpoint files. Paths and times of the files do not count.
+
+    Tensors are compared bit by bit: by the checksums that the files state where these decide it, else by reading them
+    in pieces of at most 1 MB. Raises IncompleteError, CorruptError or FormatError for a file that cannot be compared,
+    OSError.
+    """
+    with opened(a) as file_a, opened(b) as file_b:
+        for file in (file_a, file_b):
+            _require_whole(file)
+        try:
+            return _compare(file_a, file_b)
+        except Unfinished as error:
+            raise IncompleteError(f"a file changed while it was compared: {error.problem}") from None
+        except Unreadable as error:
+            raise CorruptError(f"the tensors cannot be compared: {printable(error.problem)}") from None
+
+
+def _require_whole(file: Opened) -> None:
+    known = file.inspection
+    name = printable(known.path)
+    why = "; ".join(known.problems) or known.state
+    if known.state == "incomplete":
+        raise IncompleteError(f"{name} is not complete: {why}", hint="compare it again when its writer is done")
+    if known.state != "complete":
+        kind = FormatError if known.framework == "unknown" else CorruptError
+        raise kind(f"{name} cannot be compared: {why}", hint=f"ckpt inspect {name} shows what is left of it")
+    if known.problems or file.content is None:
+        raise FormatError(f"{name} cannot be compared as a whole: {why}")
+
+
+def _compare(file_a: Opened, file_b: Opened) -> Difference:
+    a, b = file_a.inspection, file_b.inspection
+    metadata = changes(facts(file_a), facts(file_b))
+    metrics = changes(a.metrics, b.metrics)
+    config = changes(flattened(a.config), flattened(b.config))
+    values = changes(leaves(file_a), leaves(file_b))
+    added, removed, changed, identical = _tensors(file_a, file_b)
+    same = not (metrics or config or values or added or removed or changed) and all(
+        change.key in CONTAINER_FACTS for change in metadata
+    )
+    return Difference(
+        a=a.path,
+        b=b.path,
+        same=same,
+        metadata=metadata,
+        metrics=metrics,
+        config=config,
+        values=_untold(values, file_a, metadata, metrics, config),
+        added=added,
+        removed=removed,
+        changed=changed,
+        identical=identical,
+    )
+
+
+def _untold(
+    values: tuple[KeyChange, ...],
+    file: Opened,
+    metadata: tuple[KeyChange, ...],
+    metrics: tuple[KeyChange, ...],
+    config: tuple[KeyChange, ...],
+) -> tuple[KeyChange, ...]:
+    """The values that do not stand in one of the other lists under their meaning."""
+    layout = recognise(mapping_of(file.content.top) or {}) if file.content is not None else PLAIN
+    facts_told = {change.key for change in metadata}
+    told = {change.key for change in metrics} | facts_told
+    for fact, places in (
+        ("epoch", layout.epoch),
+        ("step", layout.step),
+        ("loss", layout.loss),
+        ("learning_rate", layout.learning_rate),
+        ("saved_at", layout.saved_at),
+    ):
+        told.update(places if fact in facts_told else ())
+    mappings = (*(layout.metrics if metrics else ()), *((*layout.config, "__metadata__") if config else ()))
+    under = tuple(f"{place}." for place in mappings)
+    return tuple(change for change in values if change.key not in told and not change.key.startswith(under))
+
+
+def _tensors(file_a: Opened, file_b: Opened) -> tuple[tuple[str, ...], tuple[str, ...], tuple[TensorChange, ...], int]:
+    left = {placed.info.name: placed for placed in file_a.tensors}
+    right = {placed.info.name: placed for placed in file_b.tensors}
+    changed: list[TensorChange] = []
+    identical = 0
+    for name, placed in left.items():
+        other = right.get(name)
+        if other is None:
+            continue
+        kind = _kind(placed, file_a, other, file_b)
+        if kind is None:
+            identical += 1
+        else:
+            changed.append(TensorChange(name=name, kind=kind, a=_described(placed), b=_described(other)))
+    added = tuple(name for name in right if name not in left)
+    removed = tuple(name for name in left if name not in right)
+    return added, removed, tuple(changed), identical
+
+
+def _kind(a: Placed, file_a: Opened, b: Placed, file_b: Opened) -> Literal["shape", "dtype", "value"] | None:
+    if a.info.shape != b.info.shape:
+        return "shape"
+    if a.info.dtype != b.info.dtype:
+        return "dtype"
+    hint_a = file_a.inspection.storages.get(a.info.name)
+    hint_b = file_b.inspection.storages.get(b.info.name)
+    if hint_a is not None and hint_b is not None:
+        if hint_a == hint_b:
+            return None
+        # Other checksums mean other values only where the tensor is all that they are made over.
+        if whole_storage(a) and whole_storage(b):
+            return "value"
+    return None if equal_bytes(a, file_a, b, file_b) else "value"
+
+
+def _described(placed: Placed) -> str:
+    return f"{placed.info.dtype} [{', '.join(map(str, placed.info.shape))}]"

@@ -1,0 +1,16 @@
+"""Readers of checkpoint files: torch-free, numpy-free, and never unpickling.
+
+    inspection = inspect("step-001200.pt")
+    inspection.state, inspection.epoch, inspection.metrics, inspection.tensors
+
+A file is recognised by its bytes, not by its suffix. Families of files (`family.Family`) know structure; what the
+values in them mean is one table for all (`layouts`).
+"""
+
+from __future__ import annotations
+
+from ckpt.formats.reading import SUFFIXES, inspect
+from ckpt.formats.record import Inspection
+from ckpt.formats.shown import inspection_to_json
+
+__all__ = ["SUFFIXES", "Inspection", "inspect", "inspection_to_json"]

@@ -1,0 +1,79 @@
+"""torch.save's zip files, since torch 1.6: `<root>/data.pkl` and one stored entry a storage."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ckpt.formats import pickles, zipdir
+from ckpt.formats.family import SAMPLES, Content, NotACheckpoint, digest, samples
+from ckpt.formats.source import Damaged, Source, Unfinished
+from ckpt.formats.values import Storage
+
+_PICKLE = "data.pkl"
+
+
+class TorchZip:
+    """A torch zip. The directory is written last, so a file with one has been written to its end."""
+
+    format: ClassVar[str] = "torch"
+    framework: ClassVar[str] = "torch"
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._entries: dict[str, zipdir.Entry] = {}
+        self._root = ""
+        self.big_endian = False
+
+    @classmethod
+    def recognise(cls, source: Source) -> bool:
+        head = source.head(4)
+        return head == zipdir.LOCAL_MAGIC or (0 < len(head) < 4 and zipdir.LOCAL_MAGIC.startswith(head))
+
+    def prove(self) -> None:
+        self._entries = zipdir.read_directory(self._source)
+        roots = [name[: -len(_PICKLE)] for name in self._entries if name == _PICKLE or name.endswith("/" + _PICKLE)]
+        if not roots:
+            raise NotACheckpoint("it is a zip file without a data.pkl, so not one that torch wrote")
+        self._root = min(roots, key=len)
+
+    def read(self) -> Content:
+        entry = self._entries[self._root + _PICKLE]
+        data = zipdir.read_entry(self._source, entry, limit=pickles.MAX_PICKLE_BYTES)
+        self.big_endian = self._small("byteorder") == b"big"
+        try:
+            loaded = pickles.load(data)
+        except Unfinished as error:
+            raise Damaged(error.problem) from None
+        return Content(loaded.value, self._fingerprint(data), loaded.unknown)
+
+    def stored_bytes(self, storage: Storage) -> int | None:
+        entry = self._entries.get(f"{self._root}data/{storage.key}")
+        if entry is not None and not entry.stored:
+            raise Damaged(f"storage {storage.key!r} is compressed")
+        return None if entry is None else entry.size
+
+    def checksum(self, storage: Storage) -> int:
+        return self._entries[f"{self._root}data/{storage.key}"].crc
+
+    def position(self, storage: Storage) -> int:
+        return zipdir.content_offset(self._source, self._entries[f"{self._root}data/{storage.key}"])
+
+    def _small(self, name: str) -> bytes:
+        entry = self._entries.get(self._root + name)
+        return b"" if entry is None else zipdir.read_entry(self._source, entry, limit=1024)
+
+    def _fingerprint(self, data: bytes) -> str:
+        entries = self._entries.values()
+        checked = all(entry.crc or not entry.size for entry in entries)
+        identity = self._small(".data/serialization_id")
+        # Its second half is made of the checksums: without them it is the same for every content.
+        if checked and identity.isdigit():
+            return f"torch:{identity.decode('ascii')}"
+        skip = len(self._root)
+        listing = [f"{entry.name[skip:]}\0{entry.crc}\0{entry.size}".encode("utf-8", "replace") for entry in entries]
+        if checked:
+            return f"torch:{digest(listing)}"
+        held = [entry for entry in entries if entry.size and entry.stored and "/data/" in entry.name]
+        chosen = held[:: max(1, len(held) // SAMPLES)][:SAMPLES]
+        places = [(zipdir.content_offset(self._source, entry), entry.size) for entry in chosen]
+        return f"torch:{digest([data, *listing, *samples(self._source, places)])}"

@@ -1,0 +1,150 @@
+"""`ckpt plan`, `apply`, `prune`, `trash`, `undo`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpt.files import FileLock
+from ckpt.paths import RunPaths
+from ckpt_tui.output import Paint
+from ckpt_tui.render.plans import plan_lines, trash_lines
+
+
+@pytest.fixture
+def training(runs: Any) -> Any:
+    """A run with something to prune, held by its training so that the daemon leaves it alone until `release`."""
+    directory = runs.run("exp1", policy={"keep_last": 2, "keep_best": 1, "monitor": "loss"})
+    lock = FileLock(RunPaths(directory).lock)
+    lock.acquire({"pid": os.getpid(), "host": "here", "program": "test"})
+    for number in range(1, 6):
+        runs.checkpoint(directory, step=number * 10, epoch=number, loss=number / 10)
+    yield directory
+    lock.release()
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in (directory / "checkpoints").glob("step-*.pt")}
+
+
+def test_a_plan_of_a_path_needs_no_daemon(training: Path, ckpt: Any) -> None:
+    answer = ckpt("plan", training)
+    assert answer.code == 0
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("exp1   keeps last 2, best 1")
+    assert [line.split()[:3] for line in lines[1:6]] == [
+        ["KEEP", "step", "50"],
+        ["KEEP", "step", "40"],
+        ["KEEP", "step", "10"],
+        ["REMOVE", "step", "30"],
+        ["REMOVE", "step", "20"],
+    ]
+    assert "best #1 of 1" in lines[3] and "last: #3, keeps 2" in lines[4]
+    assert "2 to the trash" in lines[-1]
+    assert "ckpt apply" in answer.err
+    assert len(names(training)) == 5
+
+
+def test_json_of_a_plan_is_the_contract(training: Path, ckpt: Any) -> None:
+    answer = ckpt("plan", training, "--json").json
+    assert set(answer) >= {"id", "runs", "freed_now", "freed_at_purge"}
+    (run,) = answer["runs"]
+    assert {key: [c["step"] for c in run[key]] for key in ("keep", "remove", "skip")} == {
+        "keep": [50, 40, 10], "remove": [30, 20], "skip": [],
+    }  # fmt: skip
+    assert all(c["reasons"] for c in run["keep"]) and all(c["near_misses"] for c in run["remove"])
+    assert answer["freed_at_purge"] > 0
+    assert ckpt("plan", training, "-q").out.strip() == answer["id"]
+    assert ckpt("plan", training.parent, "--json").json["id"] == answer["id"]
+
+
+@pytest.mark.parametrize(
+    "command", [("apply", "abc"), ("apply", "abc", "--yes"), ("prune",), ("prune", "--yes"), ("undo", "--yes"),
+                ("trash", "restore", "x"), ("trash", "purge", "x", "--yes")],
+)  # fmt: skip
+def test_changes_without_a_daemon_say_what_to_run(ckpt: Any, command: tuple[str, ...]) -> None:
+    answer = ckpt(*command, "--json")
+    assert answer.code == 4 and "ckptd start" in answer.error["hint"] and answer.out == ""
+
+
+def test_the_trash_of_a_path(training: Path, ckpt: Any) -> None:
+    answer = ckpt("trash", "ls", training, "--json")
+    assert answer.code == 0 and answer.json == {"entries": []} and "the trash is empty" in answer.err
+
+
+def test_purge_wants_to_know_what(ckpt: Any) -> None:
+    assert ckpt("trash", "purge").code == 2
+    assert ckpt("trash", "purge", "abc", "--all").code == 2
+
+
+def test_prune_trash_and_undo(training: Path, ckpt: Any, daemon: Any, eventually: Any, runs: Any) -> None:
+    plan = eventually(lambda: (p := ckpt("plan", "exp1", "--json").json) and len(p["runs"][0]["remove"]) == 2 and p)
+    # A training holds the run: nothing is done, and it is said why.
+    refused = ckpt("prune", "exp1", "--yes", "--json")
+    assert refused.code != 0 or refused.json["removed"] == []
+    assert len(names(training)) == 5
+
+    assert ckpt("apply", plan["id"]).code == 2, "nobody is asked, so nothing is done"
+    assert ckpt("apply", "00000000", "--yes").code == 2
+    answer = ckpt("prune", "exp1", answer="n")
+    assert answer.code == 1 and "nothing was done" in answer.err and "REMOVE" in answer.err
+    assert len(names(training)) == 5
+
+
+def test_an_enforced_removal_comes_back(runs: Any, ckpt: Any, daemon: Any, eventually: Any) -> None:
+    directory = runs.run("exp1", policy={"keep_last": 2})
+    for number in range(1, 5):
+        runs.checkpoint(directory, step=number * 10)
+    entries = eventually(lambda: len(e := ckpt("trash", "ls", "--json").json["entries"]) == 2 and e)
+    assert set(entries[0]) >= {"id", "run", "path", "bytes", "trashed_at", "purge_at", "plan", "reasons"}
+    assert names(directory) == {"step-000030.pt", "step-000040.pt"}
+    assert [e["id"] for e in ckpt("trash", "ls", directory, "--json").json["entries"]] == [e["id"] for e in entries]
+    table = ckpt("trash", "ls", "exp1").out
+    assert "exp1" in table and "step-000010.pt" in table and "last" in table
+
+    oldest = next(e for e in entries if e["path"].endswith("step-000010.pt"))
+    assert ckpt("trash", "restore", oldest["id"], "-q").out == f"{directory}/checkpoints/step-000010.pt\n"
+    assert ckpt("show", "exp1@step:10", "--json").json["checkpoint"]["pinned"] is True
+
+    undone = ckpt("undo")
+    assert undone.code == 2 and "--yes" in undone.err
+    assert "step-000020.pt" in ckpt("undo", "--yes").out
+    assert len(names(directory)) == 4
+    nothing = ckpt("prune", "exp1", "--yes", "--json")
+    assert nothing.code == 0 and nothing.json["removed"] == []
+
+    ckpt("unpin", "exp1@step:10")
+    eventually(lambda: "step-000010.pt" not in names(directory))
+    (entry,) = ckpt("trash", "ls", "--json").json["entries"]
+    assert ckpt("trash", "purge", entry["id"]).code == 2
+    assert ckpt("trash", "purge", "nosuch", "--yes").code == 2
+    purged = ckpt("trash", "purge", entry["id"][:6], answer="y", terminal=True)
+    assert purged.code == 0 and "1 checkpoint deleted" in purged.out
+    assert ckpt("trash", "purge", "--all", "--yes", "--json").json == {"purged": [], "freed": 0}
+
+
+def test_a_plan_is_written_with_all_its_reasons() -> None:
+    keep = {"id": "c1", "step": 10, "bytes": 2000, "metrics": {"v": None}, "nonfinite": ["v"],
+            "reasons": [{"text": "last #1 of 2"}, {"text": "pinned"}], "near_misses": []}  # fmt: skip
+    skip = {"id": "c2", "path": "/r/x\x1b.pt", "epoch": None, "bytes": 1, "reasons": [{"text": "incomplete"}]}
+    plan = {
+        "id": "8f3c", "freed_now": 0, "freed_at_purge": 0,
+        "runs": [{"run": "r1", "policy": {"monitor": "v", "keep_last": 2, "keep_for_s": 9}, "keep": [keep],
+                  "remove": [], "skip": [skip], "refused": "would leave nothing"}],
+    }  # fmt: skip
+    lines = plan_lines(plan, {"r1": "exp1"}, paint=Paint(False))
+    assert lines[0] == "exp1   keeps last 2   keep 1 (2.0 KB)   remove 0   skip 1 (1 B)"
+    assert lines[1].strip() == "nothing is removed: would leave nothing"
+    assert lines[2].endswith("last #1 of 2 · pinned") and "v NaN" in lines[2]
+    assert lines[3].startswith("SKIP") and "x\\x1b.pt" in lines[3] and lines[3].endswith("incomplete")
+    assert lines[-1] == "plan 8f3c: nothing to remove"
+
+
+def test_the_trash_says_why() -> None:
+    entry = {"id": "t1", "run": "r1", "path": "/r/step-1.pt", "bytes": 10, "trashed_at": 1.0, "purge_at": 2.0,
+             "reasons": [], "near_misses": [{"text": "last: #3, keeps 2"}]}  # fmt: skip
+    (_, line) = trash_lines([entry], {}, paint=Paint(False), width=None)
+    assert line.startswith("t1  r1") and line.endswith("last: #3, keeps 2")

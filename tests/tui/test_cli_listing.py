@@ -1,0 +1,169 @@
+"""`ckpt ls` on directories, without a daemon."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from ckpt.records import Checkpoint, Run
+from ckpt_tui.output import Paint
+from ckpt_tui.render.checkpoints import checkpoints_table
+from ckpt_tui.render.runs import runs_table
+
+
+def test_runs_below_a_directory(runs: Any, ckpt: Any) -> None:
+    runs.run("exp1", checkpoints=2)
+    runs.run("exp2", checkpoints=1)
+    answer = ckpt("ls", runs.base)
+    assert answer.code == 0 and answer.err == ""
+    lines = answer.out.splitlines()
+    assert lines[0].split()[:3] == ["RUN", "STATUS", "CHECKPOINTS"]
+    assert {line.split()[0] for line in lines[1:]} == {"exp1", "exp2"}
+
+
+def test_json_of_runs_is_the_contract(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", checkpoints=2)
+    (run,) = ckpt("ls", runs.base, "--json").json["runs"]
+    assert set(run) >= {
+        "id", "name", "root", "path", "own", "status", "checkpoints", "bytes", "latest", "best", "parent", "updated_at",
+    }  # fmt: skip
+    assert run["path"] == str(directory) and run["checkpoints"] == 2 and run["own"] is True
+    assert run["latest"] == run["best"] and run["parent"] is None
+
+
+def test_json_of_a_run_is_the_contract(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", checkpoints=3)
+    answer = ckpt("ls", directory, "--json").json
+    assert answer["run"]["name"] == "exp1"
+    assert [c["step"] for c in answer["checkpoints"]] == [30, 20, 10]
+    for checkpoint in answer["checkpoints"]:
+        assert set(checkpoint) >= {
+            "id", "run", "path", "framework", "format", "state", "seq", "step", "epoch", "metrics", "nonfinite",
+            "bytes", "saved_at", "tags", "pinned", "note", "verdict",
+        }  # fmt: skip
+        assert checkpoint["verdict"]["action"] == "keep" and checkpoint["verdict"]["reasons"]
+
+
+def test_the_table_of_a_run_has_every_column(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", policy={"keep_last": 1, "keep_best": 1, "monitor": "val_loss"})
+    runs.checkpoint(directory, step=10, epoch=1, loss=0.5, metrics={"val_loss": 0.25})
+    runs.checkpoint(directory, step=20, epoch=2, loss=math.nan, metrics={"val_loss": math.nan})
+    runs.checkpoint(directory, step=30, epoch=3, loss=0.75, metrics={"val_loss": 0.5})
+    head, *rows = ckpt("ls", directory).out.splitlines()[3:]
+    assert head.split() == ["ID", "STEP", "EPOCH", "LOSS", "val_loss", "SIZE", "AGE", "TAGS", "PIN", "VERDICT"]
+    assert rows[0].split()[1:5] == ["30", "3", "0.75", "0.5"] and "keep: last #1" in rows[0]
+    assert rows[1].split()[1:5] == ["20", "2", "NaN", "NaN"] and "remove: " in rows[1]
+    assert "best" in rows[2] and "keep: best #1" in rows[2]
+
+
+def test_a_nonfinite_metric_is_null_and_named_in_json(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1")
+    runs.checkpoint(directory, step=10, loss=math.inf, metrics={"val_loss": math.nan})
+    (checkpoint,) = ckpt("ls", directory, "--json").json["checkpoints"]
+    assert checkpoint["metrics"] == {"val_loss": None} and checkpoint["loss"] is None
+    assert set(checkpoint["nonfinite"]) == {"val_loss", "loss"}
+
+
+def test_filter_sort_tag_limit(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", checkpoints=5)
+
+    def steps(*options: str) -> list[int]:
+        return [c["step"] for c in ckpt("ls", directory, "--json", *options).json["checkpoints"]]
+
+    assert steps("--filter", "loss<0.75 and step<50") == [40, 30]
+    assert steps("--sort", "loss") == [50, 40, 30, 20, 10]
+    assert steps("--sort", "-loss") == [10, 20, 30, 40, 50]
+    assert steps("--sort", "step", "--limit", "2") == [10, 20]
+    assert steps("--tag", "best") == [50]
+    assert steps("--tag", "nothing") == []
+
+
+def test_quiet_prints_ids_only(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", checkpoints=2)
+    ids = [c["id"] for c in ckpt("ls", directory, "--json").json["checkpoints"]]
+    assert ckpt("ls", directory, "-q").out.split() == ids
+    run = ckpt("ls", directory, "--json").json["run"]["id"]
+    assert ckpt("ls", runs.base, "-q").out.split() == [run]
+
+
+def test_a_misspelt_field_is_told(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    answer = ckpt("ls", directory, "--filter", "los<1")
+    assert answer.code == 0
+    assert "nothing here has 'los'; did you mean loss" in answer.err
+    assert "none of 1 checkpoints fits" in answer.err
+
+
+def test_a_bad_filter_is_wrong_usage_and_points(runs: Any, ckpt: Any) -> None:
+    answer = ckpt("ls", runs.run("exp1", checkpoints=1), "--filter", "loss<", "--json")
+    assert answer.code == 2 and answer.out == ""
+    assert "column 6" in answer.err and answer.error["kind"] == "UsageError"
+
+
+def test_limit_zero_and_tag_without_run(runs: Any, ckpt: Any) -> None:
+    runs.run("exp1", checkpoints=1)
+    assert ckpt("ls", runs.base, "--limit", "0").code == 2
+    answer = ckpt("ls", runs.base, "--tag", "best")
+    assert answer.code == 2 and "ckpt ls RUN --tag best" in answer.err
+
+
+def test_empty_directory_and_empty_run(tmp_path: Path, runs: Any, ckpt: Any) -> None:
+    (tmp_path / "nothing").mkdir()
+    answer = ckpt("ls", tmp_path / "nothing", "--json")
+    assert answer.code == 0 and answer.json == {"runs": []} and "no run lies below" in answer.err
+    answer = ckpt("ls", runs.run("exp1"))
+    assert answer.code == 0 and "has no checkpoints yet" in answer.err
+
+
+def test_a_foreign_run(tmp_path: Path, ckpt: Any) -> None:
+    import torch
+
+    (tmp_path / "theirs").mkdir()
+    torch.save({"epoch": 3, "model": {"w": torch.zeros(2)}}, tmp_path / "theirs" / "epoch=3.pt")
+    answer = ckpt("ls", tmp_path / "theirs", "--json").json
+    assert answer["run"]["own"] is False
+    assert [Path(c["path"]).name for c in answer["checkpoints"]] == ["epoch=3.pt"]
+    assert ckpt("ls", tmp_path, "--json").json["runs"][0]["name"] == "theirs"
+
+
+def test_no_path_does_not_write_anything(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    before = sorted(str(p) for p in directory.rglob("*"))
+    ckpt("ls", directory)
+    ckpt("ls", runs.base)
+    assert sorted(str(p) for p in directory.rglob("*")) == before
+
+
+def test_a_name_that_is_not_utf8_survives(tmp_path: Path, runs: Any, ckpt: Any) -> None:
+    name = os.fsdecode(b"ex\xffp")
+    directory = runs.run("exp1", checkpoints=1)
+    directory.rename(directory.with_name(name))
+    (run,) = ckpt("ls", runs.base, "--json").json["runs"]
+    assert run["path"].endswith("ex\\xffp") and "path_b64" in run
+    assert "ex\\xffp" in ckpt("ls", runs.base).out
+    answer = ckpt("show", directory.with_name(name) / "checkpoints" / "step-000010.pt", "-q")
+    assert answer.raw == os.fsencode(directory.with_name(name)) + b"/checkpoints/step-000010.pt\n"
+
+
+def test_tables_are_cut_to_a_terminal_only(runs: Any, ckpt: Any, monkeypatch: Any) -> None:
+    runs.run("a-run-with-a-name-" + "x" * 80, checkpoints=1)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert all(len(line) <= 100 for line in ckpt("ls", runs.base, terminal=True).out.splitlines())
+    assert "x" * 80 in ckpt("ls", runs.base).out
+
+
+def test_text_from_outside_cannot_drive_the_terminal() -> None:
+    run = Run(id="r", name="a\x1b[2J", root="/", path="/a\x1b[2J", own=True, monitor="m\x1b[31m")
+    checkpoint = Checkpoint(id="c", run="r", path="/c", tags=("t\x1b[0m",), metrics={"m\x1b[31m": 1.0})
+    lines = runs_table([run], known=[run], paint=Paint(False), width=None)
+    lines += checkpoints_table(run, [(checkpoint, None)], paint=Paint(False), width=None)
+    assert "\x1b" not in "\n".join(lines)
+
+
+def test_equal_names_are_told_apart() -> None:
+    twins = [Run(id=f"r{i}", name="exp", root="/", path=f"/{part}/exp", own=True) for i, part in enumerate("ab")]
+    lines = runs_table(twins, known=twins, paint=Paint(False), width=None)
+    assert [line.split()[0] for line in lines[1:]] == ["a/exp", "b/exp"]

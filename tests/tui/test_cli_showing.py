@@ -1,0 +1,213 @@
+"""`ckpt show`, `ckpt inspect` and `ckpt diff` on paths, without a daemon."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpt.exceptions import NoDaemonError
+from ckpt_tui.answers.showing import changes, run_difference
+from ckpt_tui.output import Paint
+from ckpt_tui.render.differences import difference_lines
+
+
+@pytest.fixture
+def no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes every attempt to talk to a daemon fail."""
+    from ckpt.client import Client
+
+    def refuse(**options: Any) -> Client:
+        raise NoDaemonError("asked for a daemon")
+
+    monkeypatch.setattr(Client, "connect", refuse)
+
+
+def test_everything_about_one_checkpoint(runs: Any, ckpt: Any, no_client: None) -> None:
+    directory = runs.run("exp1", policy={"keep_last": 1})
+    runs.checkpoint(directory, step=10, epoch=1, loss=0.5, metrics={"acc": 0.75, "bad": math.nan})
+    path = runs.checkpoint(directory, step=20, epoch=2, loss=0.25)
+    text = ckpt("show", directory / "checkpoints" / "step-000010.pt").out
+    for part in (
+        "step           10",
+        "loss           0.5",
+        "acc  0.75",
+        "bad  NaN",
+        "remove",
+        "not kept by:",
+        "resume",
+    ):
+        assert part in text, part
+    assert "model_state_dict.fc.weight" in text
+    answer = ckpt("show", path, "--json").json
+    assert set(answer) == {"run", "checkpoint", "inspection"}
+    assert answer["checkpoint"]["step"] == 20 and answer["inspection"]["tensor_count"] == 2
+    assert ckpt("show", path, "-q").out == f"{path}\n"
+
+
+@pytest.mark.parametrize(
+    ("selector", "step"), [("", 30), ("@latest", 30), ("@best", 30), ("@~1", 20), ("@step:10", 10), ("@epoch:2", 20)]
+)
+def test_selectors_behind_a_directory(runs: Any, ckpt: Any, no_client: None, selector: str, step: int) -> None:
+    directory = runs.run("exp1", checkpoints=3)
+    assert ckpt("show", f"{directory}{selector}", "--json").json["checkpoint"]["step"] == step
+
+
+def test_relative_paths_and_markers_are_addresses(
+    runs: Any, ckpt: Any, no_client: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    monkeypatch.chdir(runs.base.parent)
+    for address in ("runs/exp1", "./runs/exp1@best", "runs/exp1/checkpoints/step-000010.json"):
+        answer = ckpt("show", address, "--json").json
+        assert answer["checkpoint"]["path"] == str(directory / "checkpoints" / "step-000010.pt")
+
+
+@pytest.mark.parametrize(
+    ("address", "message", "hint"),
+    [
+        ("{}/exp1@step:11", "no checkpoint of step 11", "nearest: 10, 20"),
+        ("{}/exp1@bst", "nothing at 'bst'", "did you mean best"),
+        ("{}/exp1@best:acc", "with a finite 'acc'", "no metric is recorded"),
+        ("{}/exp1/checkpoints/step-00010.pt", "there is no", "step-000010.pt"),
+        ("{}/exp2", "there is no", "exp1"),
+        ("{}/none/x.pt", "there is no", "no directory that can be read"),
+        ("nope.pt", "there is no nope.pt", ""),
+    ],
+)
+def test_wrong_addresses_answer_with_what_exists(
+    runs: Any, ckpt: Any, no_client: None, address: str, message: str, hint: str
+) -> None:
+    runs.run("exp1", checkpoints=2)
+    answer = ckpt("show", address.format(runs.base), "--json")
+    assert answer.code == 2 and answer.out == ""
+    assert answer.error["kind"] == "AddressError" and answer.error["exit_code"] == 2
+    assert message in answer.error["message"] and hint in (answer.error["hint"] or "")
+
+
+def test_a_corrupt_checkpoint_is_shown_as_such(runs: Any, ckpt: Any) -> None:
+    path = runs.checkpoint(runs.run("exp1"), step=10)
+    path.write_bytes(path.read_bytes()[:300])
+    answer = ckpt("show", path)
+    assert answer.code == 0 and "corrupt" in answer.out and "problem" in answer.out
+
+
+def test_inspect_is_the_contract(runs: Any, ckpt: Any, no_client: None) -> None:
+    path = runs.checkpoint(runs.run("exp1"), step=10, epoch=2, metrics={"acc": 0.5})
+    answer = ckpt("inspect", path, "--json").json
+    assert set(answer) >= {
+        "path", "framework", "format", "state", "step", "epoch", "metrics", "nonfinite", "config", "parameter_count",
+        "tensor_count", "bytes", "bytes_read", "tensors", "resume", "unknown_globals", "problems",
+    }  # fmt: skip
+    assert answer["step"] == 10 and answer["parameter_count"] == 16
+    text = ckpt("inspect", path).out
+    assert "fc.weight" in text and "4×3" in text
+
+
+def test_inspect_of_what_is_no_file(tmp_path: Path, ckpt: Any) -> None:
+    assert ckpt("inspect", tmp_path / "nothing.pt").code == 2
+    answer = ckpt("inspect", tmp_path)
+    assert answer.code == 2 and "is a directory" in answer.err
+    (tmp_path / "junk.pt").write_bytes(b"no checkpoint at all")
+    answer = ckpt("inspect", tmp_path / "junk.pt", "--json")
+    assert answer.code == 0 and answer.json["state"] == "corrupt" and answer.json["problems"]
+
+
+def test_many_tensors_are_listed_only_when_asked(tmp_path: Path, ckpt: Any) -> None:
+    import torch
+
+    torch.save({f"w{i:02}": torch.zeros(1) for i in range(30)}, tmp_path / "m.pt")
+    short = ckpt("inspect", tmp_path / "m.pt").out
+    assert "w19" in short and "w20" not in short and "10 more tensors" in short
+    assert "w29" in ckpt("inspect", tmp_path / "m.pt", "--tensors").out
+
+
+def test_diff_of_files(runs: Any, ckpt: Any, no_client: None) -> None:
+    directory = runs.run("exp1", checkpoints=2)
+    one, two = (directory / "checkpoints" / f"step-0000{n}0.pt" for n in (1, 2))
+    answer = ckpt("diff", one, two, "--json")
+    assert answer.code == 1
+    assert set(answer.json) >= {"a", "b", "same", "metadata", "metrics", "config", "tensors"}
+    assert answer.json["same"] is False and answer.json["tensors"]["identical"] == 1
+    assert [t["name"] for t in answer.json["tensors"]["changed"]] == ["model_state_dict.fc.weight"]
+    text = ckpt("diff", one, two).out
+    assert "step   10  →  20  +10" in text and "1 identical, 1 changed" in text
+    same = ckpt("diff", one, one)
+    assert same.code == 0 and "no difference" in same.out
+    assert ckpt("diff", f"{directory}@latest", f"{directory}@~1", "--json").code == 1
+
+
+def test_diff_of_runs(runs: Any, ckpt: Any, no_client: None) -> None:
+    one = runs.run("exp1", checkpoints=1, config={"lr": 0.1, "model": {"layers": 2}})
+    two = runs.run("exp2", checkpoints=1, config={"lr": 0.2, "model": {"layers": 2}, "extra": 1})
+    answer = ckpt("diff", one, two, "--json")
+    assert answer.code == 1
+    assert [(c["key"], c["a"], c["b"]) for c in answer.json["config"]] == [("extra", None, 1), ("lr", 0.1, 0.2)]
+    assert answer.json["a"] == str(one) and answer.json["tensors"]["identical"] == 2
+    assert ckpt("diff", one, one).code == 0
+
+
+def test_diff_of_runs_tells_lineage(runs: Any, ckpt: Any) -> None:
+    one = runs.run("exp1", checkpoints=1)
+    assert ckpt("fork", one, "exp2").code == 0
+    answer = ckpt("diff", one, runs.base / "exp2", "--json")
+    keys = {c["key"]: c for c in answer.json["metadata"]}
+    assert answer.code == 1 and keys["parent.run"]["only"] == "b"
+    assert answer.json["tensors"]["changed"] == []
+
+
+def test_diff_of_runs_without_checkpoints(runs: Any, ckpt: Any) -> None:
+    one, two = runs.run("exp1"), runs.run("exp2", checkpoints=1)
+    answer = ckpt("diff", one, two, "--json")
+    assert answer.code == 1 and answer.json["checkpoints"][0] is None
+    assert answer.json["tensors"] == {"added": [], "removed": [], "changed": [], "identical": 0}
+    assert ckpt("diff", one, one, "--json").json["same"] is True
+
+
+def test_a_run_against_a_checkpoint_means_its_latest(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", checkpoints=2)
+    assert ckpt("diff", directory, f"{directory}@step:20").code == 0
+
+
+def test_changes_of_nested_mappings() -> None:
+    assert changes({"a": {"x": 1, "y": 2}, "b": {}}, {"a": {"x": 1}, "b": {}}) == [
+        {"key": "a.y", "a": 2, "b": None, "only": "a", "nonfinite": []}
+    ]
+
+
+def test_run_difference_needs_no_disk_without_checkpoints() -> None:
+    side = {"run": {"id": "r", "name": "r", "root": "/", "path": "/r", "own": True, "parent": None, "config": {}}}
+    assert run_difference({**side, "checkpoints": []}, {**side, "checkpoints": []})["same"] is True
+
+
+def test_a_difference_is_written_compactly() -> None:
+    changed = {"kind": "value", "relative_l2": 0.01, "max_abs": 0.5, "cosine": None, "a": "float32 [2]", "b": ""}
+    difference = {
+        "a": "/a\x1b", "b": "/b", "same": False,
+        "metadata": [{"key": "epoch", "a": 1, "b": 3}],
+        "metrics": [{"key": "loss", "a": None, "b": 0.5, "nonfinite": ["a"]},
+                    {"key": "x", "a": None, "b": 1, "only": "b"}],
+        "config": [],
+        "values": [{"key": f"v{i}", "a": 0, "b": 1} for i in range(12)],
+        "tensors": {
+            "added": [f"t{i}" for i in range(25)], "removed": ["old"],
+            "changed": [{"name": "w", **changed},
+                        {"name": "s", "kind": "shape", "a": "float32 [2]", "b": "float32 [3]"}],
+            "identical": 7,
+        },
+    }  # fmt: skip
+    text = "\n".join(difference_lines(difference, paint=Paint(False), width=None))
+    assert "\x1b" not in text
+    for part in (
+        "epoch  1  →  3  +2",
+        "loss  NaN  →  0.5",
+        "x     –    →  1",
+        "2 more values",
+        "7 identical, 2 changed, 25 added, 1 removed",
+        "5 more tensors",
+        "~ w  value  relative 0.01, max 0.5",
+        "~ s  shape  float32 [2] → float32 [3]",
+    ):
+        assert part in text, part

@@ -1,0 +1,84 @@
+"""Tables and words."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ckpt_tui.output import Paint
+from ckpt_tui.render import words
+from ckpt_tui.tables import NARROWEST, Cell, Column, cut, table, text_width
+
+PLAIN = Paint(False)
+
+
+def test_columns_are_aligned_by_their_side() -> None:
+    lines = table([Column("NAME"), Column("SIZE", right=True)], [["a", "1 B"], ["long", "10 KB"]], paint=PLAIN)
+    assert lines == ["NAME   SIZE", "a       1 B", "long  10 KB"]
+
+
+def test_without_a_head() -> None:
+    assert table([Column(), Column()], [["ab", "c"], ["d", "e"]], paint=PLAIN, head=False) == ["ab  c", "d   e"]
+
+
+def test_no_trailing_space() -> None:
+    lines = table([Column("A"), Column("B")], [["x", ""], ["y", "z"]], paint=PLAIN)
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_only_columns_that_may_be_cut_are_cut_and_only_for_a_terminal() -> None:
+    columns = [Column("ID"), Column("PATH", cut=True), Column("WHY", cut=True)]
+    rows = [["0123456789", "/" + "p" * 60, "w" * 20]]
+    assert "p" * 60 in table(columns, rows, paint=PLAIN, width=None)[1]
+    fitted = table(columns, rows, paint=PLAIN, width=50)
+    assert all(len(line) <= 50 for line in fitted)
+    assert fitted[1].startswith("0123456789  /pp") and "…" in fitted[1]
+    assert "w" * 15 in fitted[1]
+
+
+def test_a_column_is_never_cut_to_nothing() -> None:
+    line = table([Column("ID"), Column("PATH", cut=True)], [["i" * 30, "p" * 60]], paint=PLAIN, width=20)[1]
+    assert line == "i" * 30 + "  " + "p" * (NARROWEST - 1) + "…"
+
+
+def test_cells_are_escaped_and_colour_does_not_count_as_width() -> None:
+    rows = [[Cell("\x1b[2J", "red"), "x"], [Cell("abc", "red"), "y"]]
+    lines = table([Column("A"), Column("B")], rows, paint=Paint(True), head=False)
+    assert lines == ["\x1b[31m\\x1b[2J\x1b[0m  x", "\x1b[31mabc\x1b[0m      y"]
+
+
+def test_wide_and_combining_characters() -> None:
+    assert text_width("日本") == 4
+    assert text_width("e\u0301") == 1
+    assert cut("日本語", 5) == "日本…"
+    lines = table([Column("A"), Column("B")], [["日本", "x"], ["abcd", "y"]], paint=PLAIN, head=False)
+    assert lines == ["日本  x", "abcd  y"]
+
+
+@pytest.mark.parametrize(
+    ("age", "text"),
+    [(0.5, "just now"), (12, "12 s ago"), (200, "3 min ago"), (7300, "2 h ago"), (9 * 86400, "9 d ago"),
+     (3 * 31536000, "3 y ago"), (-7300, "in 2 h")],
+)  # fmt: skip
+def test_ages(age: float, text: str) -> None:
+    assert words.ago(1e9 - age, 1e9) == text
+
+
+def test_an_unknown_time_is_a_dash() -> None:
+    assert words.ago(0.0, 1e9) == words.ago(None) == words.ago(math.nan) == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.123456, "0.1235"), (math.nan, "NaN"), (math.inf, "inf"), (-math.inf, "-inf"), (None, "–"), (1e-9, "1e-09"),
+     (0.0, "0"), (3, "3")],
+)  # fmt: skip
+def test_numbers(value: float | None, text: str) -> None:
+    assert words.number(value) == text
+
+
+def test_counts_and_short_values() -> None:
+    assert [words.count(v) for v in (3.0, 3.25, None, math.nan)] == ["3", "3.25", "–", "NaN"]
+    assert words.short({"a": [1, 2.0, None, True]}) == "{a: [1, 2, none, yes]}"
+    assert words.short("x" * 100, 10) == "x" * 9 + "…"

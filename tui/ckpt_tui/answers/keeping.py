@@ -1,0 +1,225 @@
+"""`ckpt plan`, `apply`, `prune`, `trash` and `undo`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ckpt.encoding import printable
+from ckpt.exceptions import AddressError, UsageError
+from ckpt_tui.answers.listing import runs_below
+from ckpt_tui.lookup import Lookup, Place, place_of, read_place
+from ckpt_tui.output import Output
+from ckpt_tui.running import running
+from ckpt_tui.wording import plural, size_text
+
+Names = Mapping[str, str]
+
+
+def answer_plan(run: str | None, *, json: bool, quiet: bool) -> None:
+    """Answers `ckpt plan`."""
+    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+        plan, names = _plan(lookup, run)
+        if not plan["runs"]:
+            out.say("no run is known yet: `ckpt watch add DIR`, or make one with ckpt.Run.create()")
+        out.data(plan, ids=[plan["id"]], human=lambda: _plan_lines(plan, names, out))
+        if out.mode == "human" and any(part["remove"] for part in plan["runs"]):
+            out.say(f"nothing was done: `ckpt apply {plan['id']}` carries this out")
+
+
+def _plan(lookup: Lookup, run: str | None) -> tuple[Mapping[str, Any], Names]:
+    """The plan of one run, of the runs below a directory, or of all, with the names of its runs."""
+    below = runs_below(run) if run is not None else None
+    place = place_of(run) if run is not None and below is None else None
+    if below is None and place is None:
+        return lookup.client.get("/v1/plan", run=run), lookup.run_names()
+    from ckpt.retention import combine, plan_to_json
+
+    views = [read_place(at) for at in ([place] if place is not None else map(Place, below or []))]
+    return plan_to_json(combine(view.plan for view in views)), {view.run.id: view.run.name for view in views}
+
+
+def _plan_lines(plan: Mapping[str, Any], names: Names, out: Output) -> Iterable[str]:
+    from ckpt_tui.render.plans import plan_lines
+
+    return plan_lines(plan, names, paint=out.paint)
+
+
+def answer_apply(plan_id: str, *, yes: bool, json: bool, quiet: bool) -> None:
+    """Answers `ckpt apply`."""
+    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+        lookup.require_daemon()
+        if not yes:
+            plan, names = _find_plan(lookup, plan_id)
+            _preview(out, plan, names)
+            out.confirm(_question(plan), yes=False)
+        _apply(out, lookup, plan_id)
+
+
+def _find_plan(lookup: Lookup, plan_id: str) -> tuple[Mapping[str, Any], Names]:
+    """The present plan with that id, of all runs or of one. Raises AddressError when there is none."""
+    names = lookup.run_names()
+    whole = lookup.client.get("/v1/plan")
+    if whole["id"] == plan_id:
+        return whole, names
+    for run in names:
+        plan = lookup.client.get("/v1/plan", run=run)
+        if plan["id"] == plan_id:
+            return plan, names
+    raise AddressError(
+        f"no plan '{printable(plan_id)}' is valid now: what it was made from has changed, or it never was",
+        hint="`ckpt plan` makes a new one",
+    )
+
+
+def answer_prune(run: str | None, *, yes: bool, json: bool, quiet: bool) -> None:
+    """Answers `ckpt prune`."""
+    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+        lookup.require_daemon()
+        place = place_of(run) if run is not None else None
+        name = run if place is None else str(place.directory)
+        plan, names = lookup.client.get("/v1/plan", run=name), lookup.run_names()
+        if not any(part["remove"] for part in plan["runs"]):
+            refused = [part["refused"] for part in plan["runs"] if part.get("refused")]
+            out.say("nothing to remove" + "".join(f"; {reason}" for reason in refused[:3]))
+            out.data({"plan": plan["id"], "removed": [], "skipped": []}, human=lambda: ())
+            return
+        _preview(out, plan, names)
+        out.confirm(_question(plan), yes=yes)
+        _apply(out, lookup, plan["id"])
+
+
+def _preview(out: Output, plan: Mapping[str, Any], names: Names) -> None:
+    """The plan as narration, because the command's data is what was done."""
+    if out.mode == "human":
+        out.stderr.write("\n".join(_plan_lines(plan, names, out)) + "\n")
+        out.stderr.flush()
+
+
+def _question(plan: Mapping[str, Any]) -> str:
+    count = sum(len(part["remove"]) for part in plan["runs"])
+    return f"move {plural(count, 'checkpoint')} to the trash?"
+
+
+def _apply(out: Output, lookup: Lookup, plan_id: str) -> None:
+    answer = lookup.client.post("/v1/apply", {"plan": plan_id})
+    removed, skipped = answer["removed"], answer["skipped"]
+
+    def human() -> Iterable[str]:
+        yield f"{plural(len(removed), 'checkpoint')} moved to the trash; `ckpt undo` brings them back"
+        yield from (f"  {out.paint(_label(item))}" for item in removed)
+        if skipped:
+            yield f"{len(skipped)} left alone"
+            yield from (f"  {out.paint(_label(item))}" for item in skipped)
+
+    out.data(answer, ids=[_id(item) for item in removed], human=human)
+
+
+def _id(item: Any) -> str:
+    return str(item["id"]) if isinstance(item, Mapping) else str(item)
+
+
+def _label(item: Mapping[str, Any]) -> str:
+    return f"{item['path']}: {item['reason']}" if item.get("reason") else str(item["path"])
+
+
+def answer_trash_ls(run: str | None, *, json: bool, quiet: bool) -> None:
+    """Answers `ckpt trash ls`."""
+    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+        place = place_of(run) if run is not None else None
+        if place is not None:
+            entries, names = _trash_at(place)
+        else:
+            entries = lookup.client.get("/v1/trash", run=run)["entries"]
+            names = lookup.run_names() if entries and out.mode == "human" else {}
+        if not entries:
+            out.say("the trash is empty")
+        out.data(
+            {"entries": entries}, ids=[entry["id"] for entry in entries], human=lambda: _trash(entries, names, out)
+        )
+
+
+def _trash(entries: Sequence[Mapping[str, Any]], names: Names, out: Output) -> Iterable[str]:
+    from ckpt_tui.render.plans import trash_lines
+
+    return trash_lines(entries, names, paint=out.paint, width=out.width) if entries else ()
+
+
+def _trash_at(place: Place) -> tuple[list[Mapping[str, Any]], Names]:
+    from ckpt.paths import RunPaths
+    from ckpt.trash import Trash, entry_to_json
+
+    entries = Trash(RunPaths(place.directory).trash).entries()
+    return [entry_to_json(entry) for entry in entries], {entry.run: place.directory.name for entry in entries}
+
+
+def answer_trash_restore(ids: Sequence[str], *, json: bool, quiet: bool) -> None:
+    """Answers `ckpt trash restore`."""
+    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+        answer = lookup.client.post("/v1/trash/restore", {"ids": list(ids)})
+        restored = answer["restored"]
+
+        def human() -> Iterable[str]:
+            yield from (f"restored and pinned {out.paint(item['path'])}" for item in restored)
+
+        out.data(answer, ids=[item["path"] for item in restored], human=human)
+
+
+def answer_trash_purge(ids: Sequence[str], *, everything: bool, yes: bool, json: bool, quiet: bool) -> None:
+    """Answers `ckpt trash purge`."""
+    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+        if bool(ids) == everything:
+            raise UsageError("say what to purge", hint="`ckpt trash purge ID…`, or --all for everything in the trash")
+        lookup.require_daemon()
+        entries = _chosen(lookup.client.get("/v1/trash")["entries"], ids)
+        if not entries:
+            out.say("the trash is empty")
+            out.data({"purged": [], "freed": 0}, human=lambda: ())
+            return
+        if out.mode == "human":
+            out.stderr.write("\n".join(_trash(entries, lookup.run_names(), out)) + "\n")
+        size = size_text(sum(int(entry["bytes"]) for entry in entries))
+        out.confirm(f"delete {plural(len(entries), 'checkpoint')} ({size}) for good?", yes=yes)
+        answer = lookup.client.post("/v1/trash/purge", {"ids": [entry["id"] for entry in entries]})
+        purged = answer["purged"]
+
+        def human() -> Iterable[str]:
+            yield f"{plural(len(purged), 'checkpoint')} deleted, {size_text(int(answer['freed']))} freed"
+
+        out.data(answer, ids=[_id(item) for item in purged], human=human)
+
+
+def _chosen(entries: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The entries that ids, or their unique beginnings, name; all when there are no ids. Raises AddressError."""
+    if not ids:
+        return list(entries)
+    chosen: dict[str, Mapping[str, Any]] = {}
+    for wanted in ids:
+        fitting = [entry for entry in entries if str(entry["id"]).startswith(wanted)] if wanted else []
+        exact = [entry for entry in fitting if entry["id"] == wanted] or fitting
+        if len(exact) != 1:
+            raise AddressError(
+                f"'{printable(wanted)}' names {len(exact) or 'nothing'} in the trash" + (" entries" if exact else ""),
+                hint="`ckpt trash ls` shows the ids",
+                candidates=[str(entry["id"]) for entry in fitting or entries][:20],
+            )
+        chosen[str(exact[0]["id"])] = exact[0]
+    return list(chosen.values())
+
+
+def answer_undo(*, yes: bool, json: bool, quiet: bool) -> None:
+    """Answers `ckpt undo`."""
+    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+        lookup.require_daemon()
+        latest = lookup.client.get("/v1/undo")["undo"]
+        if latest is not None:
+            out.confirm(f"take back {latest['text']}?", yes=yes)
+        answer = lookup.client.post("/v1/undo")
+        act = answer["undone"]
+        paths = [str(item["path"]) for item in act.get("restored") or ()]
+
+        def human() -> Iterable[str]:
+            yield f"taken back: {out.paint(act['text'])}"
+            yield from (f"  restored and pinned {out.paint(path)}" for path in paths)
+
+        out.data(answer, ids=paths, human=human)

@@ -1,0 +1,166 @@
+"""`ckpt ls`: runs, or the checkpoints of one run, filtered and ordered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ckpt.encoding import printable
+from ckpt.exceptions import UsageError
+from ckpt.protocol import checkpoint_from_json, run_from_json
+from ckpt.records import Checkpoint, Run, Verdict
+from ckpt_tui.lookup import Lookup, verdict_from_json
+from ckpt_tui.output import Output
+from ckpt_tui.running import running
+
+if TYPE_CHECKING:
+    from ckpt.filters import Fields
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which rows, and in what order."""
+
+    filter_text: str | None
+    sort: str | None
+    limit: int | None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit {self.limit} would show nothing", hint="give 1 or more")
+        if self.filter_text is not None:
+            from ckpt import filters
+
+            filters.parse(self.filter_text)
+
+    def of(self, rows: Sequence[Row], fields_of: Callable[[Row], Fields], say: Callable[[str], None]) -> list[Row]:
+        """The chosen rows. Tells of names that no row has, because they are probably misspelt."""
+        if self.filter_text is None and self.sort is None:
+            return list(rows[: self.limit])
+        from ckpt import filters
+
+        chosen = [(row, fields_of(row)) for row in rows]
+        known = [fields for _, fields in chosen]
+        asked: set[str] = set()
+        if self.filter_text is not None:
+            wanted = filters.parse(self.filter_text)
+            chosen = [pair for pair in chosen if wanted.matches(pair[1])]
+            asked.update(wanted.names)
+        if self.sort is not None:
+            chosen = filters.ordered(chosen, self.sort, lambda pair: pair[1])
+            asked.add(self.sort.removeprefix("-"))
+        for name in filters.unknown_names(asked, known):
+            say(f"nothing here has {name!r}{_near(name, known)}")
+        return [row for row, _ in chosen][: self.limit]
+
+
+def _near(name: str, rows: Sequence[Fields]) -> str:
+    import difflib
+
+    known = sorted({key for fields in rows for key in fields if key != "names"})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"
+
+
+def _run_fields(row: tuple[Mapping[str, Any], Run]) -> Fields:
+    from ckpt.filters import run_fields
+
+    return run_fields(row[1])
+
+
+def _checkpoint_fields(row: tuple[Mapping[str, Any], Checkpoint, Verdict | None]) -> Fields:
+    from ckpt.filters import checkpoint_fields
+
+    return checkpoint_fields(row[1], row[2])
+
+
+def answer_ls(
+    target: str | None,
+    *,
+    filter_text: str | None,
+    sort: str | None,
+    tag: str | None,
+    limit: int | None,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Answers `ckpt ls`."""
+    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+        choice = Choice(filter_text, sort, limit)
+        below = runs_below(target) if target is not None else None
+        if target is None:
+            empty = "no run is known yet: `ckpt watch add DIR`, or make one with ckpt.Run.create()"
+            _list_runs(out, lookup.client.get("/v1/runs")["runs"], choice, tag, empty)
+        elif below is not None:
+            empty = f"no run lies below {printable(target)}"
+            _list_runs(out, _read_runs(below, Path(os.path.abspath(target))), choice, tag, empty)
+        else:
+            _list_checkpoints(out, lookup.view(target), choice, tag)
+
+
+def runs_below(target: str) -> list[Path] | None:
+    """The runs below a directory; None when the target is one run itself or a part of it, or no directory."""
+    if not os.path.isdir(target):
+        return None
+    from ckpt.scan import find_runs, is_own
+
+    root = Path(os.path.abspath(target))
+    if is_own(root) or is_own(root.parent):
+        return None
+    found = find_runs(root)
+    return None if found == [root] else found
+
+
+def _read_runs(directories: Iterable[Path], root: Path) -> list[Mapping[str, Any]]:
+    from ckpt.protocol import run_to_json
+    from ckpt.scan import Cache, read_run
+
+    cache = Cache()
+    return [run_to_json(read_run(directory, root=root, cache=cache).run) for directory in directories]
+
+
+def _list_runs(out: Output, raw: Sequence[Mapping[str, Any]], choice: Choice, tag: str | None, empty: str) -> None:
+    if tag is not None:
+        raise UsageError(
+            "--tag chooses among the checkpoints of a run", hint=f"name the run: `ckpt ls RUN --tag {tag}`"
+        )
+    runs = [(item, run_from_json(item)) for item in raw]
+    rows = choice.of(runs, _run_fields, out.say)
+    if not raw:
+        out.say(empty)
+    elif not rows:
+        out.say(f"none of {len(raw)} runs fits")
+
+    def human() -> Iterable[str]:
+        from ckpt_tui.render.runs import runs_table
+
+        known = [run for _, run in runs]
+        return runs_table([run for _, run in rows], known=known, paint=out.paint, width=out.width) if rows else ()
+
+    out.data({"runs": [item for item, _ in rows]}, ids=[run.id for _, run in rows], human=human)
+
+
+def _list_checkpoints(out: Output, view: Mapping[str, Any], choice: Choice, tag: str | None) -> None:
+    run = run_from_json(view["run"])
+    known = [(raw, checkpoint_from_json(raw), verdict_from_json(raw)) for raw in view["checkpoints"]]
+    tagged = [row for row in known if tag is None or tag in row[1].tags]
+    rows = choice.of(tagged, _checkpoint_fields, out.say)
+    if not known:
+        out.say(f"run {printable(run.name)} has no checkpoints yet")
+    elif not rows:
+        out.say(f"none of {len(known)} checkpoints fits")
+
+    def human() -> Iterable[str]:
+        from ckpt_tui.render.checkpoints import checkpoints_table, run_head
+
+        head = run_head(run, len(known), paint=out.paint)
+        shown = [(checkpoint, verdict) for _, checkpoint, verdict in rows]
+        return [*head, *(checkpoints_table(run, shown, paint=out.paint, width=out.width) if rows else [])]
+
+    answer = {**view, "checkpoints": [raw for raw, _, _ in rows]}
+    out.data(answer, ids=[checkpoint.id for _, checkpoint, _ in rows], human=human)

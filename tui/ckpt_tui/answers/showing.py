@@ -1,0 +1,155 @@
+"""`ckpt show`, `ckpt inspect` and `ckpt diff`: what is in a checkpoint, and what differs between two."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ckpt import refs
+from ckpt.encoding import printable
+from ckpt.exceptions import AddressError
+from ckpt.protocol import checkpoint_from_json, run_from_json
+from ckpt.records import Checkpoint, Run
+from ckpt_tui.lookup import Lookup, place_of
+from ckpt_tui.running import from_os_error, running
+
+DIFFERENT = 1  # exit code
+
+
+def answer_show(ref: str, *, tensors: bool, json: bool, quiet: bool) -> None:
+    """Answers `ckpt show`."""
+    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+        found = lookup.find(ref)
+        inspection: dict[str, Any] | None = None
+        if out.mode != "quiet":
+            from ckpt.formats import inspect, inspection_to_json
+
+            try:
+                inspection = inspection_to_json(inspect(found.checkpoint.path))
+            except OSError as error:
+                out.say(f"its content cannot be read: {from_os_error(error).message}")
+
+        def human() -> Iterable[str]:
+            from ckpt_tui.render.checkpoints import checkpoint_lines
+
+            return checkpoint_lines(
+                found.run,
+                found.checkpoint,
+                found.verdict,
+                inspection,
+                all_tensors=tensors,
+                paint=out.paint,
+                width=out.width,
+            )
+
+        out.data({**found.answer, "inspection": inspection}, ids=[found.checkpoint.path], human=human)
+
+
+def answer_inspect(path: str, *, tensors: bool, json: bool, quiet: bool) -> None:
+    """Answers `ckpt inspect`."""
+    with running(json=json, quiet=quiet) as out:
+        if not os.path.lexists(path):
+            raise AddressError(
+                f"there is no {printable(path)}", hint="`ckpt inspect` reads a file; `ckpt show` takes addresses"
+            )
+        if os.path.isdir(path):
+            raise AddressError(
+                f"{printable(path)} is a directory", hint=f"`ckpt ls {printable(path)}` lists what it holds"
+            )
+        from ckpt.formats import inspect, inspection_to_json
+
+        inspection = inspection_to_json(inspect(path))
+
+        def human() -> Iterable[str]:
+            from ckpt_tui.render.checkpoints import inspection_lines
+
+            return inspection_lines(inspection, all_tensors=tensors, paint=out.paint, width=out.width)
+
+        out.data(inspection, ids=[path], human=human)
+
+
+def answer_diff(a: str, b: str, *, json: bool, quiet: bool) -> None:
+    """Answers `ckpt diff`. Ends with exit code 1 when the two differ."""
+    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+        if lookup.names_run(a) and lookup.names_run(b):
+            difference = run_difference(lookup.view(a), lookup.view(b))
+        else:
+            difference = _file_difference(_file_of(lookup, a), _file_of(lookup, b))
+
+        def human() -> Iterable[str]:
+            from ckpt_tui.render.differences import difference_lines
+
+            return difference_lines(difference, paint=out.paint, width=out.width)
+
+        out.data(difference, human=human)
+        if not difference["same"]:
+            raise typer.Exit(DIFFERENT)
+
+
+def _file_of(lookup: Lookup, address: str) -> str:
+    place = place_of(address)
+    if place is not None and place.file is not None:
+        return str(place.file)
+    return lookup.find(address).checkpoint.path
+
+
+def _file_difference(a: str, b: str) -> dict[str, Any]:
+    from ckpt.diff import diff, difference_to_json
+
+    return difference_to_json(diff(Path(a), Path(b)))
+
+
+def run_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    """Two runs in the shape of `ckpt diff --json`: their configs, lineage and latest complete checkpoints.
+
+    `a` and `b` in the shape of `ckpt ls RUN --json`. `checkpoints` names the two that were compared; null where a run
+    has none, and then no tensor is compared.
+    """
+    runs = [run_from_json(side["run"]) for side in (a, b)]
+    latest = [_latest(run, side["checkpoints"]) for run, side in zip(runs, (a, b), strict=True)]
+    first, second = latest
+    if first is not None and second is not None:
+        difference = _file_difference(first.path, second.path)
+    else:
+        nothing: dict[str, Any] = {"added": [], "removed": [], "changed": [], "identical": 0}
+        parts: dict[str, Any] = {name: [] for name in ("metadata", "metrics", "config", "values")}
+        difference = {"a": "", "b": "", "same": first is second, **parts, "tensors": nothing}
+    if any(run.config for run in runs):
+        difference["config"] = changes(a["run"]["config"], b["run"]["config"])
+    lineage = changes(*({"parent": side["run"]["parent"]} if side["run"]["parent"] else {} for side in (a, b)))
+    difference["metadata"] = [*lineage, *difference["metadata"]]
+    difference["a"], difference["b"] = a["run"]["path"], b["run"]["path"]
+    difference["checkpoints"] = [None if checkpoint is None else checkpoint.id for checkpoint in latest]
+    difference["same"] = difference["same"] and not lineage and not difference["config"]
+    return difference
+
+
+def _latest(run: Run, raw: Iterable[Mapping[str, Any]]) -> Checkpoint | None:
+    try:
+        return refs.select(None, [checkpoint_from_json(item) for item in raw], run)
+    except AddressError:
+        return None
+
+
+def changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What differs in two nested mappings, in the shape of `ckpt diff --json`; keys are joined by dots."""
+    flat_a, flat_b = dict(_flat(a)), dict(_flat(b))
+    found: list[dict[str, Any]] = []
+    for key in sorted({*flat_a, *flat_b}):
+        only = None if key in flat_a and key in flat_b else "a" if key in flat_a else "b"
+        left, right = flat_a.get(key), flat_b.get(key)
+        if only is not None or left != right:
+            found.append({"key": key, "a": left, "b": right, "only": only, "nonfinite": []})
+    return found
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,119 @@
+"""The columns of both tables: what each shows of a run or a checkpoint, and in which tone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ckpt.encoding import printable
+from ckpt.records import Checkpoint, Run, Verdict
+from ckpt_tui.board import monitored
+from ckpt_tui.feed import RunDetail
+from ckpt_tui.widgets.chart import Mark, thinned
+from ckpt_tui.widgets.vtable import Cell, Column
+from ckpt_tui.wording import age_text, count_text, file_name, number_text, size_text
+
+if TYPE_CHECKING:
+    from ckpt.records import RunStatus
+
+STATUS: dict[RunStatus, Cell] = {
+    "training": ("●", "good"),
+    "stalled": ("◍", "warn"),
+    "idle": ("○", "dim"),
+    "finished": ("✓", "accent"),
+    "failed": ("✗", "bad"),
+}
+_STATES = {"writing": ("◌ writing", "warn"), "incomplete": ("! incomplete", "bad"), "corrupt": ("! corrupt", "bad")}
+
+
+def run_columns(best_of: Callable[[Run], float | None]) -> list[Column[Run]]:
+    """Columns of the table of runs; `best_of` gives the monitored value of a run's best checkpoint."""
+    return [
+        Column("status", "", 1, lambda run: STATUS.get(run.status, ("?", "dim"))),
+        Column("name", "run", 10, _run_name, grow=True),
+        Column("checkpoints", "ckpts", 5, lambda run: (f"{run.checkpoints}", ""), right=True, rank=1),
+        Column("size", "size", 7, lambda run: (size_text(run.bytes), "dim"), right=True, rank=4),
+        Column("best", "best", 8, lambda run: _value(best_of(run)), right=True, rank=2),
+        Column("updated", "seen", 4, lambda run: (age_text(run.updated_at), "dim"), right=True, rank=3),
+    ]
+
+
+def _run_name(run: Run) -> Cell:
+    name = printable(run.name)
+    return (f"{name} ⑂" if run.parent is not None else name), ("bad" if run.problems else "strong")
+
+
+def _value(value: float | None) -> Cell:
+    text = number_text(value)
+    return text, "bad" if text in ("NaN", "inf", "-inf") else "dim" if value is None else ""
+
+
+def checkpoint_columns(detail: RunDetail) -> list[Column[Checkpoint]]:
+    """Columns of the checkpoints of a run."""
+    monitor = monitored(detail.run)
+    verdicts = detail.verdicts
+
+    def monitored_cell(checkpoint: Checkpoint) -> Cell:
+        text, tone = _value(checkpoint.value(monitor))
+        return text, "good" if not tone and is_best(checkpoint) else tone
+
+    columns: list[Column[Checkpoint]] = [
+        Column("flags", "", 2, _flags),
+        Column("step", "step", 8, _step, right=True),
+        Column("epoch", "epoch", 5, lambda c: (count_text(c.epoch), "dim"), right=True, rank=8),
+    ]
+    if monitor != "loss":
+        columns.append(Column("loss", "loss", 8, lambda c: _value(c.value("loss")), right=True, rank=4))
+    columns += [
+        Column("best", printable(monitor)[:12], max(8, min(12, len(monitor))), monitored_cell, right=True, rank=1),
+        Column("size", "size", 7, lambda c: (size_text(c.bytes), "dim"), right=True, rank=7),
+        Column("newest", "age", 4, lambda c: (age_text(c.saved_at), "dim"), right=True, rank=2),
+        Column("tags", "tags", 10, lambda c: (printable(" ".join(c.tags)), "accent"), rank=5),
+        Column("verdict", "verdict", 16, lambda c: verdict_cell(c, verdicts.get(c.id)), grow=True, rank=3),
+    ]
+    return columns
+
+
+def is_best(checkpoint: Checkpoint) -> bool:
+    """Whether it bears the moving tag of the best."""
+    return "best" in checkpoint.tags
+
+
+def _flags(checkpoint: Checkpoint) -> Cell:
+    glyphs = ("★" if is_best(checkpoint) else " ") + ("⚲" if checkpoint.pinned else " ")
+    return glyphs, "good" if is_best(checkpoint) else "accent"
+
+
+def _step(checkpoint: Checkpoint) -> Cell:
+    if checkpoint.step is None:
+        return file_name(checkpoint.path), "strong"
+    return count_text(checkpoint.step), "strong"
+
+
+def verdict_cell(checkpoint: Checkpoint, verdict: Verdict | None) -> Cell:
+    """State, else what the policy makes of a checkpoint; one that expires stands out."""
+    if checkpoint.state in _STATES:
+        return _STATES[checkpoint.state]
+    if verdict is None:
+        return "–", "dim"
+    first = printable(verdict.reasons[0].text) if verdict.reasons else ""
+    if verdict.action == "remove":
+        return "✗ expires", "warn"
+    if verdict.action == "skip":
+        return f"skip: {first}" if first else "skip", "dim"
+    return first or "keep", "dim"
+
+
+def marks_of(checkpoints: Sequence[Checkpoint]) -> list[Mark]:
+    """How checkpoints are marked below the curve; few enough to draw, however many there are."""
+    return thinned([Mark(c.step, *_sign(c)) for c in checkpoints if c.step is not None])
+
+
+def _sign(checkpoint: Checkpoint) -> tuple[str, str, int]:
+    if is_best(checkpoint):
+        return "★", "good", 3
+    if checkpoint.state in ("incomplete", "corrupt"):
+        return "!", "bad", 2
+    if checkpoint.pinned:
+        return "⚲", "accent", 1
+    return "▴", "dim", 0

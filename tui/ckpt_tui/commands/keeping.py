@@ -1,0 +1,130 @@
+"""Commands about what stays and what goes: plan, apply, prune, trash, undo."""
+
+from typing import Annotated
+
+import typer
+
+from ckpt_tui.options import Json, OptionalRun, Quiet, Yes
+
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Entries of the trash, as `ckpt trash ls` shows them.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the app."""
+    for command in (plan, apply, prune):
+        app.command()(command)
+    trash = typer.Typer(name="trash", help="Look at, bring back or purge what was removed.", rich_markup_mode=None)
+    trash.command("ls")(trash_ls)
+    trash.command("restore")(trash_restore)
+    trash.command("purge")(trash_purge)
+    app.add_typer(trash)
+    app.command()(undo)
+
+
+def plan(run: OptionalRun = None, json: Json = False, quiet: Quiet = False) -> None:
+    """Show what would be kept and removed now, and why.
+
+    Changes nothing.
+
+    \b
+    Examples:
+      ckpt plan
+      ckpt plan exp3
+      ckpt plan exp3 --json
+    """
+    from ckpt_tui.answers.keeping import answer_plan
+
+    answer_plan(run, json=json, quiet=quiet)
+
+
+def apply(
+    plan_id: Annotated[str, typer.Argument(metavar="PLAN_ID", help="Id of a plan that `ckpt plan` showed.")],
+    yes: Yes = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Carry out a plan.
+
+    What it removes goes to the trash. A plan that is out of date is refused.
+
+    \b
+    Examples:
+      ckpt apply 8f3c21aa
+      ckpt apply 8f3c21aa --yes
+    """
+    from ckpt_tui.answers.keeping import answer_apply
+
+    answer_apply(plan_id, yes=yes, json=json, quiet=quiet)
+
+
+def prune(run: OptionalRun = None, yes: Yes = False, json: Json = False, quiet: Quiet = False) -> None:
+    """Plan, ask, and apply in one go.
+
+    \b
+    Examples:
+      ckpt prune exp3
+      ckpt prune --yes
+    """
+    from ckpt_tui.answers.keeping import answer_prune
+
+    answer_prune(run, yes=yes, json=json, quiet=quiet)
+
+
+def trash_ls(run: OptionalRun = None, json: Json = False, quiet: Quiet = False) -> None:
+    """List what was removed and can be brought back, newest first.
+
+    \b
+    Examples:
+      ckpt trash ls
+      ckpt trash ls exp3 --json
+    """
+    from ckpt_tui.answers.keeping import answer_trash_ls
+
+    answer_trash_ls(run, json=json, quiet=quiet)
+
+
+def trash_restore(ids: Ids, json: Json = False, quiet: Quiet = False) -> None:
+    """Bring removed checkpoints back to where they were, and pin them.
+
+    \b
+    Examples:
+      ckpt trash restore 3f9a0c1d
+    """
+    from ckpt_tui.answers.keeping import answer_trash_restore
+
+    answer_trash_restore(ids, json=json, quiet=quiet)
+
+
+def trash_purge(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID...", help="Entries of the trash; none with --all.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything in the trash.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Delete removed checkpoints for good.
+
+    \b
+    Examples:
+      ckpt trash purge 3f9a0c1d
+      ckpt trash purge --all --yes
+    """
+    from ckpt_tui.answers.keeping import answer_trash_purge
+
+    answer_trash_purge(ids or [], everything=everything, yes=yes, json=json, quiet=quiet)
+
+
+def undo(yes: Yes = False, json: Json = False, quiet: Quiet = False) -> None:
+    """Take back the last removal or mark.
+
+    Removed checkpoints come back to where they were, and are pinned.
+
+    \b
+    Examples:
+      ckpt undo
+    """
+    from ckpt_tui.answers.keeping import answer_undo
+
+    answer_undo(yes=yes, json=json, quiet=quiet)

@@ -1,0 +1,135 @@
+"""Commands that look: ls, show, inspect, diff, status, doctor."""
+
+from typing import Annotated
+
+import typer
+
+from ckpt_tui.options import Json, Quiet, Ref
+
+Tensors = Annotated[bool, typer.Option("--tensors", help="List every tensor.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the app."""
+    for command in (ls, show, inspect, diff, status, doctor):
+        app.command()(command)
+
+
+def ls(
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN|DIR", help="A run, or a directory with runs; without it all known runs."),
+    ] = None,
+    filter: Annotated[
+        str | None, typer.Option("--filter", "-f", metavar="EXPR", help="Only rows that fit, as 'val_loss<0.2'.")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", "-s", metavar="FIELD", help="Order by a field, rising; -FIELD for falling.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="NAME", help="Only checkpoints with this tag.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N", help="At most N rows.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """List runs, or the checkpoints of a run.
+
+    Filters compare metrics and fields: < <= > >= = !=, and, or, not, ( ), has:NAME, and globs over names. Fields of
+    checkpoints: step epoch loss size age state tag pinned label verdict; of runs: name status checkpoints size age
+    step epoch loss, and the values of the run's config.
+
+    \b
+    Examples:
+      ckpt ls
+      ckpt ls runs/
+      ckpt ls exp3 --filter 'val_loss<0.2 and step>1000' --sort val_loss
+      ckpt ls exp3 --tag best --json
+      ckpt ls --filter 'status=training or age<1h'
+    """
+    from ckpt_tui.answers.listing import answer_ls
+
+    answer_ls(target, filter_text=filter, sort=sort, tag=tag, limit=limit, json=json, quiet=quiet)
+
+
+def show(ref: Ref, tensors: Tensors = False, json: Json = False, quiet: Quiet = False) -> None:
+    """Show everything about one checkpoint.
+
+    Its numbers and marks, the verdict with all its reasons, what is inside it, and where its run comes from.
+
+    \b
+    Examples:
+      ckpt show exp3@best
+      ckpt show runs/exp3/checkpoints/step-001200.pt --tensors
+    """
+    from ckpt_tui.answers.showing import answer_show
+
+    answer_show(ref, tensors=tensors, json=json, quiet=quiet)
+
+
+def inspect(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint file.")],
+    tensors: Tensors = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read the metadata of any checkpoint file.
+
+    Nothing in the file is executed, and torch is not needed.
+
+    \b
+    Examples:
+      ckpt inspect model.pt
+      ckpt inspect model.safetensors --json
+    """
+    from ckpt_tui.answers.showing import answer_inspect
+
+    answer_inspect(path, tensors=tensors, json=json, quiet=quiet)
+
+
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint or a run.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two checkpoints or two runs.
+
+    Shows what differs in metadata, metrics, config and tensors. Exit code 0: same,
+    1: different. Two runs are compared by their config, lineage and latest checkpoints.
+
+    \b
+    Examples:
+      ckpt diff exp3@best exp3@latest
+      ckpt diff a.pt b.pt
+      ckpt diff exp3 exp4
+    """
+    from ckpt_tui.answers.showing import answer_diff
+
+    answer_diff(a, b, json=json, quiet=quiet)
+
+
+def status(json: Json = False, quiet: Quiet = False) -> None:
+    """Show whether the daemon runs, and what it watches.
+
+    \b
+    Examples:
+      ckpt status
+      ckpt status --json
+    """
+    from ckpt_tui.answers.watching import answer_status
+
+    answer_status(json=json, quiet=quiet)
+
+
+def doctor(json: Json = False, quiet: Quiet = False) -> None:
+    """Check versions, places and daemon.
+
+    Starts nothing. Exit code 1 when something is wrong.
+
+    \b
+    Examples:
+      ckpt doctor
+      ckpt doctor --json
+    """
+    from ckpt_tui.answers.doctor import answer_doctor
+
+    answer_doctor(json=json, quiet=quiet)

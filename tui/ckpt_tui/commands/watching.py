@@ -1,0 +1,105 @@
+"""Commands about the daemon's work: watch, events; and the dashboard: tui."""
+
+from typing import Annotated
+
+import typer
+
+from ckpt_tui.options import Json, Quiet, Yes
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the app."""
+    watch = typer.Typer(name="watch", help="Choose the directories that are watched.", rich_markup_mode=None)
+    watch.command("add")(watch_add)
+    watch.command("ls")(watch_ls)
+    watch.command("rm")(watch_rm)
+    app.add_typer(watch)
+    app.command()(events)
+    app.command("tui")(dashboard)
+
+
+def watch_add(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory with runs, watched recursively.")],
+    enforce: Annotated[bool, typer.Option("--enforce", help="Let policies act there, not only look.")] = False,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Directories to pass over; may be repeated.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Watch a directory.
+
+    Every checkpoint that appears below it is known within a second.
+
+    \b
+    Examples:
+      ckpt watch add ~/runs
+      ckpt watch add /data/experiments --exclude 'old-*'
+    """
+    from ckpt_tui.answers.watching import answer_watch_add
+
+    answer_watch_add(directory, enforce=enforce, exclude=exclude or [], json=json, quiet=quiet)
+
+
+def watch_ls(json: Json = False, quiet: Quiet = False) -> None:
+    """List the watched directories.
+
+    \b
+    Examples:
+      ckpt watch ls
+    """
+    from ckpt_tui.answers.watching import answer_watch_ls
+
+    answer_watch_ls(json=json, quiet=quiet)
+
+
+def watch_rm(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A watched directory.")],
+    yes: Yes = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Stop watching a directory. No file in it is touched.
+
+    \b
+    Examples:
+      ckpt watch rm ~/runs
+    """
+    from ckpt_tui.answers.watching import answer_watch_rm
+
+    answer_watch_rm(directory, yes=yes, json=json, quiet=quiet)
+
+
+def events(
+    follow: Annotated[bool, typer.Option("--follow", "-F", help="Wait for more; end with Ctrl-C.")] = False,
+    since: Annotated[int | None, typer.Option("--since", metavar="SEQ", help="Only events after this number.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Changes nothing: events are always JSON.")] = True,
+) -> None:
+    """Print what happened, one JSON object a line.
+
+    \b
+    Examples:
+      ckpt events
+      ckpt events --follow | jq .kind
+    """
+    from ckpt_tui.answers.watching import answer_events
+
+    answer_events(follow=follow, since=since)
+
+
+def dashboard(
+    directory: Annotated[str | None, typer.Argument(metavar="DIR", help="Only what lies below this directory.")] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Offer nothing that changes anything.")] = False,
+) -> None:
+    """Open the dashboard.
+
+    Runs and checkpoints live, loss curves, differences, fork and restore.
+
+    \b
+    Examples:
+      ckpt tui
+      ckpt tui runs/
+    """
+    from ckpt_tui.answers.watching import answer_tui
+
+    answer_tui(directory, read_only=read_only)

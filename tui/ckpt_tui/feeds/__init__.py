@@ -1,0 +1,1 @@
+"""The sources that the dashboard can show: the daemon, a directory, a script."""

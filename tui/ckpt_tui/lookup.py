@@ -1,0 +1,224 @@
+"""From an address to what it names: the disk for an existing path, the daemon for everything else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ckpt.encoding import printable
+from ckpt.exceptions import AddressError, CkptError
+from ckpt.records import Checkpoint, Run, Verdict
+
+if TYPE_CHECKING:
+    from ckpt.client import Client
+    from ckpt.scan import RunView
+
+
+@dataclass(frozen=True)
+class Place:
+    """An address that stands for something on disk."""
+
+    directory: Path
+    """The run's."""
+    file: Path | None = None
+    """The checkpoint file, when the address is one."""
+    selector: str | None = None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the whole run is named."""
+        return self.file is None and self.selector is None
+
+
+@dataclass(frozen=True)
+class Found:
+    """One checkpoint that an address named."""
+
+    run: Run
+    checkpoint: Checkpoint
+    verdict: Verdict | None
+    answer: Mapping[str, Any]
+    """{"run", "checkpoint"} in the shapes of `--json`."""
+
+
+class Lookup:
+    """Finds what addresses name; connects to the daemon when it is first needed."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """The daemon, or what serves in its place. Raises DaemonError."""
+        if self._client is None:
+            from ckpt.client import Client
+
+            self._client = Client.connect()
+        return self._client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def require_daemon(self) -> None:
+        """Raises NoDaemonError, which says what to run, where only reads can be answered."""
+        if self.client.mode == "once":
+            # Without a daemon every change is refused, with the reason why none was started.
+            self.client.post("/v1/undo")
+
+    def view(self, address: str) -> Mapping[str, Any]:
+        """A whole run: {"run", "checkpoints", "policy"}. Raises AddressError."""
+        place = place_of(address)
+        if place is not None:
+            from ckpt.scan import run_view_to_json
+
+            return run_view_to_json(read_place(place))
+        answer: Mapping[str, Any] = self.client.get("/v1/run", run=address)
+        return answer
+
+    def find(self, address: str) -> Found:
+        """One checkpoint; a bare run means its latest. Raises AddressError."""
+        place = place_of(address)
+        if place is not None:
+            return _find_in(read_place(place), place)
+        answer = self.client.get("/v1/resolve", ref=address)
+        return found_from_json(answer)
+
+    def names_run(self, address: str) -> bool:
+        """Whether an address stands for a whole run, and not for one checkpoint of it."""
+        place = place_of(address)
+        if place is not None:
+            return place.is_run
+        if "@" in address:
+            return False
+        try:
+            self.client.get("/v1/run", run=address)
+        except AddressError:
+            # It may be the id of a checkpoint; what it is not, `find` tells better.
+            return False
+        return True
+
+    def local(self, found: Found) -> tuple[Run, Checkpoint]:
+        """The same checkpoint as it lies on disk now, with all its files. Raises AddressError when it is gone."""
+        from ckpt.scan import read_run, run_of
+
+        directory, file = run_of(Path(found.checkpoint.path))
+        view = read_run(directory, root=Path(found.run.root))
+        checkpoint = _by_file(view, file or Path(found.checkpoint.path))
+        if checkpoint is None or checkpoint.fingerprint != found.checkpoint.fingerprint:
+            raise AddressError(
+                f"{printable(found.checkpoint.path)} is not what it was: it was rewritten or removed",
+                hint="`ckpt ls RUN` shows what is there now",
+            )
+        return view.run, checkpoint
+
+    def run_names(self) -> dict[str, str]:
+        """The shortest unique name of every known run, by id."""
+        from ckpt import refs
+        from ckpt.protocol import run_from_json
+
+        return refs.short_names([run_from_json(raw) for raw in self.client.get("/v1/runs")["runs"]])
+
+
+def place_of(address: str) -> Place | None:
+    """What an address stands for on disk; None when it is no existing path, so the daemon has to be asked.
+
+    Raises AddressError when the address can only be a path, and nothing is there.
+    """
+    if os.path.lexists(address):
+        return _place(address, None)
+    before, at, selector = address.rpartition("@")
+    if at and selector and os.path.isdir(before):
+        return _place(before, selector)
+    if _only_a_path(address):
+        raise AddressError(f"there is no {printable(address)}", hint=_near(Path(before if at else address)))
+    return None
+
+
+def _place(path: str, selector: str | None) -> Place:
+    from ckpt.scan import run_of
+
+    directory, file = run_of(Path(path))
+    return Place(directory, file, selector)
+
+
+def _only_a_path(address: str) -> bool:
+    if address.startswith(("/", "./", "../", "~/")) or address in (".", ".."):
+        return True
+    suffix = os.path.splitext(address)[1].lower()
+    return suffix in (".pt", ".pth", ".ckpt", ".safetensors", ".bin") and "@" not in address
+
+
+def _near(path: Path) -> str | None:
+    """The names beside a path that does not exist which are most like it."""
+    import difflib
+
+    parent = path.parent
+    try:
+        names = os.listdir(parent)
+    except OSError:
+        return f"{printable(str(parent))} is no directory that can be read"
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    return "did you mean " + " or ".join(printable(str(parent / name)) for name in near) + "?" if near else None
+
+
+def read_place(place: Place) -> RunView:
+    """The run at a place, read from disk."""
+    from ckpt.paths import StatePaths
+    from ckpt.scan import read_run
+
+    try:
+        foreign_marks: Path | None = StatePaths.here().marks
+    except (CkptError, OSError):
+        foreign_marks = None
+    return read_run(place.directory, foreign_marks=foreign_marks)
+
+
+def _by_file(view: RunView, file: Path) -> Checkpoint | None:
+    wanted = os.path.abspath(file)
+    for checkpoint in view.checkpoints:
+        if wanted == checkpoint.path or wanted in checkpoint.files:
+            return checkpoint
+    return None
+
+
+def _find_in(view: RunView, place: Place) -> Found:
+    from ckpt import refs
+    from ckpt.protocol import checkpoint_to_json, run_to_json
+
+    if place.file is not None:
+        checkpoint = _by_file(view, place.file)
+        if checkpoint is None:
+            raise AddressError(
+                f"{printable(str(place.file))} is no checkpoint of a run", hint="`ckpt inspect PATH` reads any one file"
+            )
+    else:
+        checkpoint = refs.select(place.selector, view.checkpoints, view.run)
+    verdict = view.verdict(checkpoint.id)
+    answer = {"run": run_to_json(view.run), "checkpoint": checkpoint_to_json(checkpoint, verdict)}
+    return Found(view.run, checkpoint, verdict, answer)
+
+
+def found_from_json(answer: Mapping[str, Any]) -> Found:
+    """The records behind {"run", "checkpoint"}."""
+    from ckpt.protocol import checkpoint_from_json, run_from_json
+
+    raw = answer["checkpoint"]
+    return Found(run_from_json(answer["run"]), checkpoint_from_json(raw), verdict_from_json(raw), answer)
+
+
+def verdict_from_json(raw: Mapping[str, Any]) -> Verdict | None:
+    """The verdict that stands beside a checkpoint in JSON."""
+    import msgspec
+
+    verdict = raw.get("verdict")
+    return None if verdict is None else msgspec.convert(verdict, Verdict)

@@ -1,0 +1,146 @@
+"""The trash: what was removed, why, until when it can be brought back, and bringing it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+
+from ckpt.encoding import printable
+from ckpt.exceptions import CkptError
+from ckpt_tui.acts import Act, command_line
+from ckpt_tui.feed import Feed
+from ckpt_tui.screens.dialogs import Confirm
+from ckpt_tui.widgets.bars import Bar, keys_line
+from ckpt_tui.widgets.vtable import Column, VirtualTable
+from ckpt_tui.wording import age_text, file_name, plural, size_text
+
+Entry = dict[str, Any]
+
+
+def _why(entry: Entry) -> str:
+    reasons = entry.get("reasons") or entry.get("near_misses") or ()
+    return "; ".join(printable(str(r.get("text", r) if isinstance(r, dict) else r)) for r in reasons)
+
+
+def _left(entry: Entry) -> str:
+    """Time until it is purged, counted as ages are."""
+    purge_at, trashed_at = entry.get("purge_at") or 0, entry.get("trashed_at") or 0
+    if not purge_at:
+        return "–"
+    return age_text(trashed_at, purge_at) if purge_at > trashed_at else "now"
+
+
+def columns(run_names: Callable[[str], str]) -> list[Column[Entry]]:
+    """Columns of the trash; `run_names` gives the name of a run's id."""
+    return [
+        Column("run", "run", 12, lambda e: (printable(run_names(str(e.get("run", "")))), "strong"), rank=2),
+        Column("file", "checkpoint", 16, lambda e: (file_name(str(e.get("path", ""))), "")),
+        Column("size", "size", 7, lambda e: (size_text(int(e.get("bytes") or 0)), "dim"), right=True, rank=3),
+        Column("trashed", "removed", 7, lambda e: (age_text(e.get("trashed_at") or 0), ""), right=True, rank=1),
+        Column("kept", "kept for", 8, lambda e: (_left(e), "warn"), right=True, rank=4),
+        Column("why", "why", 12, lambda e: (_why(e), "dim"), grow=True, rank=5),
+    ]
+
+
+class TrashScreen(Screen[Act | None]):
+    """Lists the trash; answers with the restore that was confirmed."""
+
+    DEFAULT_CSS = """
+    TrashScreen > VirtualTable {
+        border: round $accent;
+        border-title-color: $text-accent;
+        border-title-style: bold;
+        border-subtitle-color: $text-muted;
+        height: 1fr;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "leave", "back", show=False),
+        Binding("r", "restore", "restore", show=False),
+    ]
+
+    class Loaded(Message):
+        """The trash was read."""
+
+        def __init__(self, entries: list[Entry], problem: str) -> None:
+            super().__init__()
+            self.entries, self.problem = entries, problem
+
+    def __init__(self, feed: Feed, run_names: Callable[[str], str], why_not: str | None) -> None:
+        super().__init__()
+        self._feed, self._run_names, self._why_not = feed, run_names, why_not
+
+    def compose(self) -> ComposeResult:
+        """The table and the keys."""
+        table: VirtualTable[Entry] = VirtualTable(
+            columns(self._run_names), lambda e: str(e.get("id")), empty="reading …", id="trash"
+        )
+        table.border_title = Content("Trash")
+        table.border_subtitle = Content("$ ckpt trash ls")
+        yield table
+        yield Bar(id="keys")
+
+    @property
+    def table(self) -> VirtualTable[Entry]:
+        """The table."""
+        return self.query_one("#trash", VirtualTable)
+
+    def on_mount(self) -> None:
+        """Reads the trash."""
+        self.table.focus()
+        self.query_one("#keys", Bar).show(keys_line([("r", "restore"), ("esc", "back")], self.size.width))
+        self._load()
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="trash")
+    def _load(self) -> None:
+        try:
+            entries, problem = self._feed.trash(None), ""
+        except (CkptError, OSError) as error:
+            entries, problem = [], str(error)
+        self.post_message(self.Loaded(entries, problem))
+
+    @on(Loaded)
+    def _show(self, message: Loaded) -> None:
+        self.table.set_empty(
+            message.problem
+            or "The trash is empty.\nWhat a policy removes waits here until it is purged; P shows what goes next."
+        )
+        self.table.set_rows(message.entries)
+        total = sum(int(e.get("bytes") or 0) for e in message.entries)
+        self.table.border_title = Content(f"Trash · {plural(len(message.entries), 'checkpoint')} · {size_text(total)}")
+
+    @on(VirtualTable.Opened)
+    def _opened(self) -> None:
+        self.action_restore()
+
+    def action_restore(self) -> None:
+        """Asks, then answers with the restore."""
+        entry = self.table.current
+        if entry is None:
+            self.notify("There is nothing to restore.", markup=False)
+            return
+        if self._why_not:
+            self.notify(self._why_not, severity="warning", markup=False)
+            return
+        act = Act(kind="trash restore", entries=(str(entry["id"]),))
+        name = file_name(str(entry.get("path", "")))
+        path = printable(str(entry.get("path", "")))
+        text = f"{name} goes back to where it was, and is pinned so that the next pass leaves it.\n{path}"
+
+        def answered(yes: bool | None) -> None:
+            if yes and self.is_active:
+                self.dismiss(act)
+
+        self.app.push_screen(Confirm("Restore from the trash", text, command_line(act), label="Restore"), answered)
+
+    def action_leave(self) -> None:
+        """Goes back."""
+        if self.is_active:
+            self.dismiss(None)
