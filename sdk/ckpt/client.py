@@ -146,8 +146,8 @@ class Client:
         while not self._closed:
             connected = False
             try:
-                for since, event in self._stream_once(since):
-                    connected, pause = True, 0.05
+                for number, event in self._stream_once(since):
+                    connected, pause, since = True, 0.05, number
                     if event is not None:
                         yield event
             except (OSError, http.client.HTTPException, NoDaemonError) as error:

@@ -30,13 +30,13 @@ def restore_checkpoint(
 ) -> list[Path]:
     """Copies the files of one checkpoint to `destination` and returns their new paths.
 
-    An existing directory (or a name that ends in /) takes them under their own names; otherwise `destination` is the
-    new name of the first file, and side files are named after it. Raises UsageError when a name is taken, and
+    A directory, or a name without suffix, takes them under their own names; otherwise `destination` is the new name of
+    the first file, and side files are named after it. Raises UsageError when a name is taken, and
     OperationError, with nothing left behind, when a copy fails.
     """
     sources = [path for path in checkpoint_files if not path.is_symlink()]
     main = sources[0]
-    if destination.is_dir() or str(destination).endswith(os.sep):
+    if destination.is_dir() or not destination.suffix:
         pairs = [(source, destination / source.name) for source in sources]
     else:
         pairs = [(main, destination)]

@@ -37,6 +37,10 @@ def number_from_disk(value: Any) -> float | int:
         if value not in _NAMES:
             raise ValueError(f"not a number: {value!r}")
         return _NAMES[value]
+    try:
+        float(value)
+    except OverflowError:
+        raise ValueError("a number beyond the range of a float") from None
     return value
 
 
@@ -58,12 +62,21 @@ def finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else nonfinite_name(value)
     if isinstance(value, str):
-        return printable(value)
+        return _utf8(value)
     if isinstance(value, Mapping):
-        return {printable(str(k)): finite(v) for k, v in value.items()}
+        return {_utf8(str(k)): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
     return value
+
+
+def _utf8(text: str) -> str:
+    """The text itself, or its escaped form when it is not UTF-8, which JSON cannot hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return printable(text)
+    return text
 
 
 def split_nonfinite(metrics: Mapping[str, float]) -> tuple[dict[str, float | None], list[str]]:

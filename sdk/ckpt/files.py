@@ -60,7 +60,11 @@ def publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
         except OSError:
             # A file system without hard links: exclusive creation reserves the name, rename fills it.
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-            os.replace(temporary, path)
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                os.unlink(path)
+                raise
         else:
             os.unlink(temporary)
     fsync_directory(path.parent)
@@ -116,17 +120,20 @@ class Appender:
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         self._fd = os.open(path, flags, mode)
+        self._is_torn = False
         size = os.fstat(self._fd).st_size
         if size:
             os.lseek(self._fd, size - 1, os.SEEK_SET)
-            if os.read(self._fd, 1) != b"\n":
-                os.write(self._fd, b"\n")
+            self._is_torn = os.read(self._fd, 1) != b"\n"
 
     def append(self, line: bytes, *, sync: bool = False) -> None:
         """Adds one line (without its newline). Raises OSError; a short write is an error too."""
-        data = line + b"\n"
-        if os.write(self._fd, data) != len(data):
+        data = (b"\n" if self._is_torn else b"") + line + b"\n"
+        written = os.write(self._fd, data)
+        if written != len(data):
+            self._is_torn = True
             raise OSError(errno.ENOSPC, "short write", str(self.path))
+        self._is_torn = False
         if sync:
             os.fsync(self._fd)
 
@@ -195,7 +202,7 @@ class FileLock:
         fd = os.open(self.path, flags, 0o644)
         deadline = time.monotonic() + wait_s
         while not _try_lock(fd):
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline and not _is_only_looked_at(fd):
                 os.close(fd)
                 holder = self.holder()
                 who = f"by process {holder['pid']}" if holder.get("pid") else "by another process"
@@ -258,6 +265,9 @@ if sys.platform == "win32":
             return False
         return True
 
+    def _is_only_looked_at(fd: int) -> bool:
+        return False
+
 else:
     import fcntl
 
@@ -266,6 +276,13 @@ else:
             fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        return True
+
+    def _is_only_looked_at(fd: int) -> bool:
+        """Whether nobody has the lock for good: another's `is_free` shares it for an instant."""
+        if not _try_lock(fd, shared=True):
+            return False
+        fcntl.flock(fd, fcntl.LOCK_UN)
         return True
 
 
@@ -321,7 +338,7 @@ def pid_alive(pid: int) -> bool:
     """Whether a process of that id exists on this machine."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

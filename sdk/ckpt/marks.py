@@ -20,8 +20,8 @@ from typing import Any
 
 from ckpt import encoding, files
 from ckpt.exceptions import UsageError
+from ckpt.refs import RESERVED_TAG as RESERVED_TAG
 
-RESERVED_TAG = re.compile(r"^(latest|last|best(-\d+)?)$")
 _TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,63}$")
 
 
@@ -29,7 +29,7 @@ def check_tag(name: str) -> str:
     """The tag name itself. Raises UsageError for a reserved or unusable one."""
     if RESERVED_TAG.match(name):
         raise UsageError(f"the tag {name!r} moves by itself", hint="choose another name, or `ckpt pin` it")
-    if not _TAG.match(name) or ":" in name or name.startswith("~"):
+    if not _TAG.fullmatch(name) or ":" in name or name.startswith("~"):
         raise UsageError(
             f"{encoding.printable(name)!r} cannot be a tag",
             hint="use letters, digits and . _ - + / (1 to 64, not starting with a sign)",

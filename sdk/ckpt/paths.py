@@ -90,6 +90,11 @@ class RunPaths:
         """The metrics for spreadsheets."""
         return self.directory / "metrics.csv"
 
+    @property
+    def early_stopping(self) -> Path:
+        """Every value that early stopping looked at, a JSON object a line."""
+        return self.directory / "early_stopping.jsonl"
+
     def marker_of(self, checkpoint: Path) -> Path:
         """The commit marker of a checkpoint file."""
         return checkpoint.with_suffix(MARKER_SUFFIX)

@@ -79,7 +79,8 @@ def run_from_json(raw: Mapping[str, Any]) -> Run:
     parent = raw.get("parent")
     known = {name: raw[name] for name in Run.__struct_fields__ if name in raw}
     known["path"] = path_from_fields(raw)
-    known["parent"] = None if parent is None else Lineage(**parent)
+    if parent is not None:
+        known["parent"] = Lineage(**{name: parent[name] for name in Lineage.__struct_fields__ if name in parent})
     known["problems"] = tuple(raw.get("problems", ()))
     return Run(**known)
 
@@ -120,10 +121,13 @@ def checkpoint_to_json(checkpoint: Checkpoint, verdict: Verdict | None = None) -
 
 
 def checkpoint_from_json(raw: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint behind its JSON; a non-finite metric comes back as NaN, unknown fields are ignored."""
+    """The checkpoint behind its JSON; a non-finite number comes back as NaN, unknown fields are ignored."""
     known = {name: raw[name] for name in Checkpoint.__struct_fields__ if name in raw}
     known["path"] = path_from_fields(raw)
     known["metrics"] = {k: float("nan") if v is None else v for k, v in raw.get("metrics", {}).items()}
+    for name in ("loss", "learning_rate"):
+        if known.get(name) is None and name in raw.get("nonfinite", ()) and name not in known["metrics"]:
+            known[name] = float("nan")
     for name in ("tags", "files", "problems", "held_by"):
         known[name] = tuple(raw.get(name, ()))
     return Checkpoint(**known)
@@ -174,8 +178,11 @@ def error_from_json(raw: Any) -> exceptions.CkptError:
 
 
 def encode(value: Any) -> bytes:
-    """JSON for the socket and for `--json`."""
-    return msgspec.json.encode(value)
+    """JSON for the socket and for `--json`; text that is not UTF-8 is escaped."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_plain(value))
 
 
 def lines(values: Iterable[Any]) -> bytes:

@@ -44,7 +44,7 @@ class TensorInfo(Record, frozen=True, kw_only=True):
     bytes: int
 
 
-class Reason(Record, frozen=True, kw_only=True):
+class Reason(Record, frozen=True, kw_only=True, gc=False):
     """Why a rule keeps a checkpoint, or how near it came.
 
     `rule` is the rule's name (`last`, `best`, `every_n_epochs`, `newest`, `pinned`, …); `text` says it to a person.
@@ -59,7 +59,7 @@ class Reason(Record, frozen=True, kw_only=True):
     cutoff: float | None = None
 
 
-class Verdict(Record, frozen=True, kw_only=True):
+class Verdict(Record, frozen=True, kw_only=True, gc=False):
     """What the policy makes of one checkpoint now, and why."""
 
     action: Action

@@ -22,6 +22,8 @@ from ckpt.exceptions import AddressError
 from ckpt.records import Checkpoint, Run
 
 _ID = re.compile(r"^[0-9a-f]{6,64}$")
+RESERVED_TAG = re.compile(r"^(latest|last|best(-\d+)?)$")
+"""Tags that move by themselves, and so are selectors and not the user's."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,12 @@ def newest_first(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
 
     Own runs number their saves; foreign ones go by completion time, then step.
     """
+    given = list(checkpoints)
+    saves = [c.seq for c in given if c.seq is not None]
+    if len(set(saves)) == len(given):
+        return sorted(given, key=lambda c: c.seq or 0, reverse=True)
     return sorted(
-        checkpoints,
+        given,
         key=lambda c: (
             c.seq if c.seq is not None else -1,
             c.saved_at,
@@ -114,14 +120,15 @@ def newest_first(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
 
 def best_first(checkpoints: Iterable[Checkpoint], metric: str, mode: Literal["min", "max"]) -> list[Checkpoint]:
     """Complete checkpoints with a finite value of the metric, best first; of equals the newer."""
+    ordered = newest_first(c for c in checkpoints if c.state == "complete")
+    return [ordered[place] for place in ranking([c.value(metric) for c in ordered], mode)]
+
+
+def ranking(values: Sequence[float | None], mode: Literal["min", "max"]) -> list[int]:
+    """The places of the finite values, best first; of equals the earlier."""
+    finite = [place for place, value in enumerate(values) if value is not None and math.isfinite(value)]
     sign = 1.0 if mode == "min" else -1.0
-    ranked: list[tuple[float, int, Checkpoint]] = []
-    for age, checkpoint in enumerate(newest_first(checkpoints)):
-        value = checkpoint.value(metric)
-        if checkpoint.state == "complete" and value is not None and math.isfinite(value):
-            ranked.append((sign * value, age, checkpoint))
-    ranked.sort(key=lambda item: item[:2])
-    return [checkpoint for _, _, checkpoint in ranked]
+    return sorted(finite, key=lambda place: sign * (values[place] or 0.0))
 
 
 def select(selector: str | None, checkpoints: Sequence[Checkpoint], run: Run) -> Checkpoint:
@@ -137,9 +144,9 @@ def select(selector: str | None, checkpoints: Sequence[Checkpoint], run: Run) ->
     if text in ("latest", "last"):
         return _nth(complete, 0, f"run {name!r} has no complete checkpoint")
     if text.startswith("~"):
-        back = _number(text[1:] or "1", text)
+        back = _number(text[1:] or "1", text, whole=True)
         return _nth(complete, int(back), f"run {name!r} has {len(complete)} complete checkpoints")
-    if text == "best" or text.startswith(("best:", "best-")):
+    if RESERVED_TAG.fullmatch(text) or text.startswith("best:"):
         return _select_best(text, checkpoints, run)
     kind, colon, value = text.partition(":")
     if colon and kind in ("step", "epoch"):
@@ -193,12 +200,12 @@ def mode_for(metric: str) -> Literal["min", "max"]:
     return "min" if any(re.search(rf"(^|[^a-z]){word}([^a-z]|$)|loss$", lowered) for word in falling) else "max"
 
 
-def _number(text: str, selector: str) -> float:
+def _number(text: str, selector: str, *, whole: bool = False) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or value < 0:
+    if not math.isfinite(value) or value < 0 or (whole and not value.is_integer()):
         raise AddressError(f"{printable(selector)!r} needs a number, such as step:4000, best-2 or ~1")
     return value
 

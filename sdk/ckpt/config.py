@@ -1,0 +1,185 @@
+"""CheckpointConfig: when to save, what to keep, what to put into a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from ckpt.encoding import printable
+from ckpt.exceptions import StateError
+from ckpt.retention import Policy
+
+MESSAGE_FIELDS = ("epoch", "step", "global_step", "loss", "learning_rate", "model_name", "experiment_name")
+"""What a commit message template may name, besides the metrics of the state."""
+
+_COUNTS = (
+    "save_every_n_steps",
+    "save_every_n_epochs",
+    "keep_last_n_checkpoints",
+    "keep_best_n_checkpoints",
+    "keep_checkpoint_every_n_epochs",
+    "keep_checkpoint_every_n_steps",
+    "early_stopping_patience",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """How a training is saved. Every rule that is None is off; rules are independent of each other.
+
+    Raises StateError for an unknown option, naming the nearest, and for a value out of range.
+    """
+
+    save_every_n_steps: int | None = None
+    """Save when N divides the global step."""
+    save_every_n_epochs: int | None = None
+    """Save once in every epoch that N divides, epochs as the training counts them."""
+    save_on_best_metric: str | None = None
+    """Save when this metric is better than in every checkpoint so far; also what `best` means."""
+    minimize_metric: bool = True
+    """True when less is better, as for a loss; False for an accuracy."""
+
+    keep_last_n_checkpoints: int | None = None
+    keep_best_n_checkpoints: int | None = None
+    """Keep the N best by `save_on_best_metric`, or by the lowest loss when no metric is named."""
+    keep_checkpoint_every_n_epochs: int | None = None
+    keep_checkpoint_every_n_steps: int | None = None
+    keep_for_s: float = 86400.0
+    """Seconds that a removed checkpoint waits in the trash, restorable."""
+
+    save_optimizer_state: bool = True
+    save_scheduler_state: bool = True
+    save_random_state: bool = True
+    """Capture the random states of Python, NumPy and torch when the TrainingState holds none."""
+    use_incremental_saves: bool = True
+    """Store equal tensors once where the store can. A run directory cannot: each of its checkpoints is one whole
+    file that plain tools open, at either value, and run.json records what was asked for."""
+
+    auto_commit: bool = True
+    """False: checkpoints are staged, and listed only after `commit()`."""
+    commit_message_template: str = "Checkpoint at epoch {epoch}, step {step}"
+    """Kept with each checkpoint; may name epoch, step, loss, learning_rate, model_name, experiment_name and metrics."""
+    tag_best_checkpoints: bool = True
+    """Whether `best`, `best-1` … move along as tags."""
+
+    early_stopping_patience: int | None = None
+    """Stop after this many checks in a row without improvement."""
+    early_stopping_threshold: float = 0.0
+    """Least change of the metric that counts as an improvement."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        _refuse_unknown(options, [item.name for item in dataclasses.fields(cls)])
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise StateError(
+                    f"{name} is {value!r}, and has to be a whole number of 1 or more",
+                    hint=f"leave {name} out for no such rule",
+                )
+        for item in dataclasses.fields(self):
+            if isinstance(item.default, bool) and not isinstance(getattr(self, item.name), bool):
+                raise StateError(f"{item.name} is {getattr(self, item.name)!r}, and has to be True or False")
+        metric = self.save_on_best_metric
+        if metric is not None and (not isinstance(metric, str) or not metric):
+            raise StateError(f"save_on_best_metric is {metric!r}, and has to be the name of a metric")
+        if metric is None and not self.minimize_metric:
+            raise StateError(
+                "minimize_metric=False says which way a metric goes, but none is named",
+                hint="name it in save_on_best_metric",
+            )
+        for name in ("keep_for_s", "early_stopping_threshold"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise StateError(f"{name} is {value!r}, and has to be a number of 0 or more")
+        _check_template(self.commit_message_template)
+
+    @property
+    def monitor(self) -> str:
+        """The metric that decides what is best: `save_on_best_metric`, else the loss."""
+        return self.save_on_best_metric or "loss"
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        """Which way the monitored metric improves."""
+        return "min" if self.minimize_metric else "max"
+
+    @property
+    def has_save_rule(self) -> bool:
+        """Whether anything here says when to save."""
+        return any((self.save_every_n_steps, self.save_every_n_epochs, self.save_on_best_metric))
+
+    def to_policy(self) -> Policy:
+        """The retention rules of this config."""
+        return Policy(
+            keep_last=self.keep_last_n_checkpoints,
+            keep_best=self.keep_best_n_checkpoints,
+            monitor=self.save_on_best_metric,
+            mode=self.mode,
+            keep_every_n_epochs=self.keep_checkpoint_every_n_epochs,
+            keep_every_n_steps=self.keep_checkpoint_every_n_steps,
+            tag_best=self.tag_best_checkpoints,
+            keep_for_s=float(self.keep_for_s),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options as plain data; `from_dict` takes them back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> Self:
+        """The config behind `to_dict`; options may be missing. Raises StateError as the constructor does."""
+        return cls(**options)
+
+    def message(self, values: Mapping[str, Any]) -> str:
+        """The commit message for these values; what is unknown or does not fit its format shows as `?`."""
+        out = []
+        for text, name, spec, conversion in string.Formatter().parse(self.commit_message_template):
+            out.append(text)
+            if name is not None:
+                out.append(_rendered(values.get(name), spec or "", conversion))
+        return "".join(out)
+
+
+def _refuse_unknown(options: Mapping[str, Any], known: list[str]) -> None:
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            raise StateError(
+                f"CheckpointConfig has no option {printable(name)!r}",
+                hint=f"did you mean {near[0]}?" if near else f"options: {', '.join(known)}",
+            )
+
+
+def _check_template(template: Any) -> None:
+    if not isinstance(template, str):
+        raise StateError(f"commit_message_template is {template!r}, and has to be a string")
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise StateError(
+            f"commit_message_template cannot be used: {error}", hint="a brace that is meant as text is written twice"
+        ) from error
+    for _, name, spec, _ in parts:
+        # Attribute and item access would let a template read more than the values it is given.
+        if name is not None and (not name or name.isdigit() or any(c in name for c in ".[]") or "{" in (spec or "")):
+            raise StateError(
+                f"commit_message_template names {{{name}}}, which stands for nothing",
+                hint=f"use {', '.join(MESSAGE_FIELDS)} or the name of a metric",
+            )
+
+
+def _rendered(value: Any, spec: str, conversion: str | None) -> str:
+    if value is None:
+        return "?"
+    try:
+        return format(repr(value) if conversion == "r" else str(value) if conversion else value, spec)
+    except (ValueError, TypeError):
+        return "?"

@@ -1,0 +1,194 @@
+"""TrainingHook: the few lines that an existing training loop needs.
+
+hook = TrainingHook(model, "runs/exp1", CheckpointConfig(save_every_n_epochs=1), optimizer, scheduler)
+hook.resume()
+for epoch in range(hook.epoch, epochs):
+    for batch in loader:
+        …
+        hook.step(loss)
+    hook.epoch_end(epoch, val_loss=val_loss)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from types import TracebackType
+from typing import Any, Self
+
+from ckpt.attempts import ending_of
+from ckpt.config import CheckpointConfig
+from ckpt.runs import Run
+from ckpt.saving import CheckpointManager, RestoreReport, SavedCheckpoint
+from ckpt.state import TrainingState, real
+
+
+class TrainingHook:
+    """Counts, emits and saves for a loop that is somebody else's.
+
+    `run` is a Run, a run's directory (made if absent), or None for a new `runs/expN`. Without a config every epoch is
+    saved and everything kept. `model` is a module or a mapping of named modules; optimizers, schedulers and loaders are
+    one or several. The hook steps none of them: call `epoch_end` behind the scheduler's own step, so that the scheduler
+    is saved as the next epoch needs it.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        run: Run | str | os.PathLike[str] | None = None,
+        config: CheckpointConfig | None = None,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        *,
+        scaler: Any = None,
+        loaders: Any = None,
+        model_name: str | None = None,
+        experiment_name: str | None = None,
+        batch_size: int | None = None,
+        max_epochs: int | None = None,
+        start_epoch: int = 0,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.scaler = scaler
+        self.loaders = loaders
+        if run is None:
+            self.run = Run.create(model_name=model_name, experiment_name=experiment_name)
+        else:
+            self.run = run if isinstance(run, Run) else Run.at(run, experiment_name=experiment_name)
+            self.run.begin()
+        self.manager = CheckpointManager(
+            self.run, config or CheckpointConfig(save_every_n_epochs=1), model_name, experiment_name
+        )
+        self.epoch = start_epoch
+        """The epoch that is being trained, or is next."""
+        self.global_step = 0
+        """How many steps are done."""
+        self._facts: dict[str, Any] = {
+            "batch_size": batch_size,
+            "max_epochs": max_epochs,
+            "model_name": model_name,
+            "experiment_name": experiment_name,
+        }
+        self._losses: list[float] = []
+
+    def step(self, loss: Any, **metrics: Any) -> SavedCheckpoint | None:
+        """One optimizer step is done: counts it, emits its state, and saves when a rule asks. Returns what was saved.
+
+        `loss` is a number or a tensor of one element, and so are the metrics.
+        """
+        self.global_step += 1
+        value = real(loss, "loss")
+        self._losses.append(value)
+        return self._take(self._state(value, metrics), at_epoch_end=False)
+
+    def epoch_end(self, epoch: int | None = None, *, loss: Any = None, **metrics: Any) -> SavedCheckpoint | None:
+        """An epoch is done: emits its state, looks at early stopping, and saves when a rule asks.
+
+        The state's loss is the mean over the epoch's steps unless one is given. Without `epoch` it is the one that the
+        hook counts. Returns what was saved.
+        """
+        if epoch is not None:
+            self.epoch = epoch
+        if loss is not None:
+            value = real(loss, "loss")
+        else:
+            value = math.fsum(self._losses) / len(self._losses) if self._all_finite() else math.nan
+        self._losses.clear()
+        state = self._state(value, metrics)
+        self.manager.check_early_stopping(state)
+        saved = self._take(state, at_epoch_end=True)
+        self.epoch += 1
+        return saved
+
+    def save(self, **metrics: Any) -> SavedCheckpoint | None:
+        """Saves now, inside an epoch or between two, whatever the rules say. Raises SaveError."""
+        loss = self._losses[-1] if self._losses else math.nan
+        return self._save(self._state(loss, metrics), at_epoch_end=False, force=True)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether early stopping is out of patience."""
+        return self.manager.should_stop_early
+
+    def load_checkpoint(
+        self, ref: Any = None, load_best: bool = False, *, strict: bool = True, map_location: Any = "cpu"
+    ) -> RestoreReport:
+        """Puts a checkpoint into model, optimizer, scheduler and random generators, and counts on from it.
+
+        At the start of a fork the counts begin at 0. Raises as `CheckpointManager.restore_from_checkpoint` does.
+        """
+        config = self.manager.config
+        report = self.manager.restore_from_checkpoint(
+            self.model,
+            self.optimizer if config.save_optimizer_state else None,
+            self.scheduler if config.save_scheduler_state else None,
+            self.scaler,
+            loaders=self.loaders,
+            strict=strict,
+            ref=ref,
+            load_best=load_best,
+            map_location=map_location,
+        )
+        self.epoch, self.global_step = report.next_epoch, report.next_step
+        self._losses.clear()
+        return report
+
+    def resume(self, *, strict: bool = True) -> RestoreReport | None:
+        """Goes on from the run's newest whole checkpoint; None when it has none yet."""
+        if self.run.silent and self.run.directory is None:
+            return None
+        if not any(c.state in ("complete", "corrupt") for c in self.run.checkpoints()):
+            return None
+        return self.load_checkpoint(strict=strict)
+
+    def close(self) -> None:
+        """Ends the run as finished; a run that the process leaves open is ended at exit."""
+        self.run.close()
+
+    def _state(self, loss: float, metrics: dict[str, Any]) -> TrainingState:
+        return TrainingState(
+            epoch=self.epoch,
+            global_step=self.global_step,
+            learning_rate=_learning_rate(self.optimizer),
+            loss=loss,
+            metrics=metrics,
+            **self._facts,
+        )
+
+    def _all_finite(self) -> bool:
+        return bool(self._losses) and all(math.isfinite(loss) for loss in self._losses)
+
+    def _take(self, state: TrainingState, *, at_epoch_end: bool) -> SavedCheckpoint | None:
+        self.run.emit(state)
+        if not self.manager.should_save_checkpoint(state, at_epoch_end=at_epoch_end):
+            return None
+        return self._save(state, at_epoch_end=at_epoch_end)
+
+    def _save(self, state: TrainingState, *, at_epoch_end: bool, force: bool = False) -> SavedCheckpoint | None:
+        return self.manager.save_checkpoint(
+            self.model,
+            state,
+            optimizers=self.optimizer,
+            schedulers=self.scheduler,
+            scaler=self.scaler,
+            loaders=self.loaders,
+            at_epoch_end=at_epoch_end,
+            force=force,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.run.close(ending_of(error))
+
+
+def _learning_rate(optimizer: Any) -> float:
+    """The rate of the first group of the first optimizer; NaN when there is none."""
+    first = optimizer[0] if isinstance(optimizer, list | tuple) and optimizer else optimizer
+    groups = getattr(first, "param_groups", None)
+    return real(groups[0]["lr"], "learning_rate") if groups else math.nan

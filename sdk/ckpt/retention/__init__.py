@@ -1,0 +1,27 @@
+"""Which checkpoints of a run stay, which go, and why: pure functions over records, no disk and no clock.
+
+    Policy      what a run asks for                      policy.py
+    rules       one small function each, in one table    rules.py
+    plan()      the rules over one run's checkpoints     planner.py
+    combine()   plans of several runs under one id       planner.py
+    *_to_json   the shape of `ckpt plan --json`          presenting.py
+
+Kept is the union of what every rule keeps by itself. A rule never removes, only the absence of every keep does, so
+adding a rule can never remove more. Below every policy lies a floor: newest complete, best, pinned, tagged, held.
+"""
+
+from ckpt.retention.planner import Decision, Plan, RunPlan, combine, moving_tags, plan
+from ckpt.retention.policy import Policy
+from ckpt.retention.presenting import plan_to_json, run_plan_to_json
+
+__all__ = [
+    "Decision",
+    "Plan",
+    "Policy",
+    "RunPlan",
+    "combine",
+    "moving_tags",
+    "plan",
+    "plan_to_json",
+    "run_plan_to_json",
+]

@@ -1,0 +1,416 @@
+"""Run: one training experiment in a directory of its own, as the process that trains holds it.
+
+    with Run.create(config={"lr": 0.1}) as run:      # runs/exp1, runs/exp2 …
+        run.emit(state)
+
+Under torchrun or `torch.distributed` only rank 0 makes and writes anything: the handles of the other ranks are silent.
+A silent handle knows its directory when the caller named it (`name=`, `resume`), so every rank can load a checkpoint;
+for a directory that rank 0 chose it is None.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from ckpt import files, marks
+from ckpt.attempts import Ending, at_exit, ending_of
+from ckpt.config_file import plain_config, to_yaml
+from ckpt.encoding import dumps, path_fields, printable
+from ckpt.exceptions import AddressError, CkptError, OperationError, UsageError
+from ckpt.paths import CHECKPOINT_SUFFIX, RunPaths, StatePaths
+from ckpt.rank import rank
+from ckpt.records import Checkpoint
+from ckpt.run_directories import acquire, adopt, check_name, find, make_directory, numbered, read_manifest, start_of
+from ckpt.state_feed import StateFeed
+
+if TYPE_CHECKING:
+    from ckpt.retention import Policy
+    from ckpt.scan import Cache, RunView
+    from ckpt.state import TrainingState
+
+log = logging.getLogger("ckpt.runs")
+
+BASE_DIR = "runs"
+
+
+class Run:
+    """A handle on an own run. Made by `create`, `open`, `resume` and `fork`, not by its constructor."""
+
+    def __init__(self, directory: Path | None, *, silent: bool = False) -> None:
+        self._directory = directory
+        self._silent = silent
+        self._manifest: dict[str, Any] = {}
+        self._lock: files.FileLock | None = None
+        self._feed: StateFeed | None = None
+        self._cache: Cache | None = None
+        if directory is not None and (RunPaths(directory).manifest.exists() or not silent):
+            self._manifest = read_manifest(directory)
+
+    @classmethod
+    def create(
+        cls,
+        name: str | bytes | None = None,
+        base_dir: str | os.PathLike[str] = BASE_DIR,
+        *,
+        config: Any = None,
+        policy: Policy | None = None,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        model_name: str | None = None,
+        experiment_name: str | None = None,
+    ) -> Self:
+        """Makes a run directory, `expN` when no name is given, and begins to train in it.
+
+        `config` holds the hyper-parameters: a mapping, dataclass or argparse namespace. Raises UsageError for a name
+        that is taken or unusable, StateError for a config that cannot be written, OperationError when the directory
+        cannot be made.
+        """
+        base = Path(os.path.abspath(base_dir))
+        fixed = None if name is None else check_name(name)
+        if rank() > 0:
+            return cls(None if fixed is None else base / fixed, silent=True)
+        from ckpt.copies import new_manifest
+
+        hyper = plain_config(config)
+        directory = make_directory(base, fixed)
+        manifest = new_manifest(
+            directory.name,
+            config=hyper,
+            policy={} if policy is None else policy.to_json(),
+            monitor=monitor,
+            mode=mode,
+            model_name=model_name,
+            experiment_name=experiment_name,
+        )
+        return cls._begin_new(directory, manifest)
+
+    @classmethod
+    def _begin_new(cls, directory: Path, manifest: dict[str, Any]) -> Self:
+        """Fills a directory that was just made; takes it away again when that fails."""
+        paths = RunPaths(directory)
+        try:
+            paths.checkpoints.mkdir(exist_ok=True)
+            files.write_json(paths.manifest, manifest, overwrite=False)
+            files.atomic_write(paths.config, to_yaml(manifest["config"]))
+            run = cls(directory)
+            run.begin()
+        except BaseException as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise OperationError(f"{printable(str(directory))} cannot be made: {error.strerror}") from error
+            raise
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], base_dir: str | os.PathLike[str] = BASE_DIR) -> Self:
+        """A handle for looking at a run and marking its checkpoints; several processes may hold one.
+
+        `path` is a run directory, or a name below `base_dir`. Raises AddressError when no such run exists.
+        """
+        return cls(find(path, base_dir), silent=rank() > 0)
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str], base_dir: str | os.PathLike[str] = BASE_DIR) -> Self:
+        """Goes on with a run: takes its lock and begins another attempt.
+
+        Raises AddressError when no such run exists, and LockedError, naming the process, while another trains it.
+        """
+        run = cls.open(path, base_dir)
+        run.begin()
+        return run
+
+    @classmethod
+    def at(cls, directory: str | os.PathLike[str], *, experiment_name: str | None = None) -> Self:
+        """The run in a directory of the caller's choice; `run.json` is made if absent. Training begins at `begin`.
+
+        Raises UsageError for a directory that holds other frameworks' checkpoints, OperationError when it cannot be
+        made.
+        """
+        path = Path(os.path.abspath(directory))
+        if rank() > 0:
+            return cls(path, silent=True)
+        if not RunPaths(path).manifest.exists():
+            adopt(path, experiment_name)
+        return cls(path)
+
+    @classmethod
+    def fork(
+        cls,
+        source: Run | str | os.PathLike[str],
+        name: str | bytes | None = None,
+        base_dir: str | os.PathLike[str] = BASE_DIR,
+        *,
+        checkpoint: str | None = None,
+        config: Any = None,
+    ) -> Self:
+        """Makes a new run that starts at a checkpoint of another, and begins to train in it.
+
+        `source` is a run, a run's directory or name below `base_dir`, each also with a selector (`exp1@best`,
+        `exp1@epoch:3`), or a checkpoint file. `checkpoint` is such a selector by itself; the default is the latest.
+        `config` replaces the parent's hyper-parameters. Raises AddressError, IncompleteError, CorruptError, UsageError
+        for a taken name, OperationError.
+        """
+        base = Path(os.path.abspath(base_dir))
+        fixed = None if name is None else check_name(name)
+        if rank() > 0:
+            return cls(None if fixed is None else base / fixed, silent=True)
+        from ckpt.copies import fork
+
+        hyper = None if config is None else plain_config(config)
+        if isinstance(source, Run):
+            view, start = source.view(), source.checkpoint(checkpoint)
+        else:
+            view, start = start_of(source, base, checkpoint)
+        directory = numbered(base, fixed, lambda path: fork(start, view.run, path))
+        run = cls(directory)
+        if hyper is not None:
+            run.update(config=hyper)
+        files.atomic_write(run.paths.config, to_yaml(run._manifest.get("config") or {}))
+        run.begin()
+        return run
+
+    # What the run is
+
+    @property
+    def directory(self) -> Path | None:
+        """The run's directory, absolute; None on a rank that cannot know it."""
+        return self._directory
+
+    @property
+    def paths(self) -> RunPaths:
+        """The files of the run. Raises UsageError on a rank that does not know the directory."""
+        if self._directory is None:
+            raise UsageError(
+                "this rank does not know the run's directory: rank 0 chose it",
+                hint="give the run a name, or broadcast the directory from rank 0",
+            )
+        return RunPaths(self._directory)
+
+    @property
+    def id(self) -> str:
+        """The run's id; "" on a silent handle of a run that is not on disk yet."""
+        return str(self._manifest.get("id", ""))
+
+    @property
+    def name(self) -> str:
+        """The name of the directory; "" when it is not known."""
+        return "" if self._directory is None else self._directory.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The hyper-parameters that the run was made with."""
+        return dict(self._manifest.get("config") or {})
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """A copy of what `run.json` said when this handle last read or wrote it."""
+        return dict(self._manifest)
+
+    @property
+    def silent(self) -> bool:
+        """Whether this is a rank that writes nothing."""
+        return self._silent
+
+    @property
+    def training(self) -> bool:
+        """Whether this handle holds the run's lock."""
+        return self._lock is not None
+
+    @property
+    def attempt(self) -> int:
+        """Number of the present or last attempt, from 1; 0 before the first."""
+        return len(self._manifest.get("attempts") or ())
+
+    @property
+    def forked(self) -> bool:
+        """Whether the run started from a checkpoint of another."""
+        return self._manifest.get("parent") is not None
+
+    def view(self) -> RunView:
+        """The run with its checkpoints and the plan of its policy, as they are on disk now. Raises OSError."""
+        from ckpt import scan
+
+        if self._cache is None:
+            self._cache = scan.Cache()
+        return scan.read_run(self.paths.directory, cache=self._cache)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """All checkpoints, newest first."""
+        return list(self.view().checkpoints)
+
+    def checkpoint(self, ref: Any = None) -> Checkpoint:
+        """One checkpoint: a path, an id, a selector such as `best` or `step:40`, a record or handle; None is latest.
+
+        Raises AddressError that says what exists.
+        """
+        from ckpt.refs import select
+
+        view = self.view()
+        for wanted in (getattr(ref, "id", None), ref):
+            for found in view.checkpoints:
+                if isinstance(wanted, str) and wanted == found.id:
+                    return found
+        text = None if ref is None else os.fspath(ref) if isinstance(ref, os.PathLike) else str(ref)
+        tags = {tag for found in view.checkpoints for tag in found.tags}
+        if text is not None and text not in tags and (os.sep in text or text.endswith(CHECKPOINT_SUFFIX)):
+            # A bare file name is one of this run's; anything longer is taken as it stands.
+            path = os.path.realpath(text if os.sep in text else self.paths.checkpoints / text)
+            for found in view.checkpoints:
+                if os.path.realpath(found.path) == path:
+                    return found
+            raise AddressError(
+                f"run {printable(self.name)!r} has no checkpoint {printable(text)!r}",
+                hint="it has " + (", ".join(printable(Path(c.path).name) for c in view.checkpoints[:8]) or "none"),
+            )
+        return select(text, view.checkpoints, view.run)
+
+    # What the user says of it
+
+    def tag(self, ref: Any, name: str) -> Checkpoint:
+        """Tags a checkpoint, which protects it. Raises AddressError, UsageError for a reserved name, OSError."""
+        return self._mark(ref, "tag", name=marks.check_tag(name))
+
+    def untag(self, ref: Any, name: str) -> Checkpoint:
+        """Takes a tag away. Raises AddressError, OSError."""
+        return self._mark(ref, "untag", name=name)
+
+    def pin(self, ref: Any, why: str = "") -> Checkpoint:
+        """Protects a checkpoint from every policy. Raises AddressError, OSError."""
+        return self._mark(ref, "pin", why=why)
+
+    def unpin(self, ref: Any) -> Checkpoint:
+        """Takes the protection of `pin` away. Raises AddressError, OSError."""
+        return self._mark(ref, "unpin")
+
+    def note(self, ref: Any, text: str) -> Checkpoint:
+        """Sets the note of a checkpoint; "" removes it. Raises AddressError, OSError."""
+        return self._mark(ref, "note", text=text)
+
+    def _mark(self, ref: Any, kind: str, **fields: Any) -> Checkpoint:
+        found = self.checkpoint(ref)
+        if not self._silent:
+            marks.append(self.paths.marks, kind, found.id, file=Path(found.path).name, **fields)
+        return self.checkpoint(found)
+
+    # Training
+
+    def begin(self) -> None:
+        """Takes the lock and begins an attempt; nothing happens when this handle trains already, or is silent.
+
+        Waits up to 5 s while the daemon prunes. Raises LockedError, naming the process, when another trains the run.
+        """
+        if self._silent or self._lock is not None:
+            return
+        lock = files.FileLock(self.paths.lock)
+        acquire(lock, self.name)
+        try:
+            self._manifest = read_manifest(self.paths.directory)
+            started = {"started": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
+            self.update(attempts=[*(self._manifest.get("attempts") or ()), started], ending=None)
+            self.paths.checkpoints.mkdir(exist_ok=True)
+            for directory in (self.paths.directory, self.paths.checkpoints):
+                files.sweep_temporaries(directory)
+            self._recover_trash()
+            self._feed = StateFeed(self.paths)
+        except BaseException:
+            lock.release()
+            raise
+        self._lock = lock
+        at_exit.watch(self)
+        self._announce()
+
+    def emit(self, state: TrainingState) -> None:
+        """Appends the scalars of a state to the live feed; its serialized states stay out.
+
+        A disk that is full or gone does not stop the training: the first failure warns, later states try again.
+        Raises UsageError when this handle does not train.
+        """
+        if self._silent:
+            return
+        if self._feed is None:
+            raise UsageError(
+                f"run {printable(self.name)!r} is open for reading only", hint="Run.resume() trains it further"
+            )
+        self._feed.append(state, self.attempt)
+
+    def update(self, **fields: Any) -> None:
+        """Writes fields of `run.json`, such as policy and monitor; what others changed in it meanwhile is kept.
+
+        Raises OSError.
+        """
+        if self._silent:
+            return
+        try:
+            current = read_manifest(self.paths.directory)
+        except (AddressError, OperationError):
+            current = self._manifest
+        changed = {**current, **fields}
+        files.write_json(self.paths.manifest, changed)
+        self._manifest = changed
+
+    def flush(self) -> None:
+        """Brings metrics.csv up to date; a disk that is full is told of and does not raise."""
+        if self._feed is not None:
+            self._feed.flush()
+
+    def close(self, ending: Ending = "finished") -> None:
+        """Ends the attempt and gives up the lock; may be called twice."""
+        lock, self._lock = self._lock, None
+        if lock is None:
+            return
+        at_exit.forget(self)
+        try:
+            if self._feed is not None:
+                self._feed.close()
+                self._feed = None
+            attempts = [dict(attempt) for attempt in self._manifest["attempts"]]
+            attempts[-1].update(ended=time.time(), ending=ending)
+            self.update(attempts=attempts, ending=ending)
+        except OSError as error:
+            log.warning("the ending of run %s could not be written: %s", printable(self.name), error)
+        finally:
+            lock.release()
+
+    def _recover_trash(self) -> None:
+        """Finishes what a crash left half way; a trash that is damaged does not keep a training from starting."""
+        if not self.paths.trash.is_dir():
+            return
+        from ckpt.trash import Trash
+
+        try:
+            for done in Trash(self.paths.trash).recover():
+                log.info("run %s: %s", printable(self.name), done)
+        except (OSError, CkptError) as error:
+            log.warning("the trash of run %s could not be recovered: %s", printable(self.name), error)
+
+    def _announce(self) -> None:
+        """Tells the daemon of this machine where the run is; never fails, and never waits for a disk."""
+        try:
+            directory = StatePaths.here().announced
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            target = directory / f"{self.id}.json"
+            temporary = files.temporary_name(target)
+            content = {**path_fields(str(self._directory)), "id": self.id, "at": time.time()}
+            temporary.write_bytes(dumps(content) + b"\n")
+            os.replace(temporary, target)
+        except (OSError, CkptError, ValueError, RuntimeError) as error:
+            log.debug("run %s could not be announced: %s", printable(self.name), error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(ending_of(error))
+
+    def __repr__(self) -> str:
+        place = "unknown directory" if self._directory is None else printable(str(self._directory))
+        return f"<Run {place}{', silent' if self._silent else ''}{', training' if self.training else ''}>"

@@ -1,0 +1,131 @@
+"""Names on disk, and where the user's own directories are."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ckpt import files, paths
+from ckpt.exceptions import OperationError
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No home, no runtime directory, nothing chosen; a temporary directory of this test."""
+    for name in ("CKPTD_CONFIG_HOME", "CKPTD_STATE_HOME", "CKPTD_RUNTIME_DIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_the_names_of_a_run() -> None:
+    run = paths.RunPaths(Path("/runs/exp3"))
+    assert run.manifest == Path("/runs/exp3/run.json")
+    assert run.trash == Path("/runs/exp3/.trash")
+    assert run.best == Path("/runs/exp3/checkpoints/best.pt")
+    assert run.marker_of(run.checkpoints / "step-000001.pt") == run.checkpoints / "step-000001.json"
+    assert {run.latest.name, run.best.name} == paths.POINTER_NAMES
+
+
+@pytest.mark.parametrize(
+    ("step", "epoch", "stem"),
+    [
+        (1200, 3.0, "step-001200"),
+        (0, None, "step-000000"),
+        (12345678, None, "step-12345678"),
+        (None, 3, "epoch-0003"),
+        (None, 3.0, "epoch-0003"),
+        (None, 2.5, "epoch-2.5"),
+        (None, float("nan"), "epoch-nan"),
+        (None, None, "checkpoint"),
+    ],
+)
+def test_a_checkpoint_is_named_by_its_step_or_epoch(step: int | None, epoch: float | None, stem: str) -> None:
+    assert paths.checkpoint_stem(step, epoch) == stem
+
+
+@pytest.mark.parametrize("name", [".tmp_step", "tmp.pt", "x.tmp", ".step-1.pt.77-0123abcd.tmp"])
+def test_names_of_writes_in_progress(name: str) -> None:
+    assert paths.is_temporary(name)
+
+
+@pytest.mark.parametrize("name", ["step-000001.pt", "tmpfile.pt", "attempt.json", "template.pt"])
+def test_names_of_finished_files(name: str) -> None:
+    assert not paths.is_temporary(name)
+
+
+def test_the_temporary_names_that_are_made_are_recognised() -> None:
+    made = files.temporary_name(Path("/x") / ("y" * 255))
+    assert paths.is_temporary(made.name) and len(os.fsencode(made.name)) <= 255
+    match = paths.TEMPORARY.match(made.name)
+    assert match is not None and int(match["pid"]) == os.getpid()
+
+
+def test_each_place_can_be_chosen(own_places: Path) -> None:
+    assert paths.config_home() == own_places / "config"
+    assert paths.state_home() == own_places / "state"
+    assert paths.runtime_dir() == own_places / "run"
+    assert paths.StatePaths.here().directory == own_places / "state" / paths.machine_id()
+
+
+def test_without_a_home_a_private_directory_serves(homeless: Path) -> None:
+    base = homeless / f"ckptd-{os.getuid()}"
+    assert paths.config_home() == base / "config"
+    assert paths.state_home() == base / "state"
+    assert paths.runtime_dir() == base / "run"
+    assert stat.S_IMODE(base.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("trap", ["open", "link", "file"])
+def test_a_fallback_that_others_could_reach_is_refused(homeless: Path, trap: str) -> None:
+    base = homeless / f"ckptd-{os.getuid()}"
+    if trap == "open":
+        base.mkdir()
+        base.chmod(0o755)
+    elif trap == "link":
+        (homeless / "elsewhere").mkdir(mode=0o700)
+        base.symlink_to(homeless / "elsewhere")
+    else:
+        base.write_text("")
+    with pytest.raises((OperationError, FileExistsError)):
+        paths.runtime_dir()
+
+
+def test_a_home_with_xdg_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("CKPTD_CONFIG_HOME", "CKPTD_STATE_HOME", "CKPTD_RUNTIME_DIR"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "c"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "s"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert paths.config_home() == tmp_path / "c" / "ckptd"
+    assert paths.state_home() == tmp_path / "s" / "ckptd"
+    assert paths.runtime_dir() == tmp_path / "ckptd"
+
+
+def test_a_socket_path_is_short_enough_to_bind(
+    monkeypatch: pytest.MonkeyPatch, own_places: Path, homeless: Path
+) -> None:
+    monkeypatch.setenv("CKPTD_RUNTIME_DIR", str(own_places / "run"))
+    assert paths.socket_path() == own_places / "run" / "ckptd.sock"
+    monkeypatch.setattr(tempfile, "tempdir", str(own_places))
+    monkeypatch.setenv("CKPTD_RUNTIME_DIR", "/" + "long" * 40)
+    short = paths.socket_path()
+    assert len(os.fsencode(short)) <= paths.SUN_PATH_MAX
+    monkeypatch.setenv("CKPTD_RUNTIME_DIR", "/" + "else" * 40)
+    assert paths.socket_path() != short
+
+
+def test_a_machine_has_one_id() -> None:
+    assert paths.machine_id() == paths.machine_id()
+    assert len(paths.machine_id()) == 16
+
+
+def test_relative_to_leaves_strangers_alone() -> None:
+    assert paths.relative_to("/a/b/c", "/a") == "b/c"
+    assert paths.relative_to("/ab", "/a") == "/ab"
