@@ -3,8 +3,8 @@
     python examples/demo.py [DIRECTORY]
 
 Trains three small models on scikit-learn's digits into DIRECTORY (default: demo): two side by side with different
-learning rates, one of them killed with SIGKILL in the middle and resumed, and a third that is forked from the first one's
-best checkpoint. A `ckptd` of its own watches. Then the dashboard opens; without a terminal the same is printed.
+learning rates, one of them killed with SIGKILL in the middle and resumed, and a third that is forked from the best
+checkpoint of the first. A `ckptd` of its own watches. Then the dashboard opens; without a terminal the same is printed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MARKER = ".made-by-ckptd-demo"
 LIMIT_S = 300  # for each wait
+TRAINING_LOG = "training.log"
 
 
 class Demo:
@@ -43,16 +44,18 @@ class Demo:
         }
         self.children: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *argv: str, quiet: bool = True) -> subprocess.Popen[bytes]:
-        """Starts a program that `close` will end."""
-        out = subprocess.DEVNULL if quiet else None
-        child = subprocess.Popen(argv, env=self.env, cwd=self.directory, stdout=out, stdin=subprocess.DEVNULL)
+    def start(self, log: str, *argv: str) -> subprocess.Popen[bytes]:
+        """Starts a program that `close` will end; what it says goes into a log beside the runs."""
+        with open(self.directory / log, "ab") as out:
+            child = subprocess.Popen(
+                argv, env=self.env, cwd=self.directory, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+            )
         self.children.append(child)
         return child
 
     def train(self, *argv: str) -> subprocess.Popen[bytes]:
         """Starts a training."""
-        return self.start(sys.executable, str(HERE / "train.py"), "--base-dir", str(self.runs), *argv)
+        return self.start(TRAINING_LOG, sys.executable, str(HERE / "train.py"), "--base-dir", str(self.runs), *argv)
 
     def show(self, *argv: str) -> int:
         """Runs a command and lets it print."""
@@ -77,18 +80,26 @@ def say(text: str) -> None:
     print(f"-- {text}", flush=True)
 
 
-def wait_for(what: str, ready: Sequence[Path] | None = None, child: subprocess.Popen[bytes] | None = None) -> None:
-    """Waits until paths exist, or a child ended well. Raises SystemExit when that does not happen."""
+def wait_until(ready: Callable[[], bool], what: str, child: subprocess.Popen[bytes]) -> None:
+    """Waits for something that a child does. Raises SystemExit when it ends or takes too long."""
     deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline:
-        if ready is not None and all(path.exists() for path in ready):
-            return
-        if child is not None and child.poll() is not None:
-            if ready is None and child.returncode == 0:
-                return
-            raise SystemExit(f"demo: {what} ended with code {child.returncode}")
+    while not ready():
+        if child.poll() is not None:
+            raise SystemExit(f"demo: waiting for {what}, but the program ended with code {child.returncode}")
+        if time.monotonic() > deadline:
+            raise SystemExit(f"demo: {what} took longer than {LIMIT_S} s")
         time.sleep(0.05)
-    raise SystemExit(f"demo: {what} took longer than {LIMIT_S} s")
+
+
+def finish(what: str, child: subprocess.Popen[bytes], log: Path) -> None:
+    """Waits for the good end of a child. Raises SystemExit, with the end of its log, on another one."""
+    try:
+        code = child.wait(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"demo: {what} took longer than {LIMIT_S} s") from None
+    if code != 0:
+        said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        raise SystemExit(f"demo: {what} ended with code {code}\n{said}")
 
 
 def fresh(directory: Path) -> Path:
@@ -105,20 +116,21 @@ def fresh(directory: Path) -> Path:
 def train_all(demo: Demo) -> None:
     """Two trainings side by side, a kill, a resume, a fork."""
     say("training exp1 (lr 0.5) and exp2 (lr 0.05) on scikit-learn's digits")
+    log = demo.directory / TRAINING_LOG
     first = demo.train("--name", "exp1", "--lr", "0.5", "--epochs", "12")
     second = demo.train("--name", "exp2", "--lr", "0.05", "--epochs", "12", "--slow", "0.02")
-    wait_for("exp2's fourth epoch", [demo.runs / "exp2" / "checkpoints" / "latest.pt"], second)
-    time.sleep(1.5)
+    states = demo.runs / "exp2" / "states.jsonl"
+    wait_until(lambda: states.exists() and states.read_bytes().count(b"\n") >= 100, "100 steps of exp2", second)
     say(f"killing exp2 with SIGKILL (process {second.pid})")
     second.send_signal(signal.SIGKILL)
     second.wait()
-    wait_for("exp1", child=first)
+    finish("exp1", first, log)
     say("resuming exp2 from its newest whole checkpoint")
     second = demo.train("--resume", "exp2", "--epochs", "12")
     say("forking exp3 from exp1's best checkpoint")
     third = demo.train("--fork", "exp1@best", "--name", "exp3", "--lr", "0.02", "--epochs", "8")
-    wait_for("exp2", child=second)
-    wait_for("exp3", child=third)
+    finish("exp2", second, log)
+    finish("exp3", third, log)
 
 
 def main() -> int:
@@ -127,7 +139,7 @@ def main() -> int:
     try:
         demo.runs.mkdir()
         say(f"ckptd watches {demo.runs}")
-        demo.start("ckptd", "run", "--watch", str(demo.runs))
+        demo.start("ckptd.log", "ckptd", "run", "--watch", str(demo.runs))
         train_all(demo)
         if sys.stdout.isatty() and sys.stdin.isatty():
             return demo.show("ckpt", "tui")

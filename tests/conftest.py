@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,3 +30,87 @@ def own_places(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("CKPTD_AUTOSTART", "0")
     yield base
     shutil.rmtree(base, ignore_errors=True)
+
+
+class RunMaker:
+    """Writes own runs as the SDK does, without a training: real torch files, real markers."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+
+    def run(self, name: str = "exp1", *, checkpoints: int = 0, base: Path | None = None, **manifest: Any) -> Path:
+        """A run directory with `checkpoints` checkpoints of steps 10, 20, … whose loss falls from 1.0 by tenths."""
+        from ckpt.copies import new_manifest
+        from ckpt.files import write_json
+
+        directory = (base or self.base) / name
+        (directory / "checkpoints").mkdir(parents=True)
+        write_json(directory / "run.json", new_manifest(name, **manifest))
+        for number in range(1, checkpoints + 1):
+            self.checkpoint(directory, step=number * 10, epoch=number, loss=1.0 - number / 10)
+        return directory
+
+    def checkpoint(
+        self,
+        directory: Path,
+        *,
+        step: int,
+        epoch: float | None = None,
+        loss: float | None = None,
+        metrics: dict[str, float] | None = None,
+        commit: bool = True,
+        name: str | None = None,
+    ) -> Path:
+        """One more checkpoint in a run; without its marker when `commit` is false."""
+        import torch
+
+        from ckpt.files import hash_file, read_json, write_json
+        from ckpt.formats import inspect
+        from ckpt.records import checkpoint_id
+
+        path = directory / "checkpoints" / (name or f"step-{step:06d}.pt")
+        weights = {"fc.weight": torch.full((4, 3), float(step)), "fc.bias": torch.arange(4.0)}
+        torch.save(
+            {
+                "format_version": 1,
+                "model_state_dict": weights,
+                "epoch": epoch,
+                "global_step": step,
+                "rng_states": None,
+                "resume_state": None,
+                "metrics": dict(metrics or {}),
+            },
+            path,
+        )
+        if commit:
+            run_id = read_json(directory / "run.json")["id"]
+            fingerprint = inspect(path).fingerprint
+            seq = len(list(directory.rglob("checkpoints/*.json"))) + 1  # those in the trash count too
+            marker = {
+                "format": 1,
+                "id": checkpoint_id(run_id, path.name, fingerprint),
+                "run": run_id,
+                "file": path.name,
+                "seq": seq,
+                "attempt": 1,
+                "step": step,
+                "epoch": epoch,
+                "loss": loss,
+                "learning_rate": 0.1,
+                "metrics": dict(metrics or {}),
+                "saved_at": time.time() - 1000 + seq,
+                "bytes": path.stat().st_size,
+                "hash": "blake3:" + hash_file(path),
+                "fingerprint": fingerprint,
+                "label": "regular",
+                "is_best": False,
+                "state": {},
+            }
+            write_json(path.with_suffix(".json"), marker)
+        return path
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> RunMaker:
+    """A maker of own runs below `tmp_path/runs`."""
+    return RunMaker(tmp_path / "runs")

@@ -34,7 +34,9 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
         problems.append(f"run.json cannot be used: {error}")
         manifest = {}
     run_id = str(manifest.get("id") or foreign_run_id(str(root), os.path.relpath(directory, root)))
-    training = not files.FileLock(paths.lock).is_free()
+    lock = files.FileLock(paths.lock)
+    # The daemon holds the lock while it prunes; that is no training.
+    training = not lock.is_free() and lock.holder().get("program") != "ckptd"
     marks = marks_module.read(paths.marks)
     policy = _policy_of(manifest, problems)
     checkpoints = _own_checkpoints(paths, run_id, cache, marks, training, problems)
@@ -74,7 +76,8 @@ def _policy_of(manifest: dict[str, Any], problems: list[str]) -> Policy:
     try:
         policy = Policy.from_json(raw)
     except StateError as error:
-        problems.append(f"its policy cannot be used, so everything is kept: {error.message}")
+        hint = f" ({error.hint})" if error.hint else ""
+        problems.append(f"its policy cannot be used, so everything is kept: {error.message}{hint}")
         policy = Policy()
     if policy.monitor is None:
         mode: Literal["min", "max"] = "max" if manifest.get("mode") == "max" else "min"
@@ -200,7 +203,6 @@ def _own_checkpoint(
         fingerprint=inspection.fingerprint,
         files=(path, marker_path),
         problems=tuple(problems),
-        held_by=("start of this fork",) if marker.get("label") == "fork" else (),
     )
 
 
