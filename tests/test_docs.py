@@ -1,6 +1,6 @@
 """Every code block that a reader would copy is run: `sh` with bash, `python` in one namespace a document.
 
-Blocks of other languages show output. A `sh` block whose first word is one of SET_UP is what brings a reader here and is
+Blocks of other languages show output. A `sh` block whose first word is one of SET_UP brings a reader here and is
 checked for its make targets only.
 """
 

@@ -100,7 +100,7 @@ class Api:
     async def _stream(self, request: Request) -> Response:
         text = request.query_params.get("since") or request.headers.get("last-event-id")
         if text is not None and not text.isdigit():
-            raise UsageError(f"since is a whole number, not {encoding.printable(text)!r}")
+            raise UsageError(f"since is a whole number, not '{encoding.printable(text)}'")
         since = self._events.seq if text is None else int(text)
         return StreamingResponse(
             self._lines(since), media_type="text/event-stream", headers={"cache-control": "no-store"}

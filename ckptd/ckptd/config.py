@@ -90,7 +90,7 @@ def check_mode(mode: Any) -> None:
             "their own policies under an observed root too"
         )
     if mode != "observe":
-        raise ValueError(f"mode is observe or enforce, not {printable(str(mode))!r}")
+        raise ValueError(f"mode is observe or enforce, not '{printable(str(mode))}'")
 
 
 def _parse(raw: Mapping[str, Any]) -> Config:
@@ -112,7 +112,7 @@ def _known(raw: Mapping[str, Any], names: Iterable[str], where: str) -> None:
         if key not in names:
             near = difflib.get_close_matches(key, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
-            raise ValueError(f"{where} has the unknown key {printable(key)!r}; {hint}")
+            raise ValueError(f"{where} has the unknown key '{printable(key)}'; {hint}")
 
 
 def _with_environment(config: Config) -> Config:
@@ -123,6 +123,6 @@ def _with_environment(config: Config) -> Config:
             try:
                 changes[name] = max(0.1, float(text))
             except ValueError:
-                raise UsageError(f"{variable} is a number of seconds, not {printable(text)!r}") from None
+                raise UsageError(f"{variable} is a number of seconds, not '{printable(text)}'") from None
     changed: Config = config.evolve(**changes)
     return changed

@@ -278,7 +278,7 @@ class Keeper:
             fitting = exact or fitting
             if len({(run.id, entry.id) for run, entry in fitting}) != 1:
                 raise AddressError(
-                    f"{printable(wanted)!r} names {len(fitting) or 'nothing'} in the trash",
+                    f"'{printable(wanted)}' names {len(fitting) or 'nothing'} in the trash",
                     hint="`ckpt trash ls` shows what is there",
                     candidates=[entry.id for _, entry in fitting or known][:50],
                 )

@@ -31,7 +31,7 @@ class Marking:
     def mark(self, view: RunView, checkpoint: Checkpoint, kind: str, name: str | None, text: str | None) -> None:
         """Adds or takes away a mark. Raises UsageError for one that cannot be, and OSError."""
         if kind not in KINDS:
-            raise UsageError(f"{printable(kind)!r} is no kind of mark", hint=f"kinds: {', '.join(KINDS)}")
+            raise UsageError(f"'{printable(kind)}' is no kind of mark", hint=f"kinds: {', '.join(KINDS)}")
         said = marks.read(self._path(view))
         inverse: dict[str, Any]
         if kind in ("tag", "untag"):

@@ -261,7 +261,7 @@ class Service:
         run = refs.find_run(name, [view.run for view in views])
         view = self._catalog.get(run.id)
         if view is None:
-            raise AddressError(f"run {printable(name)!r} has just gone")
+            raise AddressError(f"run '{printable(name)}' has just gone")
         return view
 
     def _find(self, ref: str) -> tuple[RunView, Checkpoint]:
@@ -273,7 +273,7 @@ class Service:
             for checkpoint in view.checkpoints:
                 if str(file) == checkpoint.path or str(file) in checkpoint.files:
                     return view, checkpoint
-            raise AddressError(f"{printable(ref)} is no checkpoint of run {printable(view.run.name)!r}")
+            raise AddressError(f"{printable(ref)} is no checkpoint of run '{printable(view.run.name)}'")
         by_id = self._by_id(ref)
         if by_id is not None:
             return by_id
@@ -330,7 +330,7 @@ def _whole(params: Params, name: str, default: int | None) -> int | None:
     try:
         value = int(params[name])
     except ValueError:
-        raise UsageError(f"{name} is a whole number, not {printable(params[name])!r}") from None
+        raise UsageError(f"{name} is a whole number, not '{printable(params[name])}'") from None
     if not 0 <= value < 1 << 62:
         raise UsageError(f"{name} is out of range")
     return value

@@ -153,7 +153,7 @@ def _refuse_unknown(options: Mapping[str, Any], known: list[str]) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             raise StateError(
-                f"CheckpointConfig has no option {printable(name)!r}",
+                f"CheckpointConfig has no option '{printable(name)}'",
                 hint=f"did you mean {near[0]}?" if near else f"options: {', '.join(known)}",
             )
 

@@ -31,7 +31,7 @@ def check_tag(name: str) -> str:
         raise UsageError(f"the tag {name!r} moves by itself", hint="choose another name, or `ckpt pin` it")
     if not _TAG.fullmatch(name) or ":" in name or name.startswith("~"):
         raise UsageError(
-            f"{encoding.printable(name)!r} cannot be a tag",
+            f"'{encoding.printable(name)}' cannot be a tag",
             hint="use letters, digits and . _ - + / (1 to 64, not starting with a sign)",
         )
     return name

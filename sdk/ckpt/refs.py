@@ -44,7 +44,7 @@ def parse(text: str) -> Address:
         run, selector = text, ""
     if not run or (at and not selector):
         raise AddressError(
-            f"{printable(text)!r} is no address",
+            f"'{printable(text)}' is no address",
             hint="an address is a path, an id, RUN, or RUN@SELECTOR such as exp3@best or exp3@step:4000",
         )
     return Address(run.rstrip("/") or run, selector if at else None)
@@ -86,12 +86,12 @@ def find_run(name: str, runs: Sequence[Run]) -> Run:
     if unique:
         options = sorted(names[run_id] for run_id in unique)
         raise AddressError(
-            f"{printable(name)!r} names {len(unique)} runs",
+            f"'{printable(name)}' names {len(unique)} runs",
             hint="say which: " + ", ".join(printable(option) for option in options[:8]),
             candidates=options,
         )
     raise AddressError(
-        f"no run is named {printable(name)!r}",
+        f"no run is named '{printable(name)}'",
         hint=_nearest(name, [*names.values(), *(run.name for run in runs)], "run"),
         candidates=sorted(set(names.values()))[:50],
     )
@@ -139,13 +139,13 @@ def select(selector: str | None, checkpoints: Sequence[Checkpoint], run: Run) ->
     name = printable(run.name)
     complete = newest_first(c for c in checkpoints if c.state == "complete")
     if not checkpoints:
-        raise AddressError(f"run {name!r} has no checkpoints")
+        raise AddressError(f"run '{name}' has no checkpoints")
     text = selector or "latest"
     if text in ("latest", "last"):
-        return _nth(complete, 0, f"run {name!r} has no complete checkpoint")
+        return _nth(complete, 0, f"run '{name}' has no complete checkpoint")
     if text.startswith("~"):
         back = _number(text[1:] or "1", text, whole=True)
-        return _nth(complete, int(back), f"run {name!r} has {len(complete)} complete checkpoints")
+        return _nth(complete, int(back), f"run '{name}' has {len(complete)} complete checkpoints")
     if RESERVED_TAG.fullmatch(text) or text.startswith("best:"):
         return _select_best(text, checkpoints, run)
     kind, colon, value = text.partition(":")
@@ -158,7 +158,7 @@ def select(selector: str | None, checkpoints: Sequence[Checkpoint], run: Run) ->
         known = sorted({v for c in checkpoints if (v := getattr(c, kind)) is not None})
         near = sorted(known, key=lambda v: abs(v - wanted))[:5]
         raise AddressError(
-            f"run {name!r} has no checkpoint of {kind} {value}",
+            f"run '{name}' has no checkpoint of {kind} {value}",
             hint=f"nearest: {', '.join(f'{v:g}' for v in sorted(near))}" if near else f"none has {kind} recorded",
         )
     tagged = [c for c in checkpoints if text in c.tags]
@@ -170,7 +170,7 @@ def select(selector: str | None, checkpoints: Sequence[Checkpoint], run: Run) ->
             return by_id[0]
     tags = sorted({tag for c in checkpoints for tag in c.tags})
     raise AddressError(
-        f"run {name!r} has nothing at {printable(text)!r}",
+        f"run '{name}' has nothing at '{printable(text)}'",
         hint=_nearest(text, [*tags, "latest", "best"], "selector"),
     )
 
@@ -187,10 +187,10 @@ def _select_best(text: str, checkpoints: Sequence[Checkpoint], run: Run) -> Chec
     if not ranked:
         known = sorted({key for c in checkpoints for key in c.metrics})
         raise AddressError(
-            f"run {name!r} has no complete checkpoint with a finite {printable(metric)!r}",
+            f"run '{name}' has no complete checkpoint with a finite '{printable(metric)}'",
             hint=_nearest(metric, known, "metric") if known else "no metric is recorded in it",
         )
-    return _nth(ranked, rank - 1, f"run {name!r} has {len(ranked)} checkpoints with {printable(metric)!r}")
+    return _nth(ranked, rank - 1, f"run '{name}' has {len(ranked)} checkpoints with '{printable(metric)}'")
 
 
 def mode_for(metric: str) -> Literal["min", "max"]:
@@ -206,7 +206,7 @@ def _number(text: str, selector: str, *, whole: bool = False) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value < 0 or (whole and not value.is_integer()):
-        raise AddressError(f"{printable(selector)!r} needs a number, such as step:4000, best-2 or ~1")
+        raise AddressError(f"'{printable(selector)}' needs a number, such as step:4000, best-2 or ~1")
     return value
 
 

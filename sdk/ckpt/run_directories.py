@@ -53,7 +53,7 @@ def check_name(name: str | bytes) -> str:
     text = os.fsdecode(name)
     if not text or text.startswith(".") or text.endswith((" ", ".")) or any(c in text for c in "/\\\0@"):
         raise UsageError(
-            f"{printable(text)!r} cannot be the name of a run",
+            f"'{printable(text)}' cannot be the name of a run",
             hint="a name is one directory name without / \\ @, not starting with a dot",
         )
     return text
@@ -126,7 +126,7 @@ def find(path: str | os.PathLike[str], base_dir: str | os.PathLike[str]) -> Path
     known = sorted(e for e in (os.listdir(base) if base.is_dir() else ()) if RunPaths(base / e).manifest.is_file())
     near = difflib.get_close_matches(text, known, n=3, cutoff=0.5) or known[:8]
     raise AddressError(
-        f"no run {printable(text)!r} here or in {printable(str(base))}",
+        f"no run '{printable(text)}' here or in {printable(str(base))}",
         hint=f"there is {', '.join(printable(name) for name in near)}" if near else "no run is there yet",
         candidates=known[:50],
     )
@@ -164,7 +164,7 @@ def acquire(lock: files.FileLock, name: str) -> None:
             if holder.get("program") != PRUNER or time.monotonic() >= deadline:
                 where = f" on {holder['host']}" if holder.get("host") else ""
                 raise LockedError(
-                    f"run {printable(name)!r} is held by process {holder.get('pid', 'unknown')}{where}",
+                    f"run '{printable(name)}' is held by process {holder.get('pid', 'unknown')}{where}",
                     hint="wait until it ends, or fork the run",
                 ) from None
         time.sleep(0.05)

@@ -266,7 +266,7 @@ class Run:
                 if os.path.realpath(found.path) == path:
                     return found
             raise AddressError(
-                f"run {printable(self.name)!r} has no checkpoint {printable(text)!r}",
+                f"run '{printable(self.name)}' has no checkpoint '{printable(text)}'",
                 hint="it has " + (", ".join(printable(Path(c.path).name) for c in view.checkpoints[:8]) or "none"),
             )
         return select(text, view.checkpoints, view.run)
@@ -336,7 +336,7 @@ class Run:
             return
         if self._feed is None:
             raise UsageError(
-                f"run {printable(self.name)!r} is open for reading only", hint="Run.resume() trains it further"
+                f"run '{printable(self.name)}' is open for reading only", hint="Run.resume() trains it further"
             )
         self._feed.append(state, self.attempt)
 

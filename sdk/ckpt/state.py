@@ -157,7 +157,7 @@ class TrainingState:
             if name not in known and name != "held":
                 near = difflib.get_close_matches(name, known, n=1)
                 raise StateError(
-                    f"a TrainingState has no {printable(str(name))!r}",
+                    f"a TrainingState has no '{printable(str(name))}'",
                     hint=f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}",
                 )
         missing = [name for name in ("epoch", "global_step", "learning_rate", "loss") if name not in data]

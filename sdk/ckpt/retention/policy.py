@@ -107,6 +107,6 @@ class Policy(Record, frozen=True, kw_only=True):
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-                raise StateError(f"{printable(str(key))!r} is no field of a policy", hint=hint)
+                raise StateError(f"'{printable(str(key))}' is no field of a policy", hint=hint)
         optional = {*COUNTS, "monitor", "mode"}
         return cls(**{name: value for name, value in raw.items() if value is not None or name not in optional})

@@ -39,10 +39,10 @@ def curves(directory: Path, *, points: int = 500) -> dict[str, list[tuple[int, f
         for checkpoint in reversed(read_run(directory).checkpoints):
             if checkpoint.step is None:
                 continue
-            values = dict(checkpoint.metrics)
+            metrics = dict(checkpoint.metrics)
             if checkpoint.loss is not None:
-                values.setdefault("loss", checkpoint.loss)
-            for name, value in values.items():
+                metrics.setdefault("loss", checkpoint.loss)
+            for name, value in metrics.items():
                 series.setdefault(name, []).append((checkpoint.step, value))
     return {name: _thin(values, points) for name, values in series.items()}
 

@@ -268,7 +268,7 @@ class Trash:
         if entry is None:
             near = difflib.get_close_matches(entry_id, names, n=1, cutoff=0.6)
             raise AddressError(
-                f"nothing in the trash has the id {printable(entry_id)!r}",
+                f"nothing in the trash has the id '{printable(entry_id)}'",
                 hint=f"did you mean {near[0]}?" if near else f"{len(names)} entries are in it",
                 candidates=sorted(names, reverse=True)[:50],
             )

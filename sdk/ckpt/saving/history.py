@@ -1,0 +1,101 @@
+"""What a run has saved, as the rules see it; made from the disk, so it survives a restart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ckpt import files
+from ckpt.paths import MARKER_SUFFIX
+from ckpt.records import Checkpoint
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One save."""
+
+    seq: int
+    """Number of the save in its run, from 1; 0 is the start of a fork."""
+    step: int | None
+    epoch: float | None
+    value: float | None
+    """The monitored metric; None when it was not recorded."""
+    due: tuple[str, ...] = ()
+    """The rules that asked for it."""
+
+
+@dataclass
+class History:
+    """The saves of a run, oldest first."""
+
+    mode: Literal["min", "max"] = "min"
+    saves: list[Saved] = field(default_factory=list)
+    _abandoned: set[int] = field(default_factory=set)
+
+    def add(self, saved: Saved) -> None:
+        """Takes note of a save."""
+        self.saves.append(saved)
+
+    def roll_back(self, seq: int) -> None:
+        """The training goes on from save `seq`: later ones are no part of its past any more."""
+        self._abandoned.update(saved.seq for saved in self.saves if saved.seq > seq)
+
+    def asked(self, rule: str, *, step: int | None = None, epoch: float | None = None) -> bool:
+        """Whether a rule has been served at this step or in this epoch."""
+        return any(
+            rule in saved.due
+            and saved.seq not in self._abandoned
+            and (step is None or saved.step == step)
+            and (epoch is None or saved.epoch == epoch)
+            for saved in reversed(self.saves)
+        )
+
+    @property
+    def best(self) -> float | None:
+        """The best finite value of the monitored metric over all saves; None before the first."""
+        values = [s.value for s in self.saves if s.value is not None and math.isfinite(s.value)]
+        return (min(values) if self.mode == "min" else max(values)) if values else None
+
+    def is_better(self, value: float | None) -> bool:
+        """Whether a value is finite and better than every save so far."""
+        if value is None or not math.isfinite(value):
+            return False
+        best = self.best
+        return best is None or (value < best if self.mode == "min" else value > best)
+
+    @property
+    def next_seq(self) -> int:
+        """The number of the next save."""
+        return max((saved.seq for saved in self.saves), default=0) + 1
+
+
+def read_history(checkpoints: Iterable[Checkpoint], monitor: str, mode: Literal["min", "max"]) -> History:
+    """The history behind the checkpoints of a run; a damaged one counts with the number that it took."""
+    history = History(mode=mode)
+    for found in sorted(checkpoints, key=lambda c: -1 if c.seq is None else c.seq):
+        if found.seq is None:
+            continue
+        whole = found.state == "complete"
+        due = read_marker(Path(found.path)).get("due")
+        history.add(
+            Saved(
+                seq=found.seq,
+                step=found.step,
+                epoch=found.epoch,
+                value=found.value(monitor) if whole and found.label != "fork" else None,
+                due=tuple(str(rule) for rule in due) if isinstance(due, list) and whole else (),
+            )
+        )
+    return history
+
+
+def read_marker(checkpoint: Path) -> dict[str, Any]:
+    """The commit marker of a checkpoint file; {} when it cannot be read."""
+    try:
+        marker = files.read_json(checkpoint.with_suffix(MARKER_SUFFIX))
+    except (OSError, ValueError):
+        return {}
+    return marker if isinstance(marker, dict) else {}

@@ -1,0 +1,104 @@
+"""A checkpoint off the disk: proven whole, or the newest one that is."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ckpt import files, refs
+from ckpt.encoding import printable
+from ckpt.exceptions import AddressError, CorruptError, IncompleteError
+from ckpt.records import Checkpoint
+from ckpt.saving.envelope import Content, from_envelope, read_envelope
+from ckpt.saving.history import read_marker
+from ckpt.scan import RunView
+
+log = logging.getLogger("ckpt.saving")
+
+
+def read_checkpoint(record: Checkpoint, *, map_location: Any = "cpu", verify: bool = True) -> Content:
+    """The content of one checkpoint, loaded with `weights_only=True`.
+
+    With `verify` the file's BLAKE3 is compared with its marker first: torch itself does not notice a flipped bit.
+    Raises IncompleteError, CorruptError, FormatError.
+    """
+    name = printable(record.path)
+    if record.state in ("writing", "incomplete"):
+        raise IncompleteError(f"{name} was never committed", hint="load another checkpoint of the run")
+    if record.state != "complete":
+        raise CorruptError(_damage(record))
+    path = Path(record.path)
+    try:
+        if verify:
+            _verify(path)
+        return from_envelope(read_envelope(path, map_location), name)
+    except FileNotFoundError as error:
+        raise CorruptError(f"{name} is gone") from error
+    except OSError as error:
+        raise CorruptError(f"{name} cannot be read: {error.strerror}") from error
+
+
+def _verify(path: Path) -> None:
+    written = read_marker(path).get("hash")
+    if isinstance(written, str) and written.startswith("blake3:"):
+        found = files.hash_file(path)
+        if found != written.removeprefix("blake3:"):
+            raise CorruptError(f"{printable(str(path))} is damaged: its bytes are not those that were saved")
+
+
+def newest_whole(
+    view: RunView, *, best: bool = False, map_location: Any = "cpu", verify: bool = True
+) -> tuple[Checkpoint, Content]:
+    """The newest checkpoint of a run, or its best, that proves whole; those that do not are told of and passed over.
+
+    Raises AddressError when there is nothing to load, and CorruptError when nothing of it is whole.
+    """
+    damaged: list[tuple[Checkpoint, str]] = []
+    for record in _candidates(view, best):
+        try:
+            content = read_checkpoint(record, map_location=map_location, verify=verify)
+        except CorruptError as error:
+            damaged.append((record, error.message))
+            continue
+        if not best:
+            damaged += [(c, _damage(c)) for c in view.checkpoints if _is_lost(c) and c.saved_at > record.saved_at]
+        if damaged:
+            told = "; ".join(reason for _, reason in damaged)
+            text = f"{told}. Loaded {printable(Path(record.path).name)} instead"
+            log.warning("%s", text)
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+        return record, content
+    if damaged:
+        raise CorruptError(
+            f"no checkpoint of run '{printable(view.run.name)}' can be loaded: "
+            + "; ".join(reason for _, reason in damaged),
+            hint="`ckpt trash ls` shows what can still be restored",
+        )
+    what = f"with a finite {printable(view.plan.policy.metric)}" if best else "that is complete"
+    raise AddressError(
+        f"run '{printable(view.run.name)}' has no checkpoint {what}",
+        hint="load_best=False loads the newest" if best and view.checkpoints else "nothing has been saved in it yet",
+    )
+
+
+def _damage(record: Checkpoint) -> str:
+    return f"{printable(record.path)} is damaged: {'; '.join(record.problems) or record.state}"
+
+
+def _is_lost(record: Checkpoint) -> bool:
+    """Whether even its place in the order is lost, with its marker."""
+    return record.state == "corrupt" and record.seq is None
+
+
+def _candidates(view: RunView, best: bool) -> Sequence[Checkpoint]:
+    committed = [c for c in view.checkpoints if c.state in ("complete", "corrupt")]
+    if not best:
+        return committed
+    # A damaged best must be told of, so it takes part in the ranking.
+    as_whole = [c.evolve(state="complete") for c in committed]
+    ranked = refs.best_first(as_whole, view.plan.policy.metric, view.plan.policy.mode)
+    by_path = {c.path: c for c in committed}
+    return [by_path[c.path] for c in ranked]

@@ -1,0 +1,107 @@
+"""The examples as a person runs them: processes of their own, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ckpt import values
+from ckpt.runs import Run
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def command(name: str, *argv: str) -> list[str]:
+    return [sys.executable, "-W", "error", str(EXAMPLES / name), *argv]
+
+
+def example(cwd: Path, name: str, *argv: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command(name, *argv), cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def manifest(directory: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / "run.json").read_text())
+    return found
+
+
+def weights(directory: Path, ref: str = "latest") -> dict[str, torch.Tensor]:
+    path = Run.open(directory).checkpoint(ref).path
+    return dict(torch.load(path, weights_only=True)["model_state_dict"])
+
+
+def test_the_plain_loop_trains_and_goes_on(tmp_path: Path) -> None:
+    done = example(tmp_path, "plain_loop.py", "--epochs", "2", "--runs", "out", "--name", "digits")
+    assert done.stdout.splitlines()[0].startswith("epoch 0: val_loss ")
+    done = example(tmp_path, "plain_loop.py", "--epochs", "5", "--runs", "out", "--name", "digits")
+    assert done.stdout.splitlines()[0].startswith("epoch 2: ")
+    kept = Run.open(tmp_path / "out" / "digits").checkpoints()
+    assert {c.epoch for c in kept} >= {4, 3, 2}
+    accuracy = kept[0].metrics["accuracy"]
+    assert accuracy > 0.85
+    example(tmp_path, "plain_loop.py", "--epochs", "1", "--lr", "0.01")
+    assert manifest(tmp_path / "runs" / "exp1")["config"]["lr"] == 0.01
+    assert manifest(tmp_path / "runs" / "exp1")["ending"] == "finished"
+
+
+def test_a_training_that_is_killed_and_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
+    argv = ("--base-dir", "r", "--epochs", "4", "--lr", "0.05", "--save-steps", "5")
+    example(tmp_path, "train.py", *argv, "--name", "whole")
+    slow = (*argv, "--name", "parts", "--slow", "0.02")
+    with subprocess.Popen(command("train.py", *slow), cwd=tmp_path, stdout=subprocess.DEVNULL) as training:
+        deadline = time.monotonic() + 90
+        while not (tmp_path / "r" / "parts" / "checkpoints" / "step-000035.json").exists():
+            assert time.monotonic() < deadline
+            assert training.poll() is None
+            time.sleep(0.01)
+        training.send_signal(signal.SIGKILL)
+        training.wait(30)
+    assert manifest(tmp_path / "r" / "parts")["ending"] is None
+    done = example(tmp_path, "train.py", "--resume", "parts", *argv)
+    assert "resumed at epoch 1, step " in done.stdout
+    assert values.same(weights(tmp_path / "r" / "parts"), weights(tmp_path / "r" / "whole"))
+    assert len(manifest(tmp_path / "r" / "parts")["attempts"]) == 2
+
+
+def test_a_fork_starts_at_epoch_0_with_lineage_and_stops_early(tmp_path: Path) -> None:
+    example(tmp_path, "train.py", "--base-dir", "r", "--epochs", "3")
+    parent = Run.open(tmp_path / "r" / "exp1")
+    best = parent.checkpoint("best")
+    stopping = ("--patience", "1", "--epochs", "40")
+    done = example(tmp_path, "train.py", "--base-dir", "r", "--fork", "exp1@best", "--lr", "0.3", *stopping)
+    assert done.stdout.startswith("forked at epoch 0, step 0\n")
+    assert "stopped early" in done.stdout
+    told = manifest(tmp_path / "r" / "exp2")
+    assert told["parent"] == {"run": parent.id, "checkpoint": best.id, "path": best.path}
+    assert told["config"]["lr"] == 0.3
+    start = weights(tmp_path / "r" / "exp2", "fork-" + os.path.basename(best.path))
+    assert values.same(start, weights(tmp_path / "r" / "exp1", "best"))
+    example(tmp_path, "train.py", "--base-dir", "r", "--fork", "exp1@epoch:1", "--epochs", "1", "--name", "third")
+    assert Run.open(tmp_path / "r" / "third").checkpoints()[-1].epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "told"),
+    [
+        (("--resume", "exp1", "--fork", "exp1"), 2, "not allowed with argument"),
+        (("--resume", "exp7"), 1, "no run 'exp7'"),
+    ],
+)
+def test_wrong_usage_is_told(tmp_path: Path, argv: tuple[str, ...], code: int, told: str) -> None:
+    assert told in example(tmp_path, "train.py", *argv, code=code).stderr
+
+
+def test_the_same_seed_gives_the_same_training(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        example(tmp_path, "train.py", "--base-dir", "r", "--epochs", "2", "--name", name)
+    assert values.same(weights(tmp_path / "r" / "a"), weights(tmp_path / "r" / "b"))

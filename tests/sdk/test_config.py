@@ -1,0 +1,109 @@
+"""CheckpointConfig: every option, its limits, and the policy that it means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ckpt.config import CheckpointConfig
+from ckpt.exceptions import StateError
+
+DOCUMENTED: dict[str, Any] = {
+    "save_every_n_steps": None,
+    "save_every_n_epochs": None,
+    "save_on_best_metric": None,
+    "minimize_metric": True,
+    "keep_last_n_checkpoints": None,
+    "keep_best_n_checkpoints": None,
+    "keep_checkpoint_every_n_epochs": None,
+    "save_optimizer_state": True,
+    "save_scheduler_state": True,
+    "save_random_state": True,
+    "use_incremental_saves": True,
+    "auto_commit": True,
+    "commit_message_template": "Checkpoint at epoch {epoch}, step {step}",
+    "tag_best_checkpoints": True,
+    "early_stopping_patience": None,
+    "early_stopping_threshold": 0.0,
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_defaults_are_as_documented(name: str) -> None:
+    assert getattr(CheckpointConfig(), name) == DOCUMENTED[name]
+
+
+def test_an_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(StateError, match="did you mean save_every_n_epochs"):
+        CheckpointConfig(save_every_n_epoch=1)  # type: ignore[call-arg]
+    with pytest.raises(StateError, match="no option 'zzz'"):
+        CheckpointConfig(zzz=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("save_every_n_steps", 0),
+        ("save_every_n_epochs", -1),
+        ("keep_last_n_checkpoints", 0),
+        ("keep_best_n_checkpoints", True),
+        ("keep_checkpoint_every_n_epochs", 1.5),
+        ("keep_checkpoint_every_n_steps", "3"),
+        ("early_stopping_patience", 0),
+        ("early_stopping_threshold", -0.1),
+        ("early_stopping_threshold", float("nan")),
+        ("keep_for_s", float("inf")),
+        ("auto_commit", 1),
+        ("save_on_best_metric", ""),
+        ("commit_message_template", "{epoch"),
+        ("commit_message_template", "{}"),
+        ("commit_message_template", "{epoch.__class__}"),
+        ("commit_message_template", "{metrics[x]}"),
+        ("commit_message_template", None),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(StateError, match=name):
+        CheckpointConfig(**{name: value})
+
+
+def test_a_direction_without_a_metric_is_refused() -> None:
+    with pytest.raises(StateError, match="none is named"):
+        CheckpointConfig(minimize_metric=False)
+
+
+def test_it_means_a_policy() -> None:
+    policy = CheckpointConfig(
+        save_on_best_metric="accuracy",
+        minimize_metric=False,
+        keep_last_n_checkpoints=5,
+        keep_best_n_checkpoints=3,
+        keep_checkpoint_every_n_epochs=10,
+        keep_checkpoint_every_n_steps=500,
+        tag_best_checkpoints=False,
+        keep_for_s=60,
+    ).to_policy()
+    assert (policy.keep_last, policy.keep_best, policy.monitor, policy.mode) == (5, 3, "accuracy", "max")
+    assert (policy.keep_every_n_epochs, policy.keep_every_n_steps) == (10, 500)
+    assert (policy.tag_best, policy.keep_for_s) == (False, 60.0)
+    assert not CheckpointConfig().to_policy().has_rules
+
+
+def test_it_comes_back_from_its_dictionary() -> None:
+    config = CheckpointConfig(save_every_n_steps=7, save_on_best_metric="f1", minimize_metric=False)
+    assert CheckpointConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("Checkpoint at epoch {epoch}, step {step}", "Checkpoint at epoch 3, step 40"),
+        ("{model_name}: {loss:.2f} {val_acc:.1%}", "net: 0.12 50.0%"),
+        ("{absent} {{kept}} {step:x>6}", "? {kept} xxxx40"),
+        ("{model_name:d}", "?"),
+    ],
+)
+def test_messages_are_filled_in_and_never_fail(template: str, message: str) -> None:
+    values = {"epoch": 3, "step": 40, "loss": 0.123, "val_acc": 0.5, "model_name": "net"}
+    assert CheckpointConfig(commit_message_template=template).message(values) == message

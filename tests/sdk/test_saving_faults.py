@@ -1,0 +1,218 @@
+"""Saves that go wrong: full disks, interrupts, kills. Earlier checkpoints stay, nothing half is listed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ckpt import files
+from ckpt.config import CheckpointConfig
+from ckpt.exceptions import SaveError
+from ckpt.runs import Run
+from ckpt.saving import CheckpointManager, writer
+from ckpt.state import TrainingState
+
+SMALL = {"w": torch.arange(10.0)}
+LARGE = {"w": torch.zeros(2_000_000)}  # 8 MB
+
+
+def state(step: int) -> TrainingState:
+    return TrainingState(epoch=0, global_step=step, learning_rate=0.1, loss=0.5)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    with Run.create("r", tmp_path) as made:
+        yield made
+
+
+def assert_as_before(run: Run, names: list[str]) -> None:
+    """The directory holds just these checkpoints, and they load."""
+    manager = CheckpointManager(run)
+    expected = {f"{n}{s}" for n in names for s in (".pt", ".json")} | {"latest.pt", "best.pt"}
+    assert set(os.listdir(run.paths.checkpoints)) == expected
+    assert [c.state for c in run.checkpoints()] == ["complete"] * len(names)
+    for name in names:
+        assert torch.equal(manager.load_checkpoint(f"{name}.pt")["weights"]["w"], SMALL["w"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_leaves_nothing_behind_and_the_next_save_works(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this machine does not let us mount")
+    try:
+        with Run.create("r", disk) as run:
+            manager = CheckpointManager(run)
+            manager.save_checkpoint(SMALL, state(1))
+            with pytest.raises(SaveError, match="step-000002 could not be saved: No space left on device"):
+                manager.save_checkpoint(LARGE, state(2))
+            assert_as_before(run, ["step-000001"])
+            manager.save_checkpoint(SMALL, state(3))
+            assert_as_before(run, ["step-000001", "step-000003"])
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("limit", [0, 100, 5_000, 1_000_000])
+def test_a_file_that_may_not_grow_is_as_a_full_disk(run: Run, limit: int) -> None:
+    manager = CheckpointManager(run)
+    manager.save_checkpoint(SMALL, state(1))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(SaveError, match="File too large"):
+            manager.save_checkpoint(LARGE, state(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert_as_before(run, ["step-000001"])
+    manager.save_checkpoint(SMALL, state(2))
+    assert_as_before(run, ["step-000001", "step-000002"])
+
+
+@pytest.mark.parametrize("act", ["fsync", "link", "write_json"])
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()], ids=["EIO", "Ctrl-C"])
+def test_a_fault_at_each_act_leaves_nothing_listed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, act: str, error: BaseException
+) -> None:
+    manager = CheckpointManager(run, CheckpointConfig(save_every_n_steps=1))
+    manager.save_checkpoint(SMALL, state(1))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        if act == "write_json":
+            patch.setattr(files, "write_json", fail)
+        else:
+            patch.setattr(os, act, fail)
+            patch.setattr(os, "replace", fail)
+        with pytest.raises(SaveError if isinstance(error, OSError) else KeyboardInterrupt):
+            manager.save_checkpoint(SMALL, state(2))
+    assert_as_before(run, ["step-000001"])
+    assert manager.should_save_checkpoint(state(2))
+    manager.save_checkpoint(SMALL, state(2))
+    assert_as_before(run, ["step-000001", "step-000002"])
+
+
+@pytest.mark.parametrize("after", [0, 700, 5_000_000])
+def test_ctrl_c_inside_torch_stays_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """torch.save turns an interrupt into an error of its own; a training has to see what really happened."""
+    manager = CheckpointManager(run)
+    manager.save_checkpoint(SMALL, state(1))
+    written = 0
+    honest = writer._Hashing.write
+
+    def interrupted(self: Any, data: Any) -> int:
+        nonlocal written
+        written += len(data)
+        if written > after:
+            raise KeyboardInterrupt
+        return honest(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer._Hashing, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            manager.save_checkpoint(LARGE, state(2))
+    assert_as_before(run, ["step-000001"])
+
+
+def test_an_error_while_an_interrupt_is_handled_is_not_taken_for_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = CheckpointManager(run)
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("enforce fail")
+
+    monkeypatch.setattr(torch, "save", broken)
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with pytest.raises(SaveError, match="enforce fail"):
+            manager.save_checkpoint(SMALL, state(1))
+
+
+SAVER = """
+import sys, torch
+from ckpt import CheckpointConfig, CheckpointManager, Run, TrainingState
+torch.set_num_threads(1)
+run = Run.resume("r", sys.argv[1])
+manager = CheckpointManager(run, CheckpointConfig(keep_last_n_checkpoints=2))
+weights = {"w": torch.arange(400_000.0)}
+step = 10 * run.attempt
+print("up", flush=True)
+while True:
+    step += 1
+    manager.save_checkpoint(weights, TrainingState(0, step, 0.1, 1.0 / step))
+    print(step, flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+def test_killed_at_any_moment_what_was_acknowledged_is_there(tmp_path: Path, kind: signal.Signals) -> None:
+    Run.create("r", tmp_path).close()
+    for turn in range(4):
+        with subprocess.Popen(
+            [sys.executable, "-c", SAVER, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as training:
+            assert training.stdout is not None
+            assert training.stdout.readline() == "up\n"
+            training.stdout.readline()
+            time.sleep(0.013 * turn + 0.02)
+            training.send_signal(kind)
+            told = training.stdout.read().split()
+            training.wait(30)
+        manager = CheckpointManager(tmp_path / "r")
+        known = {c.step for c in manager.list_checkpoints()}
+        if told:  # the one before it may have gone for one that was committed and not told of
+            assert int(told[-1]) in known
+        for found in manager.list_checkpoints():
+            assert torch.equal(manager.load_checkpoint(found)["weights"]["w"], torch.arange(400_000.0))
+    with Run.resume("r", tmp_path) as run:
+        CheckpointManager(run).save_checkpoint(SMALL, state(9999))
+        assert torch.load(run.paths.latest, weights_only=True)["global_step"] == 9999
+    if kind == signal.SIGINT:
+        assert not [n for n in os.listdir(run.paths.checkpoints) if n.endswith(".tmp")]
+
+
+def test_upkeep_that_fails_does_not_fail_the_save(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = CheckpointManager(run, CheckpointConfig(keep_last_n_checkpoints=1))
+    manager.save_checkpoint(SMALL, state(1))
+    run.paths.trash.write_text("in the way")
+    with pytest.warns(RuntimeWarning, match="could not be removed"):
+        handle = manager.save_checkpoint(SMALL, state(2))
+    assert handle is not None
+    assert handle.result().step == 2
+    assert len(manager.list_checkpoints()) == 2
+
+
+def test_leftovers_of_a_dead_process_go_at_the_next_start(tmp_path: Path) -> None:
+    with Run.create("r", tmp_path) as run:
+        pass
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    leftover = run.paths.checkpoints / f".step-000001.pt.{done.stdout.strip()}-0123abcd.tmp"
+    leftover.write_bytes(b"x")
+    os.utime(leftover, (1, 1))
+    with Run.resume("r", tmp_path):
+        assert not leftover.exists()
+
+
+def test_a_directory_that_vanished_is_a_save_error(run: Run) -> None:
+    manager = CheckpointManager(run)
+    manager.save_checkpoint(SMALL, state(1))
+    shutil.rmtree(run.paths.checkpoints)
+    with pytest.raises(SaveError, match="No such file"):
+        manager.save_checkpoint(SMALL, state(2))
