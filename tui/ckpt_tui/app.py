@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -35,7 +35,7 @@ class Dashboard(App[int]):
         """The main screen."""
         return self.main
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: our actions with their keys, then what Textual offers."""
         if screen is self.main:
             for action in ACTIONS:
@@ -59,12 +59,13 @@ def run_dashboard(directory: str | None, readonly: bool = False) -> int:
     allowed. Raises UsageError without a terminal, AddressError for a directory that is none, and the errors of
     connecting to the daemon.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # Textual draws on stderr.
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise UsageError("the dashboard needs a terminal", hint="`ckpt ls` prints the same as text")
     feed = _feed_for(directory)
     why = feed.open()
     if readonly:
-        why = "started with --readonly"
+        why = "started with --read-only"
     return Dashboard(feed, readonly=why).run() or 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ckpt.encoding import printable
+from ckpt.marks import RESERVED_TAG
 from ckpt.records import Checkpoint, Run, Verdict
 from ckpt_tui.board import monitored
 from ckpt_tui.feed import RunDetail
@@ -68,7 +69,7 @@ def checkpoint_columns(detail: RunDetail) -> list[Column[Checkpoint]]:
         Column("best", printable(monitor)[:12], max(8, min(12, len(monitor))), monitored_cell, right=True, rank=1),
         Column("size", "size", 7, lambda c: (size_text(c.bytes), "dim"), right=True, rank=7),
         Column("newest", "age", 4, lambda c: (age_text(c.saved_at), "dim"), right=True, rank=2),
-        Column("tags", "tags", 10, lambda c: (printable(" ".join(c.tags)), "accent"), rank=5),
+        Column("tags", "tags", 10, lambda c: (tags_text(c), "accent"), rank=5),
         Column("verdict", "verdict", 16, lambda c: verdict_cell(c, verdicts.get(c.id)), grow=True, rank=3),
     ]
     return columns
@@ -77,6 +78,12 @@ def checkpoint_columns(detail: RunDetail) -> list[Column[Checkpoint]]:
 def is_best(checkpoint: Checkpoint) -> bool:
     """Whether it bears the moving tag of the best."""
     return "best" in checkpoint.tags
+
+
+def tags_text(checkpoint: Checkpoint) -> str:
+    """Its tags, the user's before the moving ones; `best-1` says nothing beside `best`."""
+    tags = [tag for tag in checkpoint.tags if tag != "best-1" or not is_best(checkpoint)]
+    return printable(" ".join(sorted(tags, key=lambda tag: RESERVED_TAG.match(tag) is not None)))
 
 
 def _flags(checkpoint: Checkpoint) -> Cell:

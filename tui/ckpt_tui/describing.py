@@ -139,15 +139,12 @@ def difference_lines(difference: Mapping[str, Any], a: str, b: str) -> list[Line
 
 
 def _change(change: Mapping[str, Any]) -> Line:
-    a, b = change.get("a"), change.get("b")
-    line: Line = [
-        (f"  {printable(str(change.get('key')))!s:<22} ", "dim"),
-        (_side(a), "bad"),
-        ("  →  ", "dim"),
-        (_side(b), "good"),
-    ]
-    if isinstance(a, int | float) and isinstance(b, int | float) and not isinstance(a, bool):
-        line.append((f"   {b - a:+.4g}", "dim"))
+    key, a, b = str(change.get("key")), change.get("a"), change.get("b")
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (a, b))
+    shown = [moment_text(float(v)) if v and numbers and key.endswith("_at") else _side(v) for v in (a, b)]
+    line: Line = [(f"  {printable(key):<22} ", "dim"), (shown[0], "bad"), ("  →  ", "dim"), (shown[1], "good")]
+    if isinstance(a, int | float) and isinstance(b, int | float) and numbers:
+        line.append((f"   {b - a:+.4g}" + (" s" if key.endswith("_at") else ""), "dim"))
     return line
 
 
@@ -163,19 +160,25 @@ def _tensor_lines(tensors: Mapping[str, Any]) -> list[Line]:
     lines: list[Line] = [[("tensors", "accent"), (f"  {summary}", "dim")]]
     lines += [[("  + ", "good"), (_tensor_name(t), "")] for t in added]
     lines += [[("  - ", "bad"), (_tensor_name(t), "")] for t in removed]
-    for tensor in changed:
-        line: Line = [
-            ("  ~ ", "warn"),
-            (f"{_tensor_name(tensor):<34} ", ""),
-            (printable(str(tensor.get("kind", ""))), "dim"),
-        ]
-        if "a" in tensor and "b" in tensor:
-            line += [("  ", ""), (_side(tensor["a"]), "bad"), (" → ", "dim"), (_side(tensor["b"]), "good")]
-        numbers = [
-            f"{k} {number_text(tensor[k])}" for k in ("max_abs", "relative_l2", "cosine") if tensor.get(k) is not None
-        ]
-        lines.append([*line, ("  " + "  ".join(numbers), "dim")] if numbers else line)
-    return lines
+    width = min(48, max((len(_tensor_name(t)) for t in changed), default=0))
+    return lines + [_changed_tensor(tensor, width) for tensor in changed]
+
+
+def _changed_tensor(tensor: Mapping[str, Any], width: int) -> Line:
+    line: Line = [
+        ("  ~ ", "warn"),
+        (f"{_tensor_name(tensor):<{width}}  ", ""),
+        (f"{tensor.get('kind', '')!s:<6}", "dim"),
+    ]
+    a, b = _side(tensor.get("a")), _side(tensor.get("b"))
+    if a == b:
+        line.append((a if a != "none" else "", "dim"))
+    else:
+        line += [(a, "bad"), (" → ", "dim"), (b, "good")]
+    for name in ("max_abs", "relative_l2", "cosine"):
+        if tensor.get(name) is not None:
+            line.append((f"  {name} {number_text(tensor[name])}", "dim"))
+    return line
 
 
 def _tensor_name(tensor: Any) -> str:

@@ -110,8 +110,8 @@ class DirectoryFeed:
         return None
 
     def address(self, run: Run, checkpoint: Checkpoint, siblings: tuple[Checkpoint, ...]) -> str:
-        """Its path: needs no daemon either."""
-        return checkpoint.path
+        """Its path, which needs no daemon either; as seen from here when that is shorter."""
+        return min(checkpoint.path, os.path.relpath(checkpoint.path), key=len)
 
     def perform(self, act: Act) -> str:
         """Does it on disk."""

@@ -13,7 +13,7 @@ from textual.worker import get_current_worker
 from ckpt.encoding import printable
 from ckpt.records import Checkpoint, Run
 from ckpt_tui import actions, columns, describing, messages
-from ckpt_tui.acts import command
+from ckpt_tui.acts import checkpoint_name, command
 from ckpt_tui.board import Board, TableName, monitored
 from ckpt_tui.feed import Feed
 from ckpt_tui.reader import Reader
@@ -198,10 +198,10 @@ class MainScreen(Panes):
             return
         self.board.selected = run_id
         self.reader.watch(run_id)
+        self.checkpoints_table.set_rows([])
         if run_id in self.board.details:
             self._show_checkpoints()
         else:
-            self.checkpoints_table.set_rows([])
             self.checkpoints_table.set_empty("reading …" if run_id else "")
             self.chart.show([], [], log=self.log_y, empty="reading …" if run_id else "")
             self.chart.border_title = Content("3 Curve")
@@ -332,11 +332,12 @@ class MainScreen(Panes):
             return
         (run_a, a), (run_b, b) = pair
         names = [self._address(run_a, a), self._address(run_b, b)]
+        titles = [checkpoint_name(run_a, a), checkpoint_name(run_b, b)]
 
         def load() -> list[describing.Line]:
-            return describing.difference_lines(self.feed.diff(a, b), *(printable(name) for name in names))
+            return describing.difference_lines(self.feed.diff(a, b), *titles)
 
-        self.app.push_screen(Page(f"Diff {printable(' and '.join(names))}", command("diff", *names), load))
+        self.app.push_screen(Page(f"Diff · {titles[0]} · {titles[1]}", command("diff", *names), load))
 
     def _address(self, run: Run, checkpoint: Checkpoint) -> str:
         detail = self.board.details.get(run.id)

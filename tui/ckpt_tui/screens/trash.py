@@ -40,7 +40,7 @@ def _left(entry: Entry) -> str:
 def columns(run_names: Callable[[str], str]) -> list[Column[Entry]]:
     """Columns of the trash; `run_names` gives the name of a run's id."""
     return [
-        Column("run", "run", 12, lambda e: (printable(run_names(str(e.get("run", "")))), "strong"), rank=2),
+        Column("run", "run", 18, lambda e: (printable(run_names(str(e.get("run", "")))), "strong"), rank=2),
         Column("file", "checkpoint", 16, lambda e: (file_name(str(e.get("path", ""))), "")),
         Column("size", "size", 7, lambda e: (size_text(int(e.get("bytes") or 0)), "dim"), right=True, rank=3),
         Column("trashed", "removed", 7, lambda e: (age_text(e.get("trashed_at") or 0), ""), right=True, rank=1),

@@ -1,0 +1,206 @@
+"""What is to be seen: order, filter, marks; and how it is worded."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from ckpt.records import Checkpoint, Reason, Run, Verdict
+from ckpt_tui import describing
+from ckpt_tui.acts import Act, address_of, command_line
+from ckpt_tui.board import Board
+from ckpt_tui.columns import checkpoint_columns, run_columns, verdict_cell
+from ckpt_tui.feed import RunDetail
+from ckpt_tui.filtering import checkpoint_words, run_words
+from ckpt_tui.wording import age_text, count_text, number_text, size_text
+
+
+def run(name: str, **fields: Any) -> Run:
+    given = {"monitor": "val", "updated_at": 1.0, **fields}
+    return Run(id=name * 4, name=name, root="/r", path=f"/r/{name}", own=True, **given)
+
+
+def checkpoint(step: int, **fields: Any) -> Checkpoint:
+    given = {"seq": step, "saved_at": float(step), "bytes": 10, **fields}
+    return Checkpoint(id=f"c{step}", run="aaaa", path=f"/r/a/checkpoints/step-{step}.pt", step=step, **given)
+
+
+def filled(*checkpoints: Checkpoint) -> Board:
+    board = Board()
+    one = run("a", best="c2")
+    board.take_runs([one, run("b", updated_at=2.0)], [run_words(one), "b"])
+    detail = RunDetail(run=one, checkpoints=checkpoints)
+    board.take_run(detail, [checkpoint_words(c) for c in checkpoints])
+    board.selected = one.id
+    return board
+
+
+THREE = (
+    checkpoint(3, metrics={"val": math.nan}, note="odd"),
+    checkpoint(2, metrics={"val": 0.1}, bytes=99, tags=("best",)),
+    checkpoint(1, metrics={"val": 0.4}, tags=("paper",)),
+)
+
+
+def steps(board: Board) -> list[int | None]:
+    return [c.step for c in board.shown_checkpoints()]
+
+
+def test_orders_go_round_and_nan_is_never_best() -> None:
+    board = filled(*THREE)
+    seen = {}
+    for _ in range(4):
+        seen[board.views["checkpoints"].order] = steps(board)
+        board.cycle_order("checkpoints")
+    assert seen == {"newest": [3, 2, 1], "best": [2, 1, 3], "step": [1, 2, 3], "size": [2, 3, 1]}
+    assert board.views["checkpoints"].order == "newest"
+    assert [r.name for r in board.shown_runs()] == ["b", "a"]
+    assert board.best_value(board.runs[0]) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", [3, 2, 1]),
+        ("PAPER", [1]),
+        ("odd step", [3]),
+        ("val<0.2", [2]),
+        ("val<0.5 and not step=2", [1]),
+        ("has:note", [3]),
+        ("nothing like it", []),
+    ],
+)
+def test_words_and_the_filter_language(text: str, expected: list[int]) -> None:
+    board = filled(*THREE)
+    assert board.set_query("checkpoints", text)
+    assert steps(board) == expected
+
+
+def test_a_half_typed_filter_keeps_the_rows_and_says_why() -> None:
+    board = filled(*THREE)
+    board.set_query("checkpoints", "val<0.2")
+    assert not board.set_query("checkpoints", "val<")
+    assert "value is expected" in board.views["checkpoints"].error
+    assert steps(board) == [2]
+
+
+def test_filtering_keeps_words_and_rows_together_in_any_order() -> None:
+    board = filled(*THREE)
+    board.set_order("checkpoints", "best")
+    board.set_query("checkpoints", "paper")
+    assert steps(board) == [1]
+    assert not board.set_order("checkpoints", "colour")
+
+
+def test_a_pair_is_two_marks_or_one_and_the_cursor() -> None:
+    board = filled(*THREE)
+    here = board.runs[0]
+    assert len(board.pair(here, THREE[0])) == 0
+    board.toggle_mark(here, THREE[1])
+    assert [c.step for _, c in board.pair(here, THREE[0])] == [2, 3]
+    assert len(board.pair(here, THREE[1])) == 1
+    board.toggle_mark(here, THREE[2])
+    assert [c.step for _, c in board.pair(here, THREE[0])] == [2, 1]
+    board.take_run(RunDetail(run=here, checkpoints=THREE[:2]), ["", ""])
+    assert list(board.marked) == ["c2"]
+
+
+def test_runs_that_are_gone_are_forgotten() -> None:
+    board = filled(*THREE)
+    board.take_runs([run("b")], ["b"])
+    assert board.detail is None
+    assert board.stale(board.runs) == ["bbbb"]
+
+
+def test_addresses_are_short_where_they_are_unique() -> None:
+    twice = checkpoint(2, seq=9).evolve(id="again")
+    assert address_of("exp", THREE[1], THREE) == "exp@step:2"
+    assert address_of("exp", twice, (*THREE, twice)) == "exp@again"
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"kind": "tag", "address": "a@step:2", "text": "paper"}, "ckpt tag add a@step:2 paper"),
+        ({"kind": "untag", "address": "a@step:2", "text": "paper"}, "ckpt tag rm a@step:2 paper"),
+        ({"kind": "note", "address": "a@best", "text": "it's good"}, """ckpt note a@best 'it'"'"'s good'"""),
+        ({"kind": "fork", "address": "a@best", "text": "b", "at": "/x"}, "ckpt fork a@best b --at /x"),
+        ({"kind": "restore", "address": "a@best", "text": "out.pt"}, "ckpt restore a@best out.pt"),
+        ({"kind": "trash restore", "entries": ("e1", "e2")}, "ckpt trash restore e1 e2"),
+        ({"kind": "unpin", "address": "a\x1b[2J@best"}, "ckpt unpin 'a\\x1b[2J@best'"),
+        ({"kind": "undo"}, "ckpt undo"),
+    ],
+)
+def test_every_act_is_a_command(fields: dict[str, Any], line: str) -> None:
+    assert command_line(Act(**fields)) == line
+
+
+def test_cells_show_what_is_not_finite_and_never_control_characters() -> None:
+    detail = RunDetail(run=run("a"), checkpoints=THREE)
+    cells = {c.key: c.cell(THREE[0]) for c in checkpoint_columns(detail)}
+    assert cells["best"] == ("NaN", "bad")
+    evil = run("x").evolve(name="[red]\x1b[2J")
+    shown = {c.key: c.cell(evil) for c in run_columns(lambda _: -math.inf)}
+    assert shown["name"] == ("[red]\\x1b[2J", "strong")
+    assert shown["best"] == ("-inf", "bad")
+
+
+def test_verdicts_say_state_first_and_mark_what_expires() -> None:
+    reason = Reason(rule="last", text="last #1 of 3")
+    assert verdict_cell(THREE[0].evolve(state="writing"), None)[0] == "◌ writing"
+    assert verdict_cell(THREE[0], Verdict(action="remove", near_misses=(reason,))) == ("✗ expires", "warn")
+    assert verdict_cell(THREE[0], Verdict(action="keep", reasons=(reason,))) == ("last #1 of 3", "dim")
+    lines = describing.checkpoint_lines(None, THREE[0], Verdict(action="remove", near_misses=(reason,)))
+    text = "\n".join("".join(piece for piece, _ in line) for line in lines)
+    assert "expires" in text and "last #1 of 3" in text and "NaN" in text and "odd" in text
+
+
+def test_a_difference_is_told_by_parts() -> None:
+    raw = {
+        "same": False,
+        "metrics": [{"key": "val", "a": 0.5, "b": 0.25}],
+        "config": [{"key": "lr", "a": None, "b": 0.1}],
+        "metadata": [],
+        "tensors": {
+            "added": ["new"],
+            "removed": [],
+            "changed": [{"name": "w", "kind": "shape", "a": "float32 [2]", "b": "float32 [3]"}],
+            "identical": 4,
+        },
+    }
+    text = "\n".join("".join(p for p, _ in line) for line in describing.difference_lines(raw, "A", "B"))
+    for part in ("val", "-0.25", "none", "1 added", "4 identical", "float32 [2] → float32 [3]"):
+        assert part in text
+    same = describing.difference_lines({"same": True}, "A", "B")
+    assert same[-1] == [("They are the same.", "good")]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (math.nan, "NaN"),
+        (math.inf, "inf"),
+        (0.0, "0"),
+        (0.25, "0.2500"),
+        (1e-9, "1.00e-09"),
+        (1234.5, "1234.5"),
+    ],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert number_text(value) == text
+
+
+def test_sizes_ages_and_counts() -> None:
+    assert [size_text(n) for n in (0, 999, 1000, 1_204_224, 34_000_000_000)] == [
+        "0 B",
+        "999 B",
+        "1.0 KB",
+        "1.2 MB",
+        "34 GB",
+    ]
+    assert [age_text(100, 100 + s) for s in (0, 5, 300, 7200, 864000)] == ["now", "5s", "5m", "2h", "10d"]
+    assert age_text(0) == "–"
+    assert [count_text(v) for v in (None, 3.0, 3.5, math.nan)] == ["–", "3", "3.50", "NaN"]

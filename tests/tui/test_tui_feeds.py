@@ -1,0 +1,171 @@
+"""The real feeds: a directory on disk, and a daemon on its socket."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpt import marks
+from ckpt.exceptions import AddressError, UsageError
+from ckpt.paths import RunPaths
+from ckpt_tui.acts import Act
+from ckpt_tui.app import run_dashboard
+from ckpt_tui.feed import Feed
+from ckpt_tui.feeds.daemon import DaemonFeed
+from ckpt_tui.feeds.directory import DirectoryFeed
+
+
+def listen(feed: Feed) -> list[Any]:
+    """What a feed tells, as it tells it; ends with the feed."""
+    heard: list[Any] = []
+
+    def collect() -> None:
+        for change in feed.changes():
+            heard.append(change)
+
+    threading.Thread(target=collect, daemon=True).start()
+    return heard
+
+
+def act(feed: Feed, run_id: str, kind: Any, text: str = "", **fields: Any) -> str:
+    detail = feed.run(run_id)
+    checkpoint = detail.checkpoints[0]
+    address = feed.address(detail.run, checkpoint, detail.checkpoints)
+    return feed.perform(Act(kind=kind, run=detail.run, checkpoint=checkpoint, address=address, text=text, **fields))
+
+
+def test_a_directory_is_read_marked_restored_and_forked(runs: Any, tmp_path: Path) -> None:
+    directory = runs.run("exp1", checkpoints=3)
+    feed = DirectoryFeed(tmp_path / "runs")
+    (run,) = feed.runs()
+    detail = feed.run(run.id)
+    assert [c.step for c in detail.checkpoints] == [30, 20, 10]
+    assert set(detail.verdicts) == {c.id for c in detail.checkpoints}
+    assert feed.curves(run.id)["loss"] == [(10, 0.9), (20, 0.8), (30, 0.7)]
+    assert [len(feed.plan(run.id)["runs"][0][part]) for part in ("keep", "remove", "skip")] == [3, 0, 0]
+
+    act(feed, run.id, "tag", "paper")
+    act(feed, run.id, "pin")
+    act(feed, run.id, "note", "good")
+    marked = feed.run(run.id).checkpoints[0]
+    assert "paper" in marked.tags and marked.pinned and marked.note == "good"
+    act(feed, run.id, "untag", "paper")
+    assert "paper" not in feed.run(run.id).checkpoints[0].tags
+    with pytest.raises(UsageError):
+        act(feed, run.id, "tag", "latest")
+
+    act(feed, run.id, "restore", str(tmp_path / "out.pt"))
+    assert (tmp_path / "out.pt").read_bytes() == (directory / "checkpoints/step-000030.pt").read_bytes()
+    act(feed, run.id, "fork", "child", at=str(tmp_path / "runs"))
+    assert {r.name for r in feed.runs()} == {"exp1", "child"}
+    difference = feed.diff(detail.checkpoints[0], detail.checkpoints[2])
+    assert not difference["same"] and difference["tensors"]["changed"][0]["name"].endswith("fc.weight")
+
+
+def test_a_directory_tells_what_changed_and_ends(
+    runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr("ckpt_tui.feeds.directory.LOOK_S", 0.05)
+    directory = runs.run("exp1", checkpoints=1)
+    feed = DirectoryFeed(tmp_path)
+    (run,) = feed.runs()
+    heard = listen(feed)
+    runs.checkpoint(directory, step=20, loss=0.5)
+    eventually(lambda: frozenset({run.id}) in heard)
+    eventually(lambda: len(feed.run(run.id).checkpoints) == 2)
+    feed.close()
+
+
+def test_the_trash_of_a_directory_comes_back_pinned(runs: Any, tmp_path: Path) -> None:
+    from ckpt.trash import Trash
+
+    directory = runs.run("exp1", checkpoints=2)
+    feed = DirectoryFeed(tmp_path)
+    (run,) = feed.runs()
+    gone = feed.run(run.id).checkpoints[1]
+    Trash(RunPaths(directory).trash).remove(
+        [Path(p) for p in gone.files],
+        run=run.id,
+        checkpoint={"id": gone.id},
+        plan="p",
+        reasons=(),
+        keep_for_s=3600,
+    )
+    (entry,) = feed.trash(None)
+    assert len(feed.run(run.id).checkpoints) == 1
+    assert "step-000010.pt" in feed.perform(Act(kind="trash restore", entries=(entry["id"],)))
+    back = feed.run(run.id).checkpoints[1]
+    assert back.id == gone.id and back.pinned
+    assert marks.read(RunPaths(directory).marks).pins == {gone.id: "restored"}
+    with pytest.raises(AddressError):
+        feed.perform(Act(kind="trash restore", entries=(entry["id"],)))
+
+
+def test_what_a_directory_cannot_do_says_what_would(tmp_path: Path, runs: Any) -> None:
+    runs.run("exp1", checkpoints=1)
+    feed = DirectoryFeed(tmp_path)
+    (run,) = feed.runs()
+    assert "ckptd start" in str(feed.cannot("undo", run))
+    assert feed.cannot("pin", run) is None
+    foreign = run.evolve(own=False)
+    assert "ckpt watch add" in str(feed.cannot("pin", foreign))
+    assert feed.cannot("restore", foreign) is None
+    with pytest.raises(UsageError):
+        feed.perform(Act(kind="undo"))
+
+
+def test_a_daemon_is_read_and_asked(
+    runs: Any, tmp_path: Path, daemon: subprocess.Popen[bytes], eventually: Callable[..., Any]
+) -> None:
+    directory = runs.run("exp1", checkpoints=2)
+    runs.checkpoint(directory, step=30, loss=math.nan, metrics={"val": math.inf})
+    feed = DaemonFeed(autostart=False)
+    assert feed.open() is None
+    heard = listen(feed)
+    eventually(lambda: [r.checkpoints for r in feed.runs()] == [3])
+    (run,) = feed.runs()
+    newest = feed.run(run.id).checkpoints[0]
+    assert newest.step == 30 and newest.loss is not None and math.isnan(newest.loss)
+    assert feed.curves(run.id)["loss"][:2] == [(10, 0.9), (20, 0.8)]
+    assert feed.plan(run.id)["runs"][0]["run"]
+
+    assert "tagged paper" in act(feed, run.id, "tag", "paper")
+    assert "paper" in feed.run(run.id).checkpoints[0].tags
+    eventually(lambda: frozenset({run.id}) in heard)
+    assert "paper" in str(feed.undoable()) or "tag" in str(feed.undoable())
+    feed.perform(Act(kind="undo"))
+    assert "paper" not in feed.run(run.id).checkpoints[0].tags
+    act(feed, run.id, "fork", "child")
+    eventually(lambda: {r.name for r in feed.runs()} == {"exp1", "child"})
+    assert feed.trash(None) == []
+    assert feed.ping()
+    feed.close()
+
+
+def test_without_a_daemon_it_says_so_and_reads_the_disk(own_places: Path) -> None:
+    feed = DaemonFeed(autostart=False)
+    assert "ckptd start" in str(feed.open())
+    assert feed.runs() == []
+    assert "ckptd start" in str(feed.cannot("pin", None))
+    feed.close()
+
+
+def test_the_dashboard_needs_a_terminal(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="terminal"):
+        run_dashboard(str(tmp_path))
+
+
+def test_the_dashboard_loads_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys, ckpt_tui.app, ckpt_tui.feeds.daemon, ckpt_tui.feeds.directory, ckpt_tui.feeds.scripted;"
+        "print([m for m in ('torch', 'numpy', 'starlette', 'watchdog') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
