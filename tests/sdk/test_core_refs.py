@@ -162,7 +162,7 @@ def test_a_selector_finds_its_checkpoint(selector: str | None, number: int) -> N
         ("step:nan", "needs a number"),
         ("epoch:", "needs a number"),
         ("papr", "did you mean paper?"),
-        ("\x1b[31m", "nothing at '\\\\x1b[31m'"),
+        ("\x1b[31m", "nothing at '\\x1b[31m'"),
     ],
 )
 def test_a_selector_that_fits_nothing_says_what_exists(selector: str, text: str) -> None:
