@@ -111,11 +111,6 @@ class CheckpointConfig:
         """Which way the monitored metric improves."""
         return "min" if self.minimize_metric else "max"
 
-    @property
-    def has_save_rule(self) -> bool:
-        """Whether anything here says when to save."""
-        return any((self.save_every_n_steps, self.save_every_n_epochs, self.save_on_best_metric))
-
     def to_policy(self) -> Policy:
         """The retention rules of this config."""
         return Policy(

@@ -105,7 +105,7 @@ class TrainingHook:
     def save(self, **metrics: Any) -> SavedCheckpoint | None:
         """Saves now, inside an epoch or between two, whatever the rules say. Raises SaveError."""
         loss = self._losses[-1] if self._losses else math.nan
-        return self._save(self._state(loss, metrics), at_epoch_end=False, force=True)
+        return self._save(self._state(loss, metrics), at_epoch_end=False)
 
     @property
     def should_stop(self) -> bool:
@@ -166,7 +166,7 @@ class TrainingHook:
             return None
         return self._save(state, at_epoch_end=at_epoch_end)
 
-    def _save(self, state: TrainingState, *, at_epoch_end: bool, force: bool = False) -> SavedCheckpoint | None:
+    def _save(self, state: TrainingState, *, at_epoch_end: bool) -> SavedCheckpoint | None:
         return self.manager.save_checkpoint(
             self.model,
             state,
@@ -175,7 +175,6 @@ class TrainingHook:
             scaler=self.scaler,
             loaders=self.loaders,
             at_epoch_end=at_epoch_end,
-            force=force,
         )
 
     def __enter__(self) -> Self:

@@ -93,7 +93,7 @@ def test_early_stopping_survives_a_restart_and_follows_a_return(tmp_path: Path) 
     with Run.create("r", tmp_path) as run:
         manager = CheckpointManager(run, config)
         for step, m in enumerate([1.0, 2.0, 0.5, 3.0, 3.0], 1):
-            manager.save_checkpoint(WEIGHTS, state(step, m=m), force=True)
+            manager.save_checkpoint(WEIGHTS, state(step, m=m))
             manager.check_early_stopping(state(step, m=m))
         assert manager.no_improvement_count == 2
     with Run.resume("r", tmp_path) as run:

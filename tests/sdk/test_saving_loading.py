@@ -119,7 +119,7 @@ def test_nothing_to_load_says_so(tmp_path: Path) -> None:
         manager = CheckpointManager(run, CheckpointConfig(save_on_best_metric="m"))
         with pytest.raises(AddressError, match="has no checkpoint that is complete"):
             manager.load_checkpoint()
-        manager.save_checkpoint(weights(1), state(1, m=math.nan), force=True)
+        manager.save_checkpoint(weights(1), state(1, m=math.nan))
         with pytest.raises(AddressError, match="no checkpoint with a finite m"):
             manager.load_checkpoint(load_best=True)
         with pytest.raises(AddressError, match="did you mean"):

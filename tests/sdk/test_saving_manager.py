@@ -61,6 +61,14 @@ def steps(manager: CheckpointManager) -> list[int | None]:
     return [c.step for c in manager.list_checkpoints()]
 
 
+def offer(manager: CheckpointManager, made: TrainingState, at_epoch_end: bool | None = None) -> bool:
+    """What a loop does: asks, and saves when a rule says so."""
+    wanted = manager.should_save_checkpoint(made, at_epoch_end=at_epoch_end)
+    if wanted:
+        manager.save_checkpoint(WEIGHTS, made, at_epoch_end=at_epoch_end)
+    return wanted
+
+
 def trained() -> tuple[torch.nn.Module, torch.optim.Optimizer, Any]:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1))
@@ -90,7 +98,7 @@ def test_every_n_steps_and_asking_changes_nothing(run: Run) -> None:
     for step in range(12):
         first = manager.should_save_checkpoint(state(step))
         assert first == manager.should_save_checkpoint(state(step)) == (step in (5, 10))
-        assert (manager.save_checkpoint(WEIGHTS, state(step)) is not None) == first
+        assert offer(manager, state(step)) == first
     assert steps(manager) == [10, 5]
     assert not manager.should_save_checkpoint(state(10))
 
@@ -109,14 +117,14 @@ def test_every_epoch_saves_once_an_epoch(run: Run) -> None:
 def test_every_other_epoch_at_its_end(run: Run) -> None:
     manager = CheckpointManager(run, CheckpointConfig(save_every_n_epochs=2))
     for epoch in range(1, 6):
-        manager.save_checkpoint(WEIGHTS, state(epoch * 2 - 1, epoch), at_epoch_end=False)
-        manager.save_checkpoint(WEIGHTS, state(epoch * 2, epoch), at_epoch_end=True)
+        offer(manager, state(epoch * 2 - 1, epoch), at_epoch_end=False)
+        offer(manager, state(epoch * 2, epoch), at_epoch_end=True)
     assert steps(manager) == [8, 4]
 
 
-def test_a_forced_save_does_not_count_for_the_epoch(run: Run) -> None:
+def test_a_save_inside_an_epoch_does_not_count_for_it(run: Run) -> None:
     manager = CheckpointManager(run, CheckpointConfig(save_every_n_epochs=1))
-    manager.save_checkpoint(WEIGHTS, state(1, 0), force=True, at_epoch_end=False)
+    manager.save_checkpoint(WEIGHTS, state(1, 0), at_epoch_end=False)
     assert manager.should_save_checkpoint(state(2, 0), at_epoch_end=True)
 
 
@@ -134,7 +142,7 @@ def test_on_best_metric(run: Run, minimize: bool, seen: list[float], saved: list
     """Regressions: an accuracy of exactly 0 was never saved; a first NaN stayed best for ever."""
     manager = CheckpointManager(run, CheckpointConfig(save_on_best_metric="m", minimize_metric=minimize))
     for step, value in enumerate(seen):
-        manager.save_checkpoint(WEIGHTS, state(step, m=value))
+        offer(manager, state(step, m=value))
     assert sorted(s or 0 for s in steps(manager)) == saved
     assert not manager.should_save_checkpoint(state(9))
     best = manager.load_checkpoint(load_best=True)["checkpoint"]
@@ -149,7 +157,6 @@ def test_the_best_is_remembered_over_a_restart(tmp_path: Path) -> None:
     with Run.resume("exp", tmp_path) as run:
         manager = CheckpointManager(run, config)
         assert not manager.should_save_checkpoint(state(2, m=0.9))
-        assert manager.save_checkpoint(WEIGHTS, state(2, m=0.9)) is None
         assert manager.should_save_checkpoint(state(3, m=0.05))
 
 
@@ -163,13 +170,11 @@ def test_asking_first_and_failing_once_does_not_lose_the_best(run: Run, monkeypa
     assert manager.save_checkpoint(WEIGHTS, made) is not None
 
 
-def test_a_config_without_rules_saves_when_called(run: Run) -> None:
-    manager = CheckpointManager(run)
-    assert not manager.should_save_checkpoint(state(1))
-    assert manager.save_checkpoint(WEIGHTS, state(1)) is not None
-    ruled = CheckpointManager(run, CheckpointConfig(save_every_n_steps=100))
-    assert ruled.save_checkpoint(WEIGHTS, state(2)) is None
-    assert ruled.save_checkpoint(WEIGHTS, state(2), force=True) is not None
+def test_saving_saves_whatever_the_rules_say(run: Run) -> None:
+    manager = CheckpointManager(run, CheckpointConfig(save_every_n_steps=100))
+    assert not manager.should_save_checkpoint(state(2))
+    handle = manager.save_checkpoint(WEIGHTS, state(2))
+    assert handle is not None and os.path.isfile(handle) and str(handle) == os.fspath(handle)
 
 
 # What is in it

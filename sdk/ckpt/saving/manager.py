@@ -159,13 +159,12 @@ class CheckpointManager:
         schedulers: Any = None,
         scaler: Any = None,
         loaders: Any = None,
-        force: bool = False,
         at_epoch_end: bool | None = None,
     ) -> SavedCheckpoint | None:
-        """Saves a checkpoint and returns its handle, or None when the config's rules do not ask for one.
+        """Saves a checkpoint and returns its handle; None on ranks that write nothing.
 
-        `force` saves in any case, and so does a config without any rule. `weights` is a module, a mapping of named
-        modules, or a mapping of names to tensors or arrays. Optimizers, schedulers and loaders are one or several
+        It saves whenever it is called: `should_save_checkpoint` is what decides by the config's rules. `weights` is a
+        module, a mapping of named modules, or a mapping of names to tensors or arrays. Optimizers, schedulers and loaders are one or several
         objects with `state_dict()`, or such states; without them those held in `state` are saved. It is durable when
         this returns. Then pointers and tags move, the run's policy is applied, and callbacks are called.
 
@@ -175,8 +174,6 @@ class CheckpointManager:
         if not isinstance(state, TrainingState):
             raise StateError(f"state is a {type(state).__name__}", hint="give a TrainingState")
         rules = decisions.due(state, self.config, self._history, at_epoch_end)
-        if not (force or rules or not self.config.has_save_rule):
-            return None
         given = Given(weights, optimizers, schedulers, scaler, loaders, at_epoch_end)
         callbacks_state, state = state, dataclasses.replace(state)
         value = decisions.monitored(state, self._monitor)
