@@ -164,9 +164,10 @@ class CheckpointManager:
         """Saves a checkpoint and returns its handle; None on ranks that write nothing.
 
         It saves whenever it is called: `should_save_checkpoint` is what decides by the config's rules. `weights` is a
-        module, a mapping of named modules, or a mapping of names to tensors or arrays. Optimizers, schedulers and loaders are one or several
-        objects with `state_dict()`, or such states; without them those held in `state` are saved. It is durable when
-        this returns. Then pointers and tags move, the run's policy is applied, and callbacks are called.
+        module, a mapping of named modules, or a mapping of names to tensors or arrays. Optimizers, schedulers and
+        loaders are one or several objects with `state_dict()`, or such states; without them those held in `state` are
+        saved. It is durable when this returns. Then pointers and tags move, the run's policy is applied, and callbacks
+        are called.
 
         Raises StateError for what cannot be stored and SaveError when the write failed: nothing is listed then,
         earlier checkpoints are untouched, and the next save works. Raises LockedError when another process trains.
