@@ -40,8 +40,8 @@ class RunMaker:
 
     def run(self, name: str = "exp1", *, checkpoints: int = 0, base: Path | None = None, **manifest: Any) -> Path:
         """A run directory with `checkpoints` checkpoints of steps 10, 20, … whose loss falls from 1.0 by tenths."""
-        from ckpt.copies import new_manifest
         from ckpt.files import write_json
+        from ckpt.runs.manifest import new_manifest
 
         directory = (base or self.base) / name
         (directory / "checkpoints").mkdir(parents=True)

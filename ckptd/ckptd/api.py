@@ -1,7 +1,7 @@
 """The service as an ASGI application: JSON in, JSON out, and events as a stream.
 
-An error of ours answers with its own JSON and a status: 400 address or usage, 404 no such page, 409 locked,
-413 too large, 403 another user, 500 the rest.
+An error of ours answers with its own JSON and a status: 400 address or usage, 403 another user, 404 no such page,
+405 no such method, 409 locked, 413 too large, 500 the rest.
 """
 
 from __future__ import annotations
@@ -94,12 +94,12 @@ class Api:
             body = await asyncio.wait_for(_body(request), _BODY_S)
             answer = await asyncio.to_thread(self._service.post, path, body)
         else:
-            raise NoSuchPage(f"{request.method} is not used here", hint="reads are GET, changes are POST")
+            raise _NoSuchMethod(f"{request.method} is not used here", hint="reads are GET, changes are POST")
         return _json(answer)
 
     async def _stream(self, request: Request) -> Response:
         text = request.query_params.get("since") or request.headers.get("last-event-id")
-        if text is not None and not text.isdigit():
+        if text is not None and not (text.isdecimal() and len(text) < 19):
             raise UsageError(f"since is a whole number, not '{encoding.printable(text)}'")
         since = self._events.seq if text is None else int(text)
         return StreamingResponse(
@@ -163,9 +163,15 @@ class _TooLarge(UsageError):
     pass
 
 
+class _NoSuchMethod(UsageError):
+    pass
+
+
 def _failure(error: CkptError) -> Response:
     if isinstance(error, NoSuchPage):
         status = 404
+    elif isinstance(error, _NoSuchMethod):
+        status = 405
     elif isinstance(error, _TooLarge):
         status = 413
     elif isinstance(error, LockedError):
@@ -173,7 +179,7 @@ def _failure(error: CkptError) -> Response:
     else:
         status = 400 if error.exit_code == 2 else 500
     answer = protocol.error_to_json(error)
-    if isinstance(error, NoSuchPage | _TooLarge):
+    if isinstance(error, NoSuchPage | _NoSuchMethod | _TooLarge):
         answer["error"]["kind"] = "UsageError"
     return _json(answer, status)
 

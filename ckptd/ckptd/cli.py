@@ -5,6 +5,8 @@ stdout is data, stderr is narration. Exit codes: 0 done, 2 wrong usage, 3 the op
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +34,23 @@ IdleExit = Annotated[
     typer.Option("--idle-exit", help="End after 10 minutes without clients and trainings (CKPTD_IDLE_EXIT_S)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ckptd import lifecycle
+
+        _print(f"ckptd {lifecycle.version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Watch directories, index their checkpoints and keep the right ones."""
 
 
 @app.command()
@@ -63,7 +82,7 @@ def start(watch: Watch = None, idle_exit: IdleExit = False) -> None:
 
     note = lifecycle.start(watch=watch or (), idle_exit=idle_exit)
     verb = "already runs" if note.get("already") else "started"
-    _print(f"ckptd {verb} (process {note.get('pid')}, log {_log_path()})")
+    _say(f"ckptd {verb} (process {note.get('pid')}, log {_log_path()})")
 
 
 @app.command()
@@ -75,7 +94,7 @@ def stop() -> None:
     from ckptd import lifecycle
 
     pid = lifecycle.stop()
-    _print("no ckptd runs" if pid is None else f"ckptd (process {pid}) ended")
+    _say("no ckptd runs" if pid is None else f"ckptd (process {pid}) ended")
 
 
 @app.command()
@@ -117,6 +136,7 @@ def status(json: AsJson = False) -> None:
 def once(
     directories: Annotated[list[str] | None, typer.Argument(metavar="[DIR]...", help="Where to look.")] = None,
     get: Annotated[str, typer.Option("--get", metavar="PATH", help="What to answer.")] = "/v1/runs",
+    json: Annotated[bool, typer.Option("--json", help="Changes nothing: the answer is always JSON.")] = True,
 ) -> None:
     """Look once, without a daemon and without writing anything, and print the answer as JSON.
 
@@ -137,7 +157,7 @@ def once(
 
 
 @app.command()
-def rebuild() -> None:
+def rebuild(json: AsJson = False) -> None:
     """Make the catalog anew from what lies on disk; by the daemon when one runs.
 
     Example: ckptd rebuild
@@ -150,39 +170,74 @@ def rebuild() -> None:
             counts = client.post("/v1/rescan", {"rebuild": True})
     else:
         counts = rebuild_here()
+    if json:
+        _print_json(counts)
+        return
     _print(f"{counts['runs']} runs, {counts['checkpoints']} checkpoints")
 
 
 @config_app.command("check")
-def config_check() -> None:
+def config_check(json: AsJson = False) -> None:
     """Say whether config.toml is understood. Exits 2 when it is not.
 
     Example: ckptd config check
     """
+    from ckpt.encoding import path_fields
     from ckpt.paths import config_home
     from ckptd.config import load
 
     config = load(config_home())
     path = config_home() / "config.toml"
+    if json:
+        roots = [{**path_fields(root.path), "exclude": list(root.exclude)} for root in config.roots]
+        _print_json({**path_fields(str(path)), "exists": path.exists(), "roots": roots})
+        return
     _print(f"{path}: {len(config.roots)} roots" if path.exists() else f"{path} does not exist; the defaults hold")
 
 
 def main() -> None:
-    """Entry point of the command: errors of ours become one line, a hint and an exit code."""
+    """Entry point of the command: errors of ours and of the system become one line, a hint and an exit code."""
     from ckpt.encoding import printable
-    from ckpt.exceptions import CkptError
+    from ckpt.exceptions import CkptError, OperationError
 
+    _open_streams()
     try:
         app()
     except CkptError as error:
-        lines = [f"ckptd: {error.message}"] + ([error.hint] if error.hint else [])
-        sys.stderr.write("".join("\n".join(map(printable, line.split("\n"))) + "\n" for line in lines))
-        raise SystemExit(error.exit_code) from None
+        told = error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BrokenPipeError:
-        sys.stderr.close()
+        _silence_stdout()
         raise SystemExit(1) from None
+    except OSError as error:
+        _silence_stdout()
+        told = OperationError(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+    lines = [f"ckptd: {told.message}"] + ([told.hint] if told.hint else [])
+    sys.stderr.write("".join("\n".join(map(printable, line.split("\n"))) + "\n" for line in lines))
+    raise SystemExit(told.exit_code)
+
+
+def _open_streams() -> None:
+    """Makes streams in place of those that the caller closed."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _silence_stdout() -> None:
+    """Sends what is still buffered nowhere, so that the interpreter does not complain of it at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+def _say(line: str) -> None:
+    """Narration, for people."""
+    from ckpt.encoding import printable
+
+    sys.stderr.write(printable(line) + "\n")
 
 
 def _print(line: str) -> None:

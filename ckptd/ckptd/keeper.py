@@ -22,7 +22,7 @@ from ckpt import marks, pointers, retention
 from ckpt.encoding import path_fields, printable
 from ckpt.exceptions import AddressError, CkptError, LockedError, OperationError, UsageError
 from ckpt.files import FileLock
-from ckpt.paths import RunPaths
+from ckpt.paths import PRUNER, RunPaths
 from ckpt.records import Checkpoint, Run
 from ckpt.retention import Decision, Plan
 from ckpt.scan import RunView
@@ -308,7 +308,7 @@ class Keeper:
     @contextmanager
     def _holding(self, paths: RunPaths) -> Iterator[None]:
         lock = FileLock(paths.lock)
-        lock.acquire({"pid": os.getpid(), "host": platform.node(), "program": "ckptd"})
+        lock.acquire({"pid": os.getpid(), "host": platform.node(), "program": PRUNER})
         try:
             yield
         finally:

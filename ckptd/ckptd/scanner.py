@@ -136,11 +136,16 @@ class Scanner:
         return self.read(directory)
 
     def forget(self, watched: Watched) -> None:
-        """Drops the runs of a root that is not watched any more."""
+        """Drops the runs of a root that is not watched any more; those that made themselves known stay."""
         with self._lock:
             self._accepted.discard(watched.root.path)
+            announced = {path for _, path in self.announced()}
             for view in self._catalog.all():
-                if view.run.root == watched.root.path:
+                if view.run.root != watched.root.path:
+                    continue
+                if view.run.path in announced:
+                    self._read(Path(view.run.path), None)
+                else:
                     self._gone(view)
 
     def accept(self, watched: Watched) -> None:
@@ -208,9 +213,11 @@ class Scanner:
             view = self._read(Path(path), watched, quick=only is None)
             if view is not None:
                 read.add(view.run.id)
-        for path, view in known.items():
-            if path not in found and _is_gone(path):
-                self._gone(view)
+        for path in sorted(known.keys() - set(found)):
+            # A run that was moved is known under its new path by now.
+            gone = self._catalog.at(path)
+            if gone is not None and _is_gone(path):
+                self._gone(gone)
         return read
 
     def _distrust(self, watched: Watched) -> bool:
@@ -280,9 +287,11 @@ class Scanner:
         old = self._catalog.at(path)
         signature = self._signature(directory)
         unchanged = signature is not None and self._signatures.get(path) == signature
-        if quick and unchanged and old is not None and _settled(old):
-            return None
         root = None if watched is None else Path(watched.root.path)
+        # A run that was announced belongs to a root from the moment on that one is put above it.
+        moved = old is not None and root is not None and old.run.root != str(root)
+        if quick and unchanged and not moved and old is not None and _settled(old):
+            return None
         cache = self._caches.setdefault(path, scan.Cache())
         marks = None if self._state is None else self._state.marks
         try:

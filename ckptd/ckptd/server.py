@@ -16,6 +16,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 KEEP_ALIVE_S = 75
 DRAIN_S = 5
+CONNECTIONS_MAX = 128
+"""Connections at a time; more would take the file descriptors that looking at the disk needs."""
+BACKLOG = 128
+"""Connections that are accepted in one go, before any of them can be refused."""
 
 
 class PeerProtocol(H11Protocol):
@@ -23,6 +27,8 @@ class PeerProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            transport.abort()
         uid = peer_uid(transport.get_extra_info("socket"))
         # Root may read everything anyway; where the system does not tell, the socket's mode has to do.
         allowed = uid is None or uid in (os.getuid(), 0)
@@ -57,6 +63,7 @@ class Server(uvicorn.Server):
             server_header=False,
             date_header=False,
             proxy_headers=False,
+            backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=DRAIN_S,
             h11_max_incomplete_event_size=64 << 10,

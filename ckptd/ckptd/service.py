@@ -347,9 +347,9 @@ def _path(body: Body) -> str:
     """The path of a body, byte for byte when it is not UTF-8."""
     try:
         path = path_from_fields(body)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError):
         path = ""
-    if not path:
+    if not path or "\0" in path:
         raise UsageError("'path' has to be a text")
     return path
 

@@ -290,11 +290,10 @@ def _check_protocol(note: Mapping[str, Any]) -> None:
 def _start(directory: str | None) -> None:
     command = [*daemon_command(), "start", "--idle-exit", *(["--watch", directory] if directory else [])]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    told = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
+    said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
     if done.returncode:
         raise DaemonError(
-            f"no daemon runs, and none could be started: {told or f'exit code {done.returncode}'}",
+            f"no daemon runs, and none could be started: {'; '.join(said) or f'exit code {done.returncode}'}",
             hint="see `ckptd run` for the reason, or set CKPTD_AUTOSTART=0 to go without",
         )
-    first = done.stdout.decode("utf-8", "replace").strip().splitlines()
-    sys.stderr.write(f"{first[0] if first else 'ckptd started'}; stop it with `ckptd stop`\n")
+    sys.stderr.write(f"{said[-1] if said else 'ckptd started'}; stop it with `ckptd stop`\n")

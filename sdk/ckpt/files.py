@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from ckpt.exceptions import LockedError
 from ckpt.paths import TEMPORARY
 
 COPY_CHUNK = 8 << 20  # bytes
+LINE_MAX = 16 << 20  # bytes of a line that is read; a longer one is passed over
 _FICLONE = 0x40049409  # ioctl of ext-family, xfs and btrfs that shares the blocks of a file
 
 Progress = Callable[[int], None]
@@ -100,9 +102,19 @@ def write_json(path: Path, value: Any, *, overwrite: bool = True, indent: int = 
     atomic_write(path, encoding.dumps(value, indent=indent) + b"\n", overwrite=overwrite, mode=mode)
 
 
+def _open_regular(path: str | Path, flags: int, mode: int = 0o666) -> int:
+    """Opens a regular file. Raises OSError for anything else: on a pipe or device a reader might wait for ever."""
+    fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0), mode)
+    kind = os.fstat(fd).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(fd)
+        raise OSError(errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL, "not a regular file", str(path))
+    return fd
+
+
 def read_json(path: Path, *, limit: int = 64 << 20) -> Any:
     """A JSON file as plain data. Raises OSError, and ValueError when it is not JSON or above `limit` bytes."""
-    with open(path, "rb") as stream:
+    with open(path, "rb", opener=_open_regular) as stream:
         data = stream.read(limit + 1)
     if len(data) > limit:
         raise ValueError(f"{path} is larger than {limit} bytes")
@@ -118,8 +130,7 @@ class Appender:
     def __init__(self, path: Path, *, mode: int = 0o666) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        self._fd = os.open(path, flags, mode)
+        self._fd = _open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
         self._is_torn = False
         size = os.fstat(self._fd).st_size
         if size:
@@ -158,18 +169,24 @@ def append_json(path: Path, value: Any, *, sync: bool = True, mode: int = 0o666)
         appender.append(encoding.dumps(value), sync=sync)
 
 
-def read_json_lines(path: Path, *, offset: int = 0) -> Iterator[Any]:
-    """The objects of a JSON-lines file from a byte offset; lines that are torn or not JSON are skipped.
+def read_json_lines(path: Path, *, offset: int = 0, limit: int | None = None) -> Iterator[Any]:
+    """The objects of a JSON-lines file from a byte offset; lines that are torn, too long or not JSON are skipped.
 
-    A missing file has no lines.
+    A missing file has no lines. Raises OSError, also for a file above `limit` bytes.
     """
     try:
-        stream = open(path, "rb")  # noqa: SIM115
+        stream = open(path, "rb", opener=_open_regular)  # noqa: SIM115
     except FileNotFoundError:
         return
     with stream:
+        if limit is not None and os.fstat(stream.fileno()).st_size > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
         stream.seek(offset)
-        for line in stream:
+        is_rest = False
+        while line := stream.readline(LINE_MAX):
+            was_rest, is_rest = is_rest, not line.endswith(b"\n")
+            if was_rest or (len(line) == LINE_MAX and is_rest):
+                continue
             try:
                 yield encoding.loads(line)
             except ValueError:
@@ -235,7 +252,7 @@ class FileLock:
         if self._fd is not None:
             return False
         try:
-            fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
         except OSError:
             return True
         try:

@@ -16,9 +16,9 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
-from ckpt.attempts import ending_of
 from ckpt.config import CheckpointConfig
 from ckpt.runs import Run
+from ckpt.runs.attempts import ending_of
 from ckpt.saving import CheckpointManager, RestoreReport, SavedCheckpoint
 from ckpt.state import TrainingState, real
 
@@ -137,8 +137,6 @@ class TrainingHook:
 
     def resume(self, *, strict: bool = True) -> RestoreReport | None:
         """Goes on from the run's newest whole checkpoint; None when it has none yet."""
-        if self.run.silent and self.run.directory is None:
-            return None
         if not any(c.state in ("complete", "corrupt") for c in self.run.checkpoints()):
             return None
         return self.load_checkpoint(strict=strict)

@@ -22,6 +22,7 @@ from ckpt import encoding, files
 from ckpt.exceptions import UsageError
 from ckpt.refs import RESERVED_TAG as RESERVED_TAG
 
+MAX_BYTES = 1 << 30
 _TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,63}$")
 
 
@@ -117,8 +118,11 @@ def fold(lines: Iterable[Any]) -> Marks:
 
 
 def read(path: Path) -> Marks:
-    """The marks in a file; none when it does not exist. Raises OSError."""
-    return fold(files.read_json_lines(path))
+    """The marks in a file; none when it does not exist.
+
+    Raises OSError, also for a file that is too large: without its marks nobody knows what is protected.
+    """
+    return fold(files.read_json_lines(path, limit=MAX_BYTES))
 
 
 def append(path: Path, kind: str, checkpoint: str, *, file: str | None = None, **fields: Any) -> None:

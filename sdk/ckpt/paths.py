@@ -27,6 +27,8 @@ from pathlib import Path
 from ckpt.exceptions import OperationError
 
 APP = "ckptd"
+PRUNER = APP
+"""The program that `run.lock` names while its run is only pruned, not trained."""
 CHECKPOINT_SUFFIX = ".pt"
 MARKER_SUFFIX = ".json"
 TEMPORARY = re.compile(r"^\..+\.(?P<pid>\d+)-[0-9a-f]{8}\.tmp$")

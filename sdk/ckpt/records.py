@@ -6,6 +6,7 @@ Times are Unix seconds, sizes bytes, metrics floats that may be NaN or infinite.
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -108,9 +109,9 @@ class Checkpoint(Record, frozen=True, kw_only=True):
         return self.step
 
     @property
-    def timestamp(self) -> float:
-        """`saved_at` under its SDK name, Unix seconds."""
-        return self.saved_at
+    def timestamp(self) -> datetime:
+        """`saved_at` as an aware moment in UTC."""
+        return datetime.fromtimestamp(self.saved_at, UTC)
 
     def value(self, metric: str) -> float | None:
         """The value of a metric, `loss` included; None when it was not recorded."""

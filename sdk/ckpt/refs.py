@@ -74,9 +74,10 @@ def find_run(name: str, runs: Sequence[Run]) -> Run:
     Raises AddressError: ambiguous, with the candidates; or unknown, with the nearest names that exist.
     """
     wanted = name.strip("/") if name != "/" else name
-    by_path = [run for run in runs if run.path == name or wanted in _suffixes(run) or run.name == name]
-    exact = [run for run in runs if run.id == name]
-    found = exact or by_path
+    found = [run for run in runs if run.id == name]
+    found = found or [run for run in runs if run.path == name or wanted in _suffixes(run)]
+    # Where a run lies comes before what it was called when it was made: a copy is called like its original.
+    found = found or [run for run in runs if run.name == name]
     if not found and _ID.match(name):
         found = [run for run in runs if run.id.startswith(name)]
     unique = {run.id: run for run in found}

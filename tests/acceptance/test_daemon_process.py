@@ -356,7 +356,7 @@ def test_start_waits_detaches_and_says_so_once(own_places: Path, runs: Any) -> N
         done = ckptd("start", "--watch", str(runs.base), pass_fds=(writer,))
         os.close(writer)
         assert done.returncode == 0, done.stderr
-        assert len(done.stdout.splitlines()) == 1
+        assert (done.stdout, len(done.stderr.splitlines())) == ("", 1)
         note = daemon_note()
         assert note is not None
         # Inherited descriptors are closed: the pipe ends although the daemon lives.
@@ -365,16 +365,16 @@ def test_start_waits_detaches_and_says_so_once(own_places: Path, runs: Any) -> N
         assert os.getsid(note["pid"]) == note["pid"]
         again = ckptd("start")
         assert again.returncode == 0
-        assert f"already runs (process {note['pid']}" in again.stdout
+        assert f"already runs (process {note['pid']}" in again.stderr
         shown = ckptd("status")
         assert str(runs.base) in shown.stdout
         assert json.loads(ckptd("status", "--json").stdout)["roots"][0]["runs"] == 1
     finally:
         os.close(reader)
         stopped = ckptd("stop")
-    assert f"process {note['pid']}" in stopped.stdout
+    assert f"process {note['pid']}" in stopped.stderr
     assert daemon_note() is None
-    assert ckptd("stop").stdout == "no ckptd runs\n"
+    assert ckptd("stop").stderr == "no ckptd runs\n"
     assert ckptd("status").returncode == 4
 
 
@@ -413,7 +413,7 @@ def test_many_starts_at_once_make_one_daemon() -> None:
     try:
         outputs = [one.communicate(timeout=60) for one in starts]
         assert [one.returncode for one in starts] == [0] * 4, outputs
-        assert sum("started" in out for out, _ in outputs) == 1
+        assert sum("started" in said for _, said in outputs) == 1
     finally:
         ckptd("stop")
 
@@ -426,6 +426,9 @@ def test_once_answers_without_writing_anything(runs: Any, own_places: Path) -> N
     wrong = ckptd("once", str(runs.base), "--get", "/v1/run?run=exp2")
     assert wrong.returncode == 2
     assert json.loads(wrong.stdout)["error"]["kind"] == "AddressError"
+    assert ckptd("once", str(runs.base), "--json").stdout == ckptd("once", str(runs.base)).stdout
+    assert json.loads(ckptd("config", "check", "--json").stdout)["exists"] is False
+    assert ckptd("--version").stdout.startswith("ckptd ")
     assert ckptd("once", "/nowhere").returncode == 2
     assert sorted(runs.base.rglob("*")) == before
     assert not (own_places / "state").exists()
@@ -445,7 +448,7 @@ def test_rebuild_makes_a_damaged_or_newer_catalog_anew(start: Callable[..., Runn
     done = ckptd("rebuild")
     assert done.stdout == "1 runs, 1 checkpoints\n"
     start()
-    assert ckptd("rebuild").stdout == "1 runs, 1 checkpoints\n"
+    assert json.loads(ckptd("rebuild", "--json").stdout) == {"runs": 1, "checkpoints": 1}
 
 
 def test_a_state_directory_that_cannot_be_made_is_one_line(own_places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,7 +500,7 @@ def test_plain_http_tools_can_talk_to_it(client: Client) -> None:
     assert response.status == 404
     assert "/v1/runs" in json.loads(response.read())["error"]["hint"]
     connection.request("DELETE", "/v1/runs")
-    assert connection.getresponse().status == 404
+    assert connection.getresponse().status == 405
     connection.close()
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from ckpt import values
 from ckpt.runs import Run
+from ckpt.state import values
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -168,6 +168,25 @@ def test_an_announced_run_is_seen_outside_all_roots_until_it_is_deleted(world: A
     assert not note.exists()
 
 
+def test_an_announced_run_joins_a_root_put_above_it_and_outlives_it(world: Any, runs: Any) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    theirs = runs.base / "theirs" / "epoch=1.pt"
+    theirs.parent.mkdir()
+    (directory / "checkpoints" / "step-000010.pt").rename(theirs)
+    runs.checkpoint(directory, step=20)
+    world.post("/v1/announce", path=str(directory))
+    note = world.state.announced / "x.json"
+    note.parent.mkdir()
+    files.write_json(note, {"path": str(directory), "id": "x"})
+    above = str(runs.base.parent)
+    assert world.post("/v1/roots", path=above)["root"]["runs"] == 2
+    assert {view.run.root for view in world.catalog.all()} == {above}
+    world.post("/v1/roots/remove", path=above)
+    assert paths(world) == ["exp1"]
+    assert world.catalog.all()[0].run.root == str(runs.base)
+    assert world.kinds().count("run.removed") == 1
+
+
 def test_an_announcement_below_a_missing_disk_is_kept(world: Any, runs: Any, tmp_path: Path) -> None:
     directory = runs.run("exp1", checkpoints=1)
     note = world.state.announced / "x.json"
@@ -226,3 +245,14 @@ def test_a_look_that_is_stopped_marks_nothing_gone(world: Any, runs: Any) -> Non
     world.scanner.stop()
     world.scanner.full()
     assert paths(world) == ["exp1", "exp2"]
+
+
+def test_a_run_that_is_renamed_below_its_root_stays_known(world: Any, runs: Any) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    watch(world, runs.base)
+    world.scanner.full()
+    known = world.catalog.at(str(directory)).run.id
+    moved = directory.rename(directory.with_name("exp2"))
+    world.scanner.dirty({str(directory): True, str(moved): True})
+    assert [(view.run.id, view.run.path) for view in world.catalog.all()] == [(known, str(moved))]
+    assert world.catalog.at(str(directory)) is None

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -245,3 +247,39 @@ def test_only_old_temporaries_of_the_dead_are_swept(tmp_path: Path) -> None:
     assert sorted(path.name for path in files.sweep_temporaries(tmp_path)) == sorted([dead, huge])
     assert names(tmp_path) == sorted([alive, mine, young, "a.pt", "b.tmp"])
     assert files.sweep_temporaries(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("read", [files.read_json, lambda path: list(files.read_json_lines(path))])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    pipe = tmp_path / "marks.jsonl"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        read(pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        files.Appender(pipe)
+    assert files.FileLock(pipe).is_free()
+    with pytest.raises(IsADirectoryError):
+        read(tmp_path)
+
+
+def test_a_line_without_end_is_passed_over_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "states.jsonl"
+    hole = 64 << 20
+    with open(path, "wb") as stream:
+        stream.write(b"1\n")
+        stream.seek(hole)
+        stream.write(b"\n2\n")
+    tracemalloc.start()
+    try:
+        assert list(files.read_json_lines(path)) == [1, 2]
+        assert tracemalloc.get_traced_memory()[1] < hole
+    finally:
+        tracemalloc.stop()
+
+
+def test_lines_of_a_file_above_the_limit_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "marks.jsonl"
+    path.write_bytes(b"1\n2\n")
+    assert list(files.read_json_lines(path, limit=4)) == [1, 2]
+    with pytest.raises(OSError, match="larger than 3 bytes"):
+        list(files.read_json_lines(path, limit=3))

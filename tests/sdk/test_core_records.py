@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from ckpt.records import Checkpoint, Reason, Verdict, checkpoint_id, foreign_run_id
@@ -25,7 +27,7 @@ def test_value_finds_metrics_and_falls_back_to_the_loss() -> None:
 
 def test_the_names_that_a_training_uses() -> None:
     checkpoint = Checkpoint(id="a", run="r", path="/p", step=3, saved_at=7.0)
-    assert (checkpoint.global_step, checkpoint.timestamp) == (3, 7.0)
+    assert (checkpoint.global_step, checkpoint.timestamp) == (3, datetime(1970, 1, 1, 0, 0, 7, tzinfo=UTC))
 
 
 def test_metrics_of_two_records_are_not_shared() -> None:

@@ -201,3 +201,9 @@ def test_a_step_saved_twice_means_the_newest_whole_one() -> None:
 )
 def test_a_metric_has_a_direction_by_its_name(metric: str, mode: str) -> None:
     assert refs.mode_for(metric) == mode
+
+
+def test_a_copy_that_is_called_like_its_original_does_not_take_its_name() -> None:
+    original, copy = run("/data/runs/exp1"), run("/data/runs/copy", name="exp1", id="c" * 32)
+    assert refs.find_run("exp1", [original, copy]) is original
+    assert refs.find_run("exp1", [copy]) is copy

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from ckpt import values
 from ckpt.config import CheckpointConfig
 from ckpt.exceptions import CheckpointError
 from ckpt.hook import TrainingHook
 from ckpt.runs import Run
+from ckpt.state import values
 
 torch.set_num_threads(1)
 
@@ -214,3 +214,13 @@ def test_other_ranks_train_along_in_silence(tmp_path: Path, monkeypatch: pytest.
         other.epoch(hook, 1)
         assert hook.epoch == 2
     assert sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
+
+
+def test_another_rank_may_come_before_the_run_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    loop = Loop()
+    with loop.hook(Run.create("r", tmp_path)) as hook:
+        assert hook.resume() is None
+        assert hook.manager.list_checkpoints() == []
+        loop.epoch(hook, 0)
+    assert list(tmp_path.iterdir()) == []

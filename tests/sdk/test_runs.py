@@ -81,6 +81,18 @@ def test_names_that_cannot_be_are_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_directory_of_the_callers_choice_becomes_a_run_and_keeps_its_files(tmp_path: Path) -> None:
+    assert (Run.at(tmp_path / "new").paths.config).read_text() == "{}\n"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").write_text("lr: 1\n")
+    run = Run.at(tmp_path / "mine")
+    assert run.paths.config.read_text() == "lr: 1\n"
+    run.begin()
+    run.update(config={"lr": 2})
+    run.close()
+    assert run.paths.config.read_text() == "lr: 2\n"
+
+
 def test_a_name_that_is_not_utf8_works_everywhere(tmp_path: Path) -> None:
     with Run.create(b"bl\xff\n", tmp_path) as run:
         run.emit(state(1, math.nan, acc=math.inf))

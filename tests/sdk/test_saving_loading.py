@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt import values
 from ckpt.config import CheckpointConfig
 from ckpt.exceptions import (
     AddressError,
@@ -25,7 +24,7 @@ from ckpt.exceptions import (
 )
 from ckpt.runs import Run
 from ckpt.saving import CheckpointManager
-from ckpt.state import TrainingState
+from ckpt.state import TrainingState, values
 
 torch.set_num_threads(1)
 
@@ -392,6 +391,7 @@ def test_after_a_return_the_rules_serve_epochs_again(tmp_path: Path) -> None:
             manager.save_checkpoint(weights(epoch), state(epoch))
     with Run.resume("r", tmp_path) as run:
         manager = CheckpointManager(run, config)
+        manager.load_checkpoint()
         assert not manager.should_save_checkpoint(state(3))
         manager.restore_from_checkpoint(ref="epoch:1")
         assert not manager.should_save_checkpoint(state(1))
@@ -400,6 +400,24 @@ def test_after_a_return_the_rules_serve_epochs_again(tmp_path: Path) -> None:
         newest = manager.list_checkpoints()[0]
         assert (newest.epoch, newest.seq, newest.attempt) == (2, 4, 2)
         assert manager.load_checkpoint()["state"].epoch == 2
+
+
+def test_a_training_that_begins_anew_in_a_used_run_saves_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: what an earlier training had saved at an epoch kept a new one from saving there."""
+    for value in (1, 2):
+        manager = CheckpointManager(tmp_path / "r", CheckpointConfig(save_every_n_epochs=1))
+        for epoch in (1, 2, 3):
+            made = state(epoch)
+            assert manager.should_save_checkpoint(made)
+            manager.save_checkpoint(weights(value), made)
+        manager.run.close()
+    newest = manager.load_checkpoint()
+    assert torch.equal(newest["weights"]["w"], weights(2)["w"])
+    assert len(manager.list_checkpoints()) == 6
+    told = [r.getMessage() for r in caplog.records if "went on from none" in r.getMessage()]
+    assert len(told) == 1 and "number 3" in told[0]
 
 
 def test_a_fork_finds_its_own_best(tmp_path: Path) -> None:

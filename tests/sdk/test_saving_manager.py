@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from ckpt import files, values
+from ckpt import files
 from ckpt.config import CheckpointConfig
 from ckpt.exceptions import LockedError, SaveError, StateError
 from ckpt.paths import RunPaths
 from ckpt.runs import Run
 from ckpt.saving import CheckpointManager
-from ckpt.state import TrainingState
+from ckpt.state import TrainingState, values
 from ckpt.trash import Trash
 
 torch.set_num_threads(1)
@@ -579,7 +580,7 @@ def test_listing_is_newest_first_with_what_a_table_needs(run: Run) -> None:
     first, second = manager.list_checkpoints()
     assert (first.global_step, second.global_step, first.epoch, first.loss) == (2, 1, 3, 0.5)
     assert (first.metrics, first.label, first.run) == ({"acc": 0.5}, "step", run.id)
-    assert first.timestamp >= second.timestamp > 0
+    assert first.timestamp >= second.timestamp > datetime(2020, 1, 1, tzinfo=UTC)
     assert Path(first.path).is_file()
     assert manager.list_checkpoints(include_metrics=False)[0].metrics == {}
 

@@ -16,6 +16,7 @@ from ckpt.exceptions import AddressError
 from ckpt.files import FileLock, append_json, read_json, write_json
 from ckpt.paths import RunPaths
 from ckpt.records import Checkpoint
+from ckpt.runs.forking import fork
 
 
 def by_name(view: scan.RunView) -> dict[str, Checkpoint]:
@@ -30,6 +31,23 @@ def test_an_own_run_newest_first_with_moving_tags(runs) -> None:
     assert view.run.best == view.checkpoints[0].id  # loss falls
     assert {"latest", "best"} <= set(view.checkpoints[0].tags)
     assert all(c.state == "complete" for c in view.checkpoints)
+
+
+def test_whole_epochs_are_shown_as_whole_numbers(runs) -> None:
+    directory = runs.run(checkpoints=1)
+    runs.checkpoint(directory, step=20, epoch=1.5)
+    half, whole = scan.run_view_to_json(scan.read_run(directory))["checkpoints"]
+    assert (repr(whole["epoch"]), repr(half["epoch"])) == ("1", "1.5")
+
+
+def test_a_run_that_emits_no_states_is_as_far_as_its_newest_save(runs) -> None:
+    directory = runs.run(checkpoints=2)
+    view = scan.read_run(directory)
+    assert (view.run.step, view.run.epoch, view.run.loss) == (20, 2, 0.8)
+    child = fork(view.checkpoints[0], view.run, directory.parent / "fork")
+    assert scan.read_run(child).run.step is None
+    (directory / "states.jsonl").write_text('{"global_step":30,"epoch":3,"loss":0.5,"metrics":{}}\n')
+    assert scan.read_run(directory).run.step == 30
 
 
 def test_order_is_by_save_and_not_by_step(runs) -> None:
@@ -273,3 +291,24 @@ def test_a_copied_run_reads_the_same(runs, tmp_path: Path) -> None:
     assert [c.id for c in scan.read_run(tmp_path / "copy").checkpoints] == [
         c.id for c in scan.read_run(directory).checkpoints
     ]
+
+
+def test_marks_that_cannot_be_read_hide_no_run_and_keep_everything(runs) -> None:
+    directory = runs.run(checkpoints=3, policy={"keep_last": 1})
+    assert scan.read_run(directory).plan.remove
+    (directory / "marks.jsonl").mkdir()
+    view = scan.read_run(directory)
+    assert not view.plan.remove and len(view.checkpoints) == 3
+    assert view.run.problems == ("marks.jsonl cannot be read, so everything is kept: not a regular file",)
+
+
+def test_pipes_in_a_run_are_not_waited_for(runs) -> None:
+    directory = runs.run(checkpoints=2)
+    marker = directory / "checkpoints" / "step-000010.json"
+    marker.unlink()
+    for pipe in (marker, directory / "states.jsonl", directory / "marks.jsonl", directory / "run.lock"):
+        os.mkfifo(pipe)
+    assert {name: c.state for name, c in by_name(scan.read_run(directory)).items()} == {
+        "step-000010.pt": "corrupt",
+        "step-000020.pt": "complete",
+    }

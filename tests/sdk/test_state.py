@@ -17,9 +17,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpt import values
 from ckpt.exceptions import FormatError, StateError
-from ckpt.state import TEXT_UP_TO, TrainingState
+from ckpt.state import TEXT_UP_TO, TrainingState, values
 
 DTYPES = [
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),

@@ -470,3 +470,18 @@ def test_the_reserve_is_private_and_comes_back(run: Path) -> None:
     reserve.unlink()
     trash_of(run).purge(entry.id)
     assert reserve.stat().st_size == 64 << 10
+
+
+def test_nothing_is_made_where_a_link_in_place_of_the_trash_leads(run: Path, tmp_path: Path) -> None:
+    remove(run, pair(run, 100))
+    elsewhere = tmp_path / "elsewhere"
+    (run / ".trash").rename(elsewhere)
+    (run / ".trash").symlink_to(elsewhere)
+    (elsewhere / "journal.jsonl").unlink()
+    before = sorted(path.name for path in elsewhere.iterdir())
+    trash = trash_of(run)
+    assert trash.entries() == [] and trash.recover() == []
+    for act in (trash.restore, trash.purge):
+        with pytest.raises(AddressError, match="nothing in the trash"):
+            act(before[0])
+    assert sorted(path.name for path in elsewhere.iterdir()) == before

@@ -29,6 +29,13 @@ def test_into_a_directory_under_its_own_name(runs: Any, ckpt: Any, tmp_path: Pat
     assert ckpt("restore", f"{directory}@latest", tmp_path / "x.pt", "-q").out.splitlines()[0] == str(tmp_path / "x.pt")
 
 
+def test_answers_name_absolute_paths(runs: Any, ckpt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    monkeypatch.chdir(tmp_path)
+    answer = ckpt("restore", f"{directory}@latest", "x.pt", "--json").json
+    assert [item["path"] for item in answer["restored"]] == [str(tmp_path / "x.pt"), str(tmp_path / "x.json")]
+
+
 def test_a_bare_run_is_copied_whole(runs: Any, ckpt: Any, tmp_path: Path) -> None:
     directory = runs.run("exp1", checkpoints=2)
     assert ckpt("restore", directory, tmp_path / "copy").code == 0
@@ -71,7 +78,7 @@ def test_a_fork_of_a_foreign_checkpoint_needs_a_place(tmp_path: Path, ckpt: Any)
     assert [p.name for p in (tmp_path / "theirs").iterdir()] == ["epoch=3.pt"]
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", "a@b"])
+@pytest.mark.parametrize("name", ["a/b", "..", "", "a@b", ".hidden"])
 def test_names_that_no_run_can_have(runs: Any, ckpt: Any, name: str) -> None:
     directory = runs.run("exp1", checkpoints=1)
     assert ckpt("fork", directory, name).code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,29 @@ def test_diff_of_runs(runs: Any, ckpt: Any, no_client: None) -> None:
     assert [(c["key"], c["a"], c["b"]) for c in answer.json["config"]] == [("extra", None, 1), ("lr", 0.1, 0.2)]
     assert answer.json["a"] == str(one) and answer.json["tensors"]["identical"] == 2
     assert ckpt("diff", one, one).code == 0
+
+
+def test_diff_of_runs_compares_their_curves(runs: Any, ckpt: Any, no_client: None) -> None:
+    one, two, three = (runs.run(name) for name in ("exp1", "exp2", "exp3"))
+    for directory, losses in ((one, "1 0.5 NaN"), (two, "1 0.5 NaN"), (three, "1 0.25")):
+        lines = [
+            {"global_step": step, "loss": loss if loss == "NaN" else float(loss), "metrics": {}}
+            for step, loss in enumerate(losses.split(), 1)
+        ]
+        (directory / "states.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert ckpt("diff", one, two, "--json").json["curves"] == []
+    assert ckpt("diff", one, two).code == 0
+    answer = ckpt("diff", one, three, "--json")
+    assert answer.code == 1
+    assert answer.json["curves"] == [
+        {
+            "key": "loss",
+            "a": {"points": 3, "last_step": 3, "last": None, "min": 0.5, "max": 1.0},
+            "b": {"points": 2, "last_step": 2, "last": 0.25, "min": 0.25, "max": 1.0},
+        }
+    ]
+    text = ckpt("diff", one, three).out
+    assert "loss min" in text and "loss max" not in text
 
 
 def test_diff_of_runs_tells_lineage(runs: Any, ckpt: Any) -> None:

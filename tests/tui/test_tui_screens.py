@@ -64,6 +64,27 @@ async def test_every_size_shows_a_run_and_the_focused_pane(size: tuple[int, int]
         assert len(shown) == {60: 1, 80: 3, 140: 4, 220: 4}[size[0]]
 
 
+@pytest.mark.parametrize("theme", ["textual-light", "ansi-dark", "nord"])
+async def test_every_theme_draws(theme: str) -> None:
+    async with dashboard() as (app, _, _, pilot):
+        app.theme = theme
+        await pilot.press("enter", "j", "4", "question_mark", "escape", "P", "escape", "T")
+        await pilot.pause()
+        assert "Trash" in text_of(app)
+
+
+async def test_no_color_is_respected_and_the_cursor_still_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with dashboard() as (app, _, _, pilot):
+        assert app.no_color
+        await pilot.press("enter", "space")
+        await pilot.pause(0.2)
+        strips = app.screen._compositor.render_strips()
+        colours = {s.style.color.get_truecolor() for strip in strips for s in strip if s.style and s.style.color}
+        assert all(c.red == c.green == c.blue for c in colours), colours
+        assert "▸" in text_of(app) and "◆" in text_of(app)
+
+
 async def test_moving_in_and_back_and_the_details_follow() -> None:
     async with dashboard() as (_, main, feed, pilot):
         await pilot.press("j")
@@ -91,6 +112,34 @@ async def test_checkpoints_appear_as_they_are_written_and_the_cursor_stays() -> 
         assert main.checkpoints_table.current is not None
         assert main.checkpoints_table.current.id == held.id
         assert main.checkpoints_table.cursor == 3
+
+
+async def test_an_untouched_cursor_stays_on_the_newest() -> None:
+    async with dashboard() as (_, main, feed, _pilot):
+        first = main.checkpoints_table.rows[0]
+        detail = feed.details[first.run]
+        feed.put(detail.evolve(checkpoints=(first.evolve(id="new", step=900), *detail.checkpoints)))
+        await until(lambda: len(main.checkpoints_table.rows) == 9)
+        assert main.checkpoints_table.current is not None and main.checkpoints_table.current.id == "new"
+
+
+async def test_the_mouse_moves_opens_and_sorts() -> None:
+    async with dashboard() as (_, main, _feed, pilot):
+        await pilot.click("#checkpoints", offset=(10, 4))
+        assert main.checkpoints_table.has_focus and main.checkpoints_table.cursor == 2
+        await pilot.click("#checkpoints", offset=(10, 1))
+        assert main.checkpoints_table.rows[0].step == 100
+        await pilot.click("#runs", offset=(5, 3))
+        assert main.runs_table.has_focus and main.runs_table.cursor == 1
+
+
+async def test_the_palette_finds_an_action_by_name() -> None:
+    async with dashboard() as (_, main, feed, pilot):
+        await pilot.press("enter", "ctrl+p", *"pin")
+        await pilot.pause(0.5)
+        await pilot.press("enter")
+        await until(lambda: [a.kind for a in feed.done] == ["pin"])
+        assert main.is_active
 
 
 async def test_the_filter_is_live_escape_takes_it_back_enter_keeps_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,8 @@ class Terminal:
         return done.stdout
 
     def start(self, *command: str) -> None:
-        self.tmux("new-session", "-d", "-s", "t", *self._size, *command)
-        self.tmux("set-option", "-t", "t", "remain-on-exit", "on")
+        line = f"{shlex.join(command)}; echo left with $?; exec sleep 60"
+        self.tmux("new-session", "-d", "-s", "t", *self._size, "sh", "-c", line)
 
     def press(self, *keys: str) -> None:
         self.tmux("send-keys", "-t", "t", *keys)
@@ -54,7 +55,7 @@ def terminal(own_places: Path) -> Iterator[Terminal]:
 def test_a_run_is_seen_live_filtered_and_left(terminal: Terminal, runs: Any, tmp_path: Path) -> None:
     directory = runs.run("exp1", checkpoints=3)
     ckpt = str(Path(sys.executable).parent / "ckpt")
-    terminal.start("env", "-u", "COLUMNS", "CKPTD_AUTOSTART=0", ckpt, "tui", str(tmp_path))
+    terminal.start("env", "-u", "COLUMNS", "-u", "LINES", "CKPTD_AUTOSTART=0", ckpt, "tui", str(tmp_path))
     shown = terminal.wait_for("▴")
     assert "exp1" in shown and "1 Runs" in shown and "3 loss" in shown
     runs.checkpoint(directory, step=40, epoch=4, loss=0.25)
@@ -71,7 +72,4 @@ def test_a_run_is_seen_live_filtered_and_left(terminal: Terminal, runs: Any, tmp
     terminal.press("q")
     terminal.wait_for("2 Checkpoints")
     terminal.press("q")
-    deadline = time.monotonic() + 15
-    while terminal.tmux("display-message", "-p", "-t", "t", "#{pane_dead} #{pane_dead_status}").split() != ["1", "0"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    terminal.wait_for("left with 0")

@@ -110,6 +110,7 @@ ACTIONS = (
     Action("run.plan", "P", "Plan", "What the policy keeps and removes, and why", "plan", "ckpt plan RUN"),
     Action("run.trash", "T", "Trash", "What was removed, to bring it back", "trash", "ckpt trash ls"),
     Action("run.undo", "u", "Undo", "Take the last act back, after asking", "undo", "ckpt undo", changes=True),
+    Action("go.open", "enter", "Go in", "From a run to its checkpoints, from a checkpoint to its details", "go_in"),
     Action("go.next", "tab", "Next pane", "Move to the next pane", "pane_next(1)"),
     Action("go.previous", "shift+tab", "Previous pane", "Move to the pane before", "pane_next(-1)"),
     Action("go.runs", "1", "Runs", "Move to the runs", "pane('runs')", "ckpt ls"),

@@ -66,7 +66,9 @@ def run_dashboard(directory: str | None, readonly: bool = False) -> int:
     why = feed.open()
     if readonly:
         why = "started with --read-only"
-    return Dashboard(feed, readonly=why).run() or 0
+    dashboard = Dashboard(feed, readonly=why)
+    dashboard.run()
+    return dashboard.return_code or 0
 
 
 def _feed_for(directory: str | None) -> Feed:

@@ -7,7 +7,8 @@ difference.same, difference.metrics, difference.changed
 from __future__ import annotations
 
 from ckpt.diff.compare import diff
+from ckpt.diff.curves import curve_changes
 from ckpt.diff.record import Difference, KeyChange, TensorChange
 from ckpt.diff.shown import difference_to_json
 
-__all__ = ["Difference", "KeyChange", "TensorChange", "diff", "difference_to_json"]
+__all__ = ["Difference", "KeyChange", "TensorChange", "curve_changes", "diff", "difference_to_json"]

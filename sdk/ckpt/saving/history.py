@@ -33,21 +33,35 @@ class History:
 
     mode: Literal["min", "max"] = "min"
     saves: list[Saved] = field(default_factory=list)
-    _abandoned: set[int] = field(default_factory=set)
+    _past: set[int] = field(default_factory=set)
+    """Numbers of the saves that this training has behind it: its own, and those up to what it went on from."""
 
     def add(self, saved: Saved) -> None:
-        """Takes note of a save."""
+        """Takes note of a save of this training."""
         self.saves.append(saved)
+        self.go_on_with(saved.seq)
 
-    def roll_back(self, seq: int) -> None:
-        """The training goes on from save `seq`: later ones are no part of its past any more."""
-        self._abandoned.update(saved.seq for saved in self.saves if saved.seq > seq)
+    def go_on_with(self, seq: int) -> None:
+        """Save `seq` is one of this training's own."""
+        self._past.add(seq)
+
+    def go_on_from(self, seq: int) -> None:
+        """The training goes on from save `seq`: that and earlier ones are its past, later ones are not any more."""
+        self._past = {saved.seq for saved in self.saves if saved.seq <= seq}
+
+    @property
+    def has_past(self) -> bool:
+        """Whether this training saved something, or went on from a save."""
+        return bool(self._past)
 
     def asked(self, rule: str, *, step: int | None = None, epoch: float | None = None) -> bool:
-        """Whether a rule has been served at this step or in this epoch."""
+        """Whether a rule has been served at this step or in this epoch of this training.
+
+        What an earlier training saved in the same run does not count unless this one went on from it.
+        """
         return any(
             rule in saved.due
-            and saved.seq not in self._abandoned
+            and saved.seq in self._past
             and (step is None or saved.step == step)
             and (epoch is None or saved.epoch == epoch)
             for saved in reversed(self.saves)
@@ -72,15 +86,22 @@ class History:
         return max((saved.seq for saved in self.saves), default=0) + 1
 
 
-def read_history(checkpoints: Iterable[Checkpoint], monitor: str, mode: Literal["min", "max"]) -> History:
-    """The history behind the checkpoints of a run; a damaged one counts with the number that it took."""
+def read_history(
+    checkpoints: Iterable[Checkpoint], monitor: str, mode: Literal["min", "max"], *, attempt: int | None = None
+) -> History:
+    """The history behind the checkpoints of a run; a damaged one counts with the number that it took.
+
+    The saves of the present `attempt` are the past of this training; None when it has not begun.
+    """
     history = History(mode=mode)
     for found in sorted(checkpoints, key=lambda c: -1 if c.seq is None else c.seq):
         if found.seq is None:
             continue
         whole = found.state == "complete"
+        if attempt is not None and found.attempt == attempt:
+            history.go_on_with(found.seq)
         due = read_marker(Path(found.path)).get("due")
-        history.add(
+        history.saves.append(
             Saved(
                 seq=found.seq,
                 step=found.step,

@@ -18,10 +18,10 @@ from typing import Any, Literal, TypedDict
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, SaveError, StateError, UsageError
-from ckpt.paths import RunPaths, checkpoint_stem
+from ckpt.paths import checkpoint_stem
 from ckpt.records import Checkpoint, checkpoint_id
-from ckpt.run_directories import start_of
 from ckpt.runs import Run
+from ckpt.runs.lookup import start_of
 from ckpt.saving import decisions, snapshot, upkeep, writer
 from ckpt.saving.callbacks import Callbacks, CheckpointCallback
 from ckpt.saving.early_stopping import Patience
@@ -133,12 +133,9 @@ class CheckpointManager:
     @property
     def _history(self) -> History:
         if self._known_history is None:
-            found = self.run.checkpoints() if self._on_disk() else []
-            self._known_history = read_history(found, self._monitor, self._mode)
+            attempt = self.run.attempt if self.run.training else None
+            self._known_history = read_history(self.run.checkpoints(), self._monitor, self._mode, attempt=attempt)
         return self._known_history
-
-    def _on_disk(self) -> bool:
-        return self.run.directory is not None and RunPaths(self.run.directory).manifest.is_file()
 
     # Saving
 
@@ -175,6 +172,7 @@ class CheckpointManager:
         if not isinstance(state, TrainingState):
             raise StateError(f"state is a {type(state).__name__}", hint="give a TrainingState")
         rules = decisions.due(state, self.config, self._history, at_epoch_end)
+        self._warn_of_a_forgotten_past()
         given = Given(weights, optimizers, schedulers, scaler, loaders, at_epoch_end)
         callbacks_state, state = state, dataclasses.replace(state)
         value = decisions.monitored(state, self._monitor)
@@ -206,6 +204,16 @@ class CheckpointManager:
         self._history.add(saved)
         self._callbacks.fire(callbacks_state, None if pending.handle.staged else str(pending.handle))
         return pending.handle
+
+    def _warn_of_a_forgotten_past(self) -> None:
+        history = self._history
+        if history.saves and not history.has_past:
+            log.warning(
+                "run %s has checkpoints up to number %d, and this training went on from none of them; "
+                "TrainingHook.resume() or restore_from_checkpoint() goes on where it stopped",
+                printable(self.run.name),
+                history.next_seq - 1,
+            )
 
     def _message(self, state: TrainingState) -> str:
         names = {name: given if given is not None else getattr(state, name) for name, given in self._names.items()}
@@ -261,7 +269,7 @@ class CheckpointManager:
         map_location: Any = "cpu",
         verify: bool = True,
     ) -> LoadedCheckpoint:
-        """The content of a checkpoint; changes nothing.
+        """The content of a checkpoint; changes nothing on disk or in the training.
 
         `ref` (also under the name `commit_hash`) is a path, id, selector such as `best` or `step:40`, record or
         handle; without it the newest, or with `load_best` the best. Where that one is damaged, the newest (next best)
@@ -269,6 +277,9 @@ class CheckpointManager:
         hash first. Raises AddressError when there is nothing to load, IncompleteError, FormatError.
         """
         record, content = self._read(ref, load_best, commit_hash, map_location, verify)
+        if record.run == self.run.id and record.seq is not None and not self._history.has_past:
+            # Who loads before the first save goes on from there, in a way of their own.
+            self._history.go_on_from(record.seq)
         return LoadedCheckpoint(
             weights=content.weights,
             state=content.state,
@@ -335,7 +346,7 @@ class CheckpointManager:
             random=random,
         )
         if record.run == self.run.id and record.seq is not None:
-            self._history.roll_back(record.seq)
+            self._history.go_on_from(record.seq)
             self._patience.return_to(report.next_step)
         return report
 
@@ -346,7 +357,7 @@ class CheckpointManager:
 
         Without `include_metrics` their `metrics` are empty.
         """
-        found = [c for c in self.run.checkpoints() if c.state == "complete"] if self._on_disk() else []
+        found = [c for c in self.run.checkpoints() if c.state == "complete"]
         if only_best:
             found = [c for c in found if any(tag.startswith("best-") for tag in c.tags)]
         return found if include_metrics else [c.evolve(metrics={}) for c in found]

@@ -8,7 +8,7 @@ storage which nothing else uses is the one exception, because torch writes stora
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_dtypes
@@ -16,11 +16,10 @@ import numpy as np
 import torch
 
 from ckpt.exceptions import StateError
+from ckpt.state.nesting import DEEPEST, FACTORIES, Nesting, factory_name
 
 _PLAIN = (bool, str, bytes, bytearray, complex, torch.dtype, torch.device, torch.Size)
 _TAGS = frozenset({"$ndarray", "$frozenset", "$defaultdict"})
-_FACTORIES: dict[str, Callable[[], Any]] = {"dict": dict, "list": list, "int": int, "float": float, "set": set}
-_DEEPEST = 100  # levels
 
 
 def to_plain(value: Any, where: str) -> Any:
@@ -78,7 +77,7 @@ def _from_tagged(value: dict[Any, Any]) -> Any:
         return frozenset(value["$frozenset"])
     name = value.get("factory")
     items = {key: from_plain(item) for key, item in value["$defaultdict"].items()}
-    return collections.defaultdict(None if name is None else _FACTORIES[name], items)
+    return collections.defaultdict(None if name is None else FACTORIES[name], items)
 
 
 def _is_ordinary(tensor: torch.Tensor) -> bool:
@@ -92,7 +91,7 @@ def _storage_of(tensor: torch.Tensor) -> int:
 def _tensors(value: Any, depth: int) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
-    elif depth <= _DEEPEST:
+    elif depth <= DEEPEST:
         if isinstance(value, Mapping):
             value = value.values()
         elif not isinstance(value, list | tuple):
@@ -106,7 +105,7 @@ class _Walk:
 
     def __init__(self, shared: collections.Counter[int]) -> None:
         self._shared = shared
-        self._open: set[int] = set()
+        self._nesting = Nesting()
 
     def plain(self, value: Any, where: str, depth: int) -> Any:
         if value is None or type(value) in _PLAIN:
@@ -122,15 +121,8 @@ class _Walk:
         for kind in (int, float, str):
             if isinstance(value, kind):
                 return kind(value)
-        if depth > _DEEPEST:
-            raise StateError(f"{where} is nested deeper than {_DEEPEST} levels")
-        if id(value) in self._open:
-            raise StateError(f"{where} contains itself", hint="store the parts without the reference back")
-        self._open.add(id(value))
-        try:
+        with self._nesting.inside(value, where, depth):
             return self._container(value, where, depth + 1)
-        finally:
-            self._open.discard(id(value))
 
     def _container(self, value: Any, where: str, depth: int) -> Any:
         kind = type(value)
@@ -148,9 +140,8 @@ class _Walk:
                 made._metadata = self.plain(metadata, f"{where}._metadata", depth)
             return made
         if kind is collections.defaultdict:
-            factory = value.default_factory
-            name = None if factory is None else getattr(factory, "__name__", "")
-            if name is None or _FACTORIES.get(name) is factory:
+            name, is_known = factory_name(value)
+            if is_known:
                 items = {self._key(k, where): self.plain(v, _under(where, k), depth) for k, v in value.items()}
                 return {"$defaultdict": items, "factory": name}
         raise StateError(

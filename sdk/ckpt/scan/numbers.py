@@ -21,6 +21,12 @@ def number_or_none(value: Any) -> float | None:
         return None
 
 
+def count_or_none(value: Any) -> float | None:
+    """The number, a whole one still an integer; None for anything else. Epochs may be fractions."""
+    whole = whole_or_none(value)
+    return number_or_none(value) if whole is None else whole
+
+
 def whole_or_none(value: Any) -> int | None:
     """The integer; None for anything else, booleans included."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None

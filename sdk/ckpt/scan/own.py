@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ckpt import files
+from ckpt import files, refs
 from ckpt import marks as marks_module
 from ckpt.encoding import metrics_from_disk, printable
 from ckpt.exceptions import StateError
 from ckpt.marks import Marks
-from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, POINTER_NAMES, RunPaths, is_temporary
+from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, POINTER_NAMES, PRUNER, RunPaths, is_temporary
 from ckpt.records import Checkpoint, CheckpointState, Lineage, Run, RunStatus, checkpoint_id, foreign_run_id
 from ckpt.retention import Policy
 from ckpt.scan.cache import Cache
-from ckpt.scan.numbers import number, number_or_none, whole_or_none
+from ckpt.scan.numbers import count_or_none, number, number_or_none, whole_or_none
 from ckpt.scan.view import RunView, assemble, with_marks
 
 STALLED_AFTER_S = 900.0
@@ -36,11 +37,16 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
     run_id = str(manifest.get("id") or foreign_run_id(str(root), os.path.relpath(directory, root)))
     lock = files.FileLock(paths.lock)
     # The daemon holds the lock while it prunes; that is no training.
-    training = not lock.is_free() and lock.holder().get("program") != "ckptd"
-    marks = marks_module.read(paths.marks)
+    training = not lock.is_free() and lock.holder().get("program") != PRUNER
     policy = _policy_of(manifest, problems)
+    try:
+        marks = marks_module.read(paths.marks)
+    except OSError as error:
+        problems.append(f"marks.jsonl cannot be read, so everything is kept: {error.strerror}")
+        marks = Marks()
+        policy = Policy(monitor=policy.monitor, mode=policy.mode)
     checkpoints = _own_checkpoints(paths, run_id, cache, marks, training, problems)
-    last = _last_state(paths.states)
+    epoch, step, loss = _reached(paths.states, checkpoints)
     stamps = [c.saved_at for c in checkpoints] + [number(manifest.get("created"), 0.0)]
     for path in (paths.states, paths.manifest):
         try:
@@ -63,9 +69,9 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
         mode=policy.mode,
         framework="ckpt",
         config=manifest["config"] if isinstance(manifest.get("config"), dict) else {},
-        epoch=number_or_none(last.get("epoch")),
-        step=whole_or_none(last.get("global_step")),
-        loss=number_or_none(last.get("loss")),
+        epoch=epoch,
+        step=step,
+        loss=loss,
         problems=tuple(problems),
     )
     return assemble(run, checkpoints, policy, now)
@@ -129,8 +135,10 @@ def _own_checkpoints(
     ids = {c.id for c in checkpoints}
     names = {os.path.basename(c.path): c for c in checkpoints}
     for marked, file in marks.files.items():
+        if marked in ids or file not in names:
+            continue
         said = marks.of(marked)
-        if marked not in ids and file in names and (said.pinned or said.tags):
+        if said.pinned or said.tags:
             problems.append(f"{printable(file)} was rewritten: the content that was marked is gone")
     return checkpoints
 
@@ -193,7 +201,7 @@ def _own_checkpoint(
         seq=whole_or_none(marker.get("seq")),
         attempt=whole_or_none(marker.get("attempt")),
         step=whole_or_none(marker.get("step")),
-        epoch=number_or_none(marker.get("epoch")),
+        epoch=count_or_none(marker.get("epoch")),
         loss=number_or_none(marker.get("loss")),
         learning_rate=number_or_none(marker.get("learning_rate")),
         metrics=metrics_from_disk(marker.get("metrics")),
@@ -228,14 +236,30 @@ def _lineage(raw: Any) -> Lineage | None:
     )
 
 
+def _reached(states: Path, checkpoints: Sequence[Checkpoint]) -> tuple[float | None, int | None, float | None]:
+    """Epoch, step and loss of the last emitted state, or of the newest save of a training that emits none."""
+    last = _last_state(states)
+    if last:
+        return (
+            count_or_none(last.get("epoch")),
+            whole_or_none(last.get("global_step")),
+            number_or_none(last.get("loss")),
+        )
+    for saved in refs.newest_first(checkpoints):
+        # The start of a fork tells where its parent was.
+        if saved.state == "complete" and saved.label != "fork":
+            return saved.epoch, saved.step, saved.loss
+    return None, None, None
+
+
 def _last_state(path: Path) -> dict[str, Any]:
-    """The last whole line of a states file; {} when there is none."""
+    """The last whole line of a states file; {} when there is none, or the file cannot be read."""
+    last: dict[str, Any] = {}
     try:
-        size = path.stat().st_size
+        start = max(0, path.stat().st_size - _TAIL)
+        for line in files.read_json_lines(path, offset=start):
+            if isinstance(line, dict):
+                last = line
     except OSError:
         return {}
-    last: dict[str, Any] = {}
-    for line in files.read_json_lines(path, offset=max(0, size - _TAIL)):
-        if isinstance(line, dict):
-            last = line
     return last

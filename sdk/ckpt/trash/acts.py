@@ -162,7 +162,7 @@ class Trash:
 
     def recover(self) -> list[str]:
         """Finishes, or takes back, what a crash left half way; returns a sentence for each. Safe to repeat."""
-        if not self.directory.is_dir():
+        if not self._is_there():
             return []
         self._is_recovered = True
         with self._locked():
@@ -170,7 +170,7 @@ class Trash:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        if not self.directory.is_dir():
+        if not self._is_there():
             yield
             return
         lock = file_acts.FileLock(self._journal.path)
@@ -186,6 +186,16 @@ class Trash:
             yield
         finally:
             lock.release()
+
+    def _is_there(self) -> bool:
+        """Whether the trash is a directory of its own; a link is none, and nothing is made where it leads."""
+        try:
+            with self._moves.open_trash():
+                return True
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
 
     def _make_directory(self) -> None:
         try:
@@ -239,6 +249,8 @@ class Trash:
                 return name
 
     def _entry_names(self) -> list[str]:
+        if not self._is_there():
+            return []
         try:
             with os.scandir(self.directory) as found:
                 return [e.name for e in found if ENTRY_ID.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]

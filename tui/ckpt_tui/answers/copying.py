@@ -16,7 +16,7 @@ from ckpt_tui.running import running
 def answer_restore(ref: str, destination: str, *, json: bool, quiet: bool) -> None:
     """Answers `ckpt restore`."""
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
-        target = Path(destination).expanduser()
+        target = Path(os.path.abspath(os.path.expanduser(destination)))
         if lookup.names_run(ref):
             paths = [_restore_run(out, _directory_of(lookup, ref), target)]
         else:
@@ -61,11 +61,9 @@ def _restore_checkpoint(out: Output, lookup: Lookup, ref: str, destination: str,
 def answer_fork(ref: str, name: str, *, at: str | None, json: bool, quiet: bool) -> None:
     """Answers `ckpt fork`."""
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
-        if name in ("", ".", "..") or os.path.basename(name) != name or "@" in name:
-            raise UsageError(
-                f"'{printable(name)}' cannot name a run",
-                hint="a name has no / and no @; --at says where the run is made",
-            )
+        from ckpt.runs.directories import check_name
+
+        name = check_name(name)
         found = lookup.find(ref)
         if at is None and not found.run.own:
             raise UsageError(
@@ -75,8 +73,8 @@ def answer_fork(ref: str, name: str, *, at: str | None, json: bool, quiet: bool)
         parent, checkpoint = lookup.local(found)
         parent = parent.evolve(id=found.run.id)
         base = Path(at).expanduser() if at is not None else Path(parent.path).parent
-        from ckpt.copies import fork
         from ckpt.protocol import run_to_json
+        from ckpt.runs.forking import fork
         from ckpt.scan import read_run
 
         with out.progress(f"forking {Path(checkpoint.path).name}", checkpoint.bytes) as progress:

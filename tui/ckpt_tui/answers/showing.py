@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def _file_difference(a: str, b: str) -> dict[str, Any]:
 
 
 def run_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    """Two runs in the shape of `ckpt diff --json`: their configs, lineage and latest complete checkpoints.
+    """Two runs in the shape of `ckpt diff --json`: their configs, curves, lineage and latest complete checkpoints.
 
     `a` and `b` in the shape of `ckpt ls RUN --json`. `checkpoints` names the two that were compared; null where a run
     has none, and then no tensor is compared.
@@ -124,8 +125,20 @@ def run_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]
     difference["metadata"] = [*lineage, *difference["metadata"]]
     difference["a"], difference["b"] = a["run"]["path"], b["run"]["path"]
     difference["checkpoints"] = [None if checkpoint is None else checkpoint.id for checkpoint in latest]
-    difference["same"] = difference["same"] and not lineage and not difference["config"]
+    difference["curves"] = _curve_changes(*(Path(run.path) for run in runs))
+    difference["same"] = difference["same"] and not (lineage or difference["config"] or difference["curves"])
     return difference
+
+
+def _curve_changes(a: Path, b: Path) -> list[dict[str, Any]]:
+    from ckpt.diff import curve_changes
+    from ckpt.scan import curves
+
+    try:
+        return curve_changes(*(curves(directory, points=sys.maxsize) for directory in (a, b)))
+    except OSError:
+        # The runs are known, but their disk is gone: the rest can still be told.
+        return []
 
 
 def _latest(run: Run, raw: Iterable[Mapping[str, Any]]) -> Checkpoint | None:

@@ -94,7 +94,7 @@ def diff(
     """Compare two checkpoints or two runs.
 
     Shows what differs in metadata, metrics, config and tensors. Exit code 0: same,
-    1: different. Two runs are compared by their config, lineage and latest checkpoints.
+    1: different. Two runs are compared by their config, curves, lineage and latest checkpoints.
 
     \b
     Examples:

@@ -45,7 +45,7 @@ class DirectoryFeed:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.title = printable(str(root))
-        self.advice = "A training makes one here: examples/plain_loop.py, or any .pt file."
+        self.advice = "They appear as they are written; `ckpt tui DIR` looks elsewhere."
         self._cache = scan.Cache()
         self._lock = threading.Lock()
         self._known: dict[Path, _Known] = {}

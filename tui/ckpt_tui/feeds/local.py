@@ -41,8 +41,10 @@ def restore(act: Act) -> str:
 def fork(act: Act) -> Path:
     """Makes a run that starts at a checkpoint; returns its directory. Raises CkptError and OSError."""
     run, checkpoint = _subject(act)
+    from ckpt.runs import forking
+
     found: Checkpoint = as_on_disk(run, checkpoint).evolve(id=checkpoint.id)
-    return copies.fork(found, run, Path(fork_destination(act)))
+    return forking.fork(found, run, Path(fork_destination(act)))
 
 
 def _subject(act: Act) -> tuple[Run, Checkpoint]:

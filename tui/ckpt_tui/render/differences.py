@@ -22,6 +22,7 @@ def difference_lines(difference: Mapping[str, Any], *, paint: Paint, width: int 
         return lines + _changes("container", difference.get("metadata") or [], paint, width)
     for title in ("metadata", "metrics", "config"):
         lines += _changes(title, difference.get(title) or [], paint, width)
+    lines += _changes("curves", _curve_rows(difference.get("curves") or []), paint, width)
     others = list(difference.get("values") or [])
     lines += _changes("other values", others[:MAX_VALUES], paint, width)
     if len(others) > MAX_VALUES:
@@ -41,6 +42,18 @@ def _changes(title: str, changes: Sequence[Mapping[str, Any]], paint: Paint, wid
         rows.append([f"  {change['key']}", sides[0], "→", sides[1], Cell(delta, "dim")])
     columns = [Column(cut=True), Column(cut=True), Column(), Column(cut=True), Column()]
     return ["", paint(title, "bold"), *table(columns, rows, paint=paint, width=width, head=False)]
+
+
+def _curve_rows(curves: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What differs in the summaries of two curves, a row each."""
+    rows: list[dict[str, Any]] = []
+    for curve in curves:
+        a, b = curve["a"] or {}, curve["b"] or {}
+        only = None if a and b else "a" if a else "b"
+        for name in ("points", "last", "min", "max"):
+            if only is not None or a[name] != b[name]:
+                rows.append({"key": f"{curve['key']} {name}", "a": a.get(name), "b": b.get(name), "only": only})
+    return rows
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

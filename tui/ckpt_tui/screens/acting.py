@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from textual import on, work
-from textual.screen import Screen
 
 from ckpt.exceptions import CkptError
 from ckpt.records import Checkpoint, Run
@@ -16,6 +15,7 @@ from ckpt_tui.messages import ActFailed, Performed, UndoKnown
 from ckpt_tui.screens import forms
 from ckpt_tui.screens.dialogs import Confirm, Form, Values
 from ckpt_tui.screens.trash import TrashScreen
+from ckpt_tui.widgets.tones import TonedScreen
 
 Target = tuple[Run, Checkpoint, str]
 """A run, one of its checkpoints, and how a command names it."""
@@ -31,7 +31,7 @@ ACT_OF: dict[str, ActKind] = {
 """Actions that change something, by id."""
 
 
-class Acting(Screen[None]):
+class Acting(TonedScreen[None]):
     """Acts on the checkpoint under the cursor, with the reason said aloud when one cannot be done."""
 
     def __init__(self, feed: Feed, *, readonly: str | None) -> None:
@@ -46,8 +46,8 @@ class Acting(Screen[None]):
         """Command lines of what was done, oldest first."""
 
     def current_checkpoint(self) -> Checkpoint | None:
-        """The checkpoint under the cursor; None when there is none."""
-        raise LookupError("the main screen knows its tables")
+        """The checkpoint under the cursor; None when there is none, as on a screen without tables."""
+        return None
 
     def why_not(self, action_id: str) -> str | None:
         """Why an action is off now; None when it is on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, ClassVar, cast
 
 from textual import on, work
@@ -25,6 +26,7 @@ from ckpt_tui.widgets.vtable import VirtualTable
 
 FOLLOW_S = 0.08  # that the cursor must rest before details and curve follow it
 TICK_S = 1.0  # how often ages are drawn anew
+YOUNG_S = 60.0  # below which an age changes every second
 
 
 class MainScreen(Panes):
@@ -38,6 +40,7 @@ class MainScreen(Panes):
         self.metric = "loss"
         self.log_y = False
         self._ticket = 0
+        self._ticked_at = 0.0
         self._following: Timer | None = None
         self._shown_run: object = None
         self._marks: dict[str, list[Mark]] = {}
@@ -57,18 +60,22 @@ class MainScreen(Panes):
         self.reader.stop()
 
     def _tick(self) -> None:
-        if self.is_active:
+        """Ages move on; where nothing is young, minutes are enough."""
+        now = time.time()
+        young = any(now - run.updated_at < YOUNG_S for run in self.board.runs)
+        if self.is_active and (young or now - self._ticked_at > YOUNG_S / 4):
+            self._ticked_at = now
             self.runs_table.refresh()
             self.checkpoints_table.refresh()
 
     def action_back(self) -> None:
-        """One step back: zoom, filter, marks, pane."""
-        view = self.board.views[self.table_name()]
+        """One step back: zoom, filter, pane, marks."""
+        name = self.table_name()
         if self.has_class("-zoomed"):
             self.remove_class("-zoomed")
-        elif view.query.text:
-            self.board.set_query(self.table_name(), "")
-            self._refilter(self.table_name())
+        elif self.board.views[name].query.text:
+            self.board.set_query(name, "")
+            self._refilter(name)
         elif self.pane != "runs":
             self.action_pane("runs" if self.pane == "checkpoints" else "checkpoints")
         elif self.board.marked:
@@ -208,8 +215,8 @@ class MainScreen(Panes):
             self.title_panes()
 
     @on(VirtualTable.Opened)
-    def _opened(self, event: VirtualTable.Opened) -> None:
-        self.action_pane("checkpoints" if event.table.id == "runs" else "details")
+    def _opened(self) -> None:
+        self.action_go_in()
 
     @on(VirtualTable.HeaderClicked)
     def _sort_by_header(self, event: VirtualTable.HeaderClicked) -> None:
@@ -300,7 +307,10 @@ class MainScreen(Panes):
         table.set_sorted(self.board.views[name].order)
         if name == "runs":
             table.set_empty(self._empty_runs())
-        table.set_rows(rows)
+        # An untouched cursor stays on the newest; where keys go to it, it stays on its row.
+        resting = name == "checkpoints" and table.cursor == 0 and not table.has_focus
+        newest = resting and rows and self.board.views[name].order == "newest"
+        table.set_rows(rows, follow=rows[0].id if newest else None)
         if name == "runs":
             self._select(self.runs_table.current)
             self.reader.ask_ahead(self.board.stale(self.runs_table.in_sight()))

@@ -10,18 +10,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
 
 from ckpt.exceptions import CkptError
 from ckpt_tui.actions import ACTIONS, GROUPS
 from ckpt_tui.describing import Line
 from ckpt_tui.widgets.bars import Bar, keys_line
 from ckpt_tui.widgets.pager import Pager
+from ckpt_tui.widgets.tones import TonedScreen
 
 Load = Callable[[], Sequence[Line]]
 
 
-class Page(Screen[None]):
+class Page(TonedScreen[None]):
     """Lines under a title, with the command that prints the same; loaded in a thread when that takes time."""
 
     DEFAULT_CSS = """
@@ -110,7 +110,7 @@ def help_page(why_not: Callable[[str], str | None]) -> Page:
             if reason:
                 lines.append([(f"{'':>13}off: {reason}", "warn")])
         lines.append([])
-    moving = (("j k ↓ ↑", "down, up"), ("g G", "first, last"), ("ctrl-d ctrl-u", "half a page"), ("enter", "go in"))
+    moving = (("j k ↓ ↑", "down, up"), ("g G", "first, last"), ("ctrl-d ctrl-u", "half a page"))
     lines.append([("Inside a pane", "accent")])
     lines += [[(f"  {keys:>13}  ", "strong"), (text, "dim")] for keys, text in moving]
     lines += [[(f"  {'ctrl-p':>13}  ", "strong"), ("search all of these by name", "dim")], []]

@@ -42,6 +42,9 @@ class Panes(Acting):
 
     def compose(self) -> ComposeResult:
         """Header, banner, four panes, filter bar, keys."""
+        # Classes are set while there is nothing yet that would have to be styled anew.
+        self._choose_layout(self.app.size.width, self.app.size.height)
+        self.add_class("-at-runs")
         yield Bar(id="header")
         yield Bar(id="banner")
         with Container(id="body"):
@@ -87,20 +90,25 @@ class Panes(Acting):
 
     def on_resize(self) -> None:
         """Chooses the layout for the size."""
-        wanted = layout_class(self.size.width, self.size.height)
-        for name in ("-narrow", "-medium", "-wide", "-huge"):
-            self.set_class(name == wanted, name)
-        self.show_header()
+        self._choose_layout(self.size.width, self.size.height)
         self._show_keys()
+
+    def _choose_layout(self, width: int, height: int) -> None:
+        wanted = layout_class(width, height)
+        if not self.has_class(wanted):
+            self.remove_class("-narrow", "-medium", "-wide", "-huge")
+            self.add_class(wanted)
 
     def action_pane(self, name: str) -> None:
         """Moves the focus to a pane, and shows it where there is room for one only."""
-        self.pane = name
-        for pane in PANES:
-            self.set_class(pane == name, f"-at-{pane}")
+        if name != self.pane:
+            self.remove_class(f"-at-{self.pane}")
+            self.add_class(f"-at-{name}")
+            self.pane = name
         if name in ("runs", "checkpoints"):
             self.subject = cast(TableName, name)
-        self.query_one(f"#{name}").focus()
+        # At once, not later: the next key may be waiting already.
+        self.set_focus(self.query_one(f"#{name}"))
         self._show_keys()
         self.follow()
 
@@ -110,6 +118,11 @@ class Panes(Acting):
     def action_pane_next(self, by: int) -> None:
         """Moves on by panes, in their order."""
         self.action_pane(PANES[(PANES.index(self.pane) + by) % len(PANES)])
+
+    def action_go_in(self) -> None:
+        """From a run to its checkpoints, from a checkpoint to its details."""
+        if self.pane in ("runs", "checkpoints") and self.table(self.table_name()).current is not None:
+            self.action_pane("checkpoints" if self.pane == "runs" else "details")
 
     def action_zoom(self) -> None:
         """Gives the pane the whole screen, and back."""

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
 
 from ckpt.encoding import printable
 from ckpt.exceptions import CkptError
@@ -18,6 +17,7 @@ from ckpt_tui.acts import Act, command_line
 from ckpt_tui.feed import Feed
 from ckpt_tui.screens.dialogs import Confirm
 from ckpt_tui.widgets.bars import Bar, keys_line
+from ckpt_tui.widgets.tones import TonedScreen
 from ckpt_tui.widgets.vtable import Column, VirtualTable
 from ckpt_tui.wording import age_text, file_name, plural, size_text
 
@@ -49,7 +49,7 @@ def columns(run_names: Callable[[str], str]) -> list[Column[Entry]]:
     ]
 
 
-class TrashScreen(Screen[Act | None]):
+class TrashScreen(TonedScreen[Act | None]):
     """Lists the trash; answers with the restore that was confirmed."""
 
     DEFAULT_CSS = """
@@ -63,7 +63,7 @@ class TrashScreen(Screen[Act | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "leave", "back", show=False),
-        Binding("r", "restore", "restore", show=False),
+        Binding("r,enter", "restore", "restore", show=False),
     ]
 
     class Loaded(Message):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ckpt_tui.widgets.vtable import TONES, fitted
+from ckpt_tui.widgets.tones import tones_of
 
 Piece = tuple[str, str]
 
@@ -18,18 +17,8 @@ Piece = tuple[str, str]
 class Bar(Widget):
     """One line of toned pieces, some at the left and some at the right; the right ones give way first."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"bar--text", *(f"bar--{tone}" for tone in TONES)}
     DEFAULT_CSS = """
-    Bar {
-        height: 1;
-        & > .bar--text { color: $foreground; }
-        & > .bar--good { color: $text-success; }
-        & > .bar--warn { color: $text-warning; }
-        & > .bar--bad { color: $text-error; }
-        & > .bar--dim { color: $text-muted; }
-        & > .bar--accent { color: $text-accent; text-style: bold; }
-        & > .bar--strong { color: $foreground; text-style: bold; }
-    }
+    Bar { height: 1; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -50,22 +39,20 @@ class Bar(Widget):
 
     def render_line(self, y: int) -> Strip:
         """The line."""
-        base = self.get_component_rich_style("bar--text")
+        base, width = self.rich_style, self.size.width
         if y:
-            return Strip.blank(self.size.width, base)
-        left, right = self._strip(self._left, base), self._strip(self._right, base)
-        space = self.size.width - left.cell_length - right.cell_length
-        if space < 1:
-            return left.crop_extend(0, self.size.width, base)
-        return Strip.join([left, Strip([Segment(" " * space, base)]), right])
-
-    def _strip(self, pieces: Sequence[Piece], base: Style) -> Strip:
-        return Strip(
-            [
-                Segment(text, base + self.get_component_rich_style(f"bar--{tone}", partial=True) if tone else base)
-                for text, tone in pieces
-            ]
+            return Strip.blank(width, base)
+        tones = tones_of(self)
+        left, right = (
+            Strip(
+                [Segment(text, base + Style(color=tones[tone].color, bold=tones[tone].bold)) for text, tone in pieces]
+            )
+            for pieces in (self._left, self._right)
         )
+        space = width - left.cell_length - right.cell_length
+        if space < 1:
+            return left.crop_extend(0, width, base)
+        return Strip.join([left, Strip([Segment(" " * space, base)]), right])
 
 
 def keys_line(pairs: Sequence[tuple[str, str]], width: int) -> list[Piece]:
@@ -76,5 +63,5 @@ def keys_line(pairs: Sequence[tuple[str, str]], width: int) -> list[Piece]:
         if used + len(key) + len(label) + 3 > width:
             break
         used += len(key) + len(label) + 3
-        pieces += [(key, "accent"), (f" {fitted(label, len(label))}  ", "dim")]
+        pieces += [(key, "accent"), (f" {label}  ", "dim")]
     return pieces

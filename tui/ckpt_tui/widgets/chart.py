@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -13,6 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ckpt_tui import braille
+from ckpt_tui.widgets.tones import tones_of
 from ckpt_tui.widgets.vtable import fitted
 from ckpt_tui.wording import number_text
 
@@ -48,34 +48,6 @@ class _Drawing:
 class Chart(Widget, can_focus=True):
     """One metric of one run over its steps. Points are given in order of step; values may be NaN or infinite."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "chart--text",
-        "chart--line",
-        "chart--axis",
-        "chart--label",
-        "chart--guide",
-        "chart--good",
-        "chart--warn",
-        "chart--bad",
-        "chart--accent",
-        "chart--dim",
-    }
-    DEFAULT_CSS = """
-    Chart {
-        & > .chart--text { color: $foreground; }
-        & > .chart--line { color: $primary-lighten-2; }
-        & > .chart--axis { color: $foreground 30%; }
-        & > .chart--label { color: $text-muted; }
-        & > .chart--guide { color: $text-accent; }
-        & > .chart--good { color: $text-success; }
-        & > .chart--warn { color: $text-warning; }
-        & > .chart--bad { color: $text-error; }
-        & > .chart--accent { color: $text-accent; }
-        & > .chart--dim { color: $text-muted; }
-        &:light > .chart--line { color: $primary; }
-    }
-    """
-
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._points: Sequence[tuple[int, float]] = ()
@@ -84,6 +56,7 @@ class Chart(Widget, can_focus=True):
         self._log = False
         self._empty = ""
         self._drawing: _Drawing | None = None
+        self._tones: dict[str, Style] = {}
         self._drawn_for: tuple[int, int] = (0, 0)
 
     def show(self, points: Sequence[tuple[int, float]], marks: Sequence[Mark], *, log: bool, empty: str = "") -> None:
@@ -139,14 +112,21 @@ class Chart(Widget, can_focus=True):
         )
         return self._drawing
 
-    def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(f"chart--{name}")
+    def notify_style_update(self) -> None:
+        """Forgets styles of the theme before."""
+        super().notify_style_update()
+        self._tones.clear()
+
+    def _style(self, tone: str) -> Style:
+        if not self._tones:
+            self._tones = tones_of(self)
+        return self._tones[tone]
 
     def render_line(self, y: int) -> Strip:
         """Line `y`: the curve, then axis, marks and ticks."""
         width = self.size.width
         drawing = self._draw()
-        text = self._style("text")
+        text = self._style("")
         if drawing is None:
             return self._empty_line(y, width, text)
         height = len(drawing.rows)
@@ -155,19 +135,19 @@ class Chart(Widget, can_focus=True):
             label = drawing.labels.get(y, "")
             axis = "┤" if label else "│"
             segments = [
-                Segment(fitted(label, LABEL - 1, right=True) + " ", self._style("label")),
-                Segment(axis, self._style("axis")),
+                Segment(fitted(label, LABEL - 1, right=True) + " ", self._style("dim")),
+                Segment(axis, self._style("faint")),
                 *self._curve(drawing.rows[y], guide),
             ]
         elif y == height:
             segments = [
-                Segment(" " * LABEL + "└", self._style("axis")),
+                Segment(" " * LABEL + "└", self._style("faint")),
                 *self._axis(drawing, width - LABEL - 1),
             ]
         elif y == height + 1:
             segments = [Segment(" " * (LABEL + 1), text), *self._mark_line(drawing)]
         elif y == height + 2:
-            segments = [Segment(" " * LABEL + drawing.feet, self._style("label"))]
+            segments = [Segment(" " * LABEL + drawing.feet, self._style("dim"))]
         else:
             segments = []
         return Strip(segments).crop_extend(0, width, text)
@@ -177,17 +157,18 @@ class Chart(Widget, can_focus=True):
         if guide is None:
             return [Segment(row, line)]
         at = row[guide]
-        middle = Segment("┊", self._style("guide")) if at == " " else Segment(at, self._style("guide"))
+        middle = Segment("┊", self._style("accent")) if at == " " else Segment(at, self._style("accent"))
         return [Segment(row[:guide], line), middle, Segment(row[guide + 1 :], line)]
 
     def _axis(self, drawing: _Drawing, width: int) -> list[Segment]:
-        axis, bad = self._style("axis"), self._style("bad")
+        axis, bad = self._style("faint"), self._style("bad")
         return [Segment("×", bad) if i in drawing.missing else Segment("─", axis) for i in range(width)]
 
     def _mark_line(self, drawing: _Drawing) -> list[Segment]:
+        text = self._style("")
         segments, at = [], 0
         for cell, mark in sorted(drawing.marks.items()):
-            segments.append(Segment(" " * (cell - at)))
+            segments.append(Segment(" " * (cell - at), text))
             segments.append(Segment(mark.glyph, self._style(mark.tone)))
             at = cell + 1
         return segments
@@ -196,7 +177,7 @@ class Chart(Widget, can_focus=True):
         lines = self._empty.splitlines()
         top = max(0, (self.size.height - len(lines)) // 3)
         line = lines[y - top] if 0 <= y - top < len(lines) else ""
-        return Strip([Segment(line.center(width), self._style("label"))]).crop_extend(0, width, style)
+        return Strip([Segment(line.center(width), self._style("dim"))]).crop_extend(0, width, style)
 
 
 def _heaviest(marks: Sequence[Mark], x: braille.Scale, width: int) -> dict[int, Mark]:

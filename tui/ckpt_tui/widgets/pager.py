@@ -12,7 +12,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from ckpt_tui.widgets.vtable import TONES
+from ckpt_tui.widgets.tones import tones_of
 
 Piece = tuple[str, str]
 """Text, safe to show, and its tone: "" or one of TONES."""
@@ -22,18 +22,10 @@ Line = Sequence[Piece]
 class Pager(ScrollView, can_focus=True):
     """Lines of toned pieces; long ones wrap under their own indentation."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"pager--text", *(f"pager--{tone}" for tone in TONES)}
     DEFAULT_CSS = """
     Pager {
         scrollbar-size-vertical: 1;
         overflow-x: hidden;
-        & > .pager--text { color: $foreground; }
-        & > .pager--good { color: $text-success; }
-        & > .pager--warn { color: $text-warning; }
-        & > .pager--bad { color: $text-error; }
-        & > .pager--dim { color: $text-muted; }
-        & > .pager--accent { color: $text-accent; }
-        & > .pager--strong { color: $foreground; text-style: bold; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -93,8 +85,8 @@ class Pager(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         if width <= 0 or width == self._wrapped_for:
             return
-        base = self.get_component_rich_style("pager--text")
-        tones = {tone: base + self.get_component_rich_style(f"pager--{tone}", partial=True) for tone in TONES}
+        tones = tones_of(self)
+        base = tones[""]
         out: list[Text] = []
         for line in self._lines:
             text = Text.assemble(*((piece, tones.get(tone, base)) for piece, tone in line), style=base)

@@ -16,12 +16,13 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from ckpt_tui.widgets.tones import tones_of
+
 RowT = TypeVar("RowT")
 
 Cell = tuple[str, str]
 """Text, safe to show, and its tone: "" or one of TONES."""
 
-TONES = ("good", "warn", "bad", "dim", "accent", "strong")
 GUTTER = 2  # characters before the first column: cursor and mark
 
 
@@ -71,26 +72,10 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
     The order of rows is the caller's; filtering and sorting mean giving other rows.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "vtable--header",
-        "vtable--cursor",
-        "vtable--row",
-        *(f"vtable--{tone}" for tone in TONES),
-    }
     DEFAULT_CSS = """
     VirtualTable {
         scrollbar-size-vertical: 1;
         overflow-x: hidden;
-        & > .vtable--row { color: $foreground; }
-        & > .vtable--header { color: $text-muted; text-style: none; }
-        & > .vtable--cursor { background: $surface-lighten-2; }
-        &:focus > .vtable--cursor { background: $block-cursor-background 45%; text-style: bold; }
-        & > .vtable--good { color: $text-success; }
-        & > .vtable--warn { color: $text-warning; }
-        & > .vtable--bad { color: $text-error; }
-        & > .vtable--dim { color: $text-muted; }
-        & > .vtable--accent { color: $text-accent; }
-        & > .vtable--strong { color: $foreground; text-style: bold; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -102,7 +87,6 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
         Binding("ctrl+u", "page(-0.5)", "half a page up", show=False),
         Binding("pagedown", "page(1.0)", "a page down", show=False),
         Binding("pageup", "page(-1.0)", "a page up", show=False),
-        Binding("enter", "open", "go in", show=False),
     ]
 
     class Moved(Message):
@@ -118,7 +102,7 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
             return self.table
 
     class Opened(Moved):
-        """Enter or a second click on the row under the cursor."""
+        """A second click on the row under the cursor."""
 
     class HeaderClicked(Moved):
         """A click on a column's title."""
@@ -235,11 +219,6 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
         """Moves the cursor to the first (-1) or the last (1) row."""
         self.move_to(0 if side < 0 else len(self._rows) - 1)
 
-    def action_open(self) -> None:
-        """Opens the row under the cursor."""
-        if self.current is not None:
-            self.post_message(self.Opened(self))
-
     def _keep_in_sight(self) -> None:
         height = max(1, self.size.height - 1)
         top = self.scroll_offset.y
@@ -273,7 +252,7 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
         index = self.scroll_offset.y + offset.y - 1
         if index < len(self._rows):
             if event.chain > 1 and index == self._cursor:
-                self.action_open()
+                self.post_message(self.Opened(self))
             self.move_to(index)
 
     # Drawing
@@ -290,16 +269,13 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
         self.refresh()
 
     def _tone(self, tone: str, cursor: bool) -> Style:
-        style = self._styles.get((tone, cursor))
-        if style is None:
-            style = self.get_component_rich_style("vtable--row")
-            if tone:
-                style += self.get_component_rich_style(f"vtable--{tone}", partial=True)
-            if cursor:
-                over = self.get_component_rich_style("vtable--cursor")
-                style += Style(bgcolor=over.bgcolor, bold=over.bold)
-            self._styles[tone, cursor] = style
-        return style
+        if not self._styles:
+            tones = tones_of(self)
+            over = tones["focused" if self.has_focus else "cursor"]
+            below = Style(bgcolor=over.bgcolor, bold=over.bold)
+            self._styles = {(name, False): style for name, style in tones.items()}
+            self._styles |= {(name, True): style + below for name, style in tones.items()}
+        return self._styles[tone, cursor]
 
     def _layout(self) -> list[tuple[Column[RowT], int]]:
         width = self.scrollable_content_region.width - GUTTER
@@ -332,7 +308,7 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
         return Strip(segments).crop_extend(0, width, self._tone("", cursor))
 
     def _header(self) -> Strip:
-        plain, lit = self._tone("header", False), self._tone("accent", False)
+        plain, lit = self._tone("dim", False), self._tone("accent", False)
         segments = [Segment(" " * GUTTER, plain)]
         for column, space in self._layout():
             chosen = column.key == self._sorted_by

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from ckpt import files, values
+from ckpt import files
 from ckpt.encoding import finite, number_from_disk, printable
 from ckpt.exceptions import FormatError, StateError
+from ckpt.state import values
 
 TEXT_UP_TO = 1 << 20
 """Bytes of tensors up to which `save` writes JSON; above, a binary file."""

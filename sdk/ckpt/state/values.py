@@ -25,11 +25,10 @@ import msgspec
 
 from ckpt.encoding import nonfinite_name, number_from_disk
 from ckpt.exceptions import FormatError, StateError
+from ckpt.state.nesting import FACTORIES, Nesting, factory_name
 
 MAGIC = b"CKPTSTATE\x00\x00\x00\x00\x00\x01\n"
 _ALIGN = 64
-_DEEPEST = 100  # levels; JSON readers have limits of their own
-_FACTORIES: dict[str, Callable[[], Any]] = {"dict": dict, "list": list, "int": int, "float": float, "set": set}
 
 
 def encode(value: Any, where: str = "state") -> Any:
@@ -131,7 +130,7 @@ class _Encoder:
         self.inline = inline
         self.buffers: list[memoryview] = []
         self.end = 0
-        self._open: set[int] = set()
+        self._nesting = Nesting()
         torch = sys.modules.get("torch")
         numpy = sys.modules.get("numpy")
         self._tensor: Any = getattr(torch, "Tensor", ())
@@ -164,15 +163,8 @@ class _Encoder:
         return self._encode_container(value, where, depth)
 
     def _encode_container(self, value: Any, where: str, depth: int) -> Any:
-        if depth > _DEEPEST:
-            raise StateError(f"{where} is nested deeper than {_DEEPEST} levels")
-        if id(value) in self._open:
-            raise StateError(f"{where} contains itself", hint="store the parts without the reference back")
-        self._open.add(id(value))
-        try:
+        with self._nesting.inside(value, where, depth):
             return self._encode_items(value, where, depth + 1)
-        finally:
-            self._open.discard(id(value))
 
     def _encode_items(self, value: Any, where: str, depth: int) -> Any:
         kind = type(value)
@@ -190,9 +182,8 @@ class _Encoder:
         if kind is collections.Counter:
             return {"$counter": self._pairs(value, where, depth)}
         if kind is collections.defaultdict:
-            factory = value.default_factory
-            name = None if factory is None else getattr(factory, "__name__", "")
-            if name is not None and _FACTORIES.get(name) is not factory:
+            name, is_known = factory_name(value)
+            if not is_known:
                 raise StateError(f"{where} is a defaultdict whose factory cannot be stored", hint=_known_factories())
             return {"$defaultdict": {"factory": name, "items": self._pairs(value, where, depth)}}
         raise StateError(
@@ -262,7 +253,7 @@ def _in_order(value: set[Any] | frozenset[Any]) -> list[Any]:
 
 
 def _known_factories() -> str:
-    return f"factories that can: {', '.join(_FACTORIES)}, None"
+    return f"factories that can: {', '.join(FACTORIES)}, None"
 
 
 def _custom_dtypes() -> frozenset[str]:
@@ -306,7 +297,7 @@ def _decode_tagged(tag: str, content: Any, body: memoryview | None) -> Any:
         return torch.Size(_decode(content, body)) if tag == "$size" else _torch_dtype(content)
     if tag == "$defaultdict":
         name = content["factory"]
-        factory = None if name is None else _FACTORIES[name]
+        factory = None if name is None else FACTORIES[name]
         return collections.defaultdict(factory, _decode_pairs(content["items"], body))
     if tag in ("$dict", "$ordered", "$counter"):
         made: dict[str, Callable[[Any], Any]] = {

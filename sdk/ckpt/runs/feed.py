@@ -11,8 +11,8 @@ import msgspec
 
 from ckpt import files
 from ckpt.encoding import dumps, printable
-from ckpt.metrics_file import MetricsFile
 from ckpt.paths import RunPaths
+from ckpt.runs.metrics_file import MetricsFile
 
 if TYPE_CHECKING:
     from ckpt.state import TrainingState

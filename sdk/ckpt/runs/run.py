@@ -20,15 +20,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ckpt import files, marks
-from ckpt.attempts import Ending, at_exit, ending_of
-from ckpt.config_file import plain_config, to_yaml
-from ckpt.encoding import dumps, path_fields, printable
+from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, CkptError, OperationError, UsageError
-from ckpt.paths import CHECKPOINT_SUFFIX, RunPaths, StatePaths
-from ckpt.rank import rank
+from ckpt.paths import RunPaths
 from ckpt.records import Checkpoint
-from ckpt.run_directories import acquire, adopt, check_name, find, make_directory, numbered, read_manifest, start_of
-from ckpt.state_feed import StateFeed
+from ckpt.runs.announcing import announce
+from ckpt.runs.attempts import Ending, at_exit, ending_of
+from ckpt.runs.config_file import plain_config
+from ckpt.runs.directories import adopt, check_name, make_directory, numbered
+from ckpt.runs.feed import StateFeed
+from ckpt.runs.lock import acquire
+from ckpt.runs.lookup import checkpoint_of, find, start_of
+from ckpt.runs.manifest import new_manifest, read_manifest, write_config, write_new
+from ckpt.runs.rank import rank
 
 if TYPE_CHECKING:
     from ckpt.retention import Policy
@@ -76,8 +80,6 @@ class Run:
         fixed = None if name is None else check_name(name)
         if rank() > 0:
             return cls(None if fixed is None else base / fixed, silent=True)
-        from ckpt.copies import new_manifest
-
         hyper = plain_config(config)
         directory = make_directory(base, fixed)
         manifest = new_manifest(
@@ -97,8 +99,7 @@ class Run:
         paths = RunPaths(directory)
         try:
             paths.checkpoints.mkdir(exist_ok=True)
-            files.write_json(paths.manifest, manifest, overwrite=False)
-            files.atomic_write(paths.config, to_yaml(manifest["config"]))
+            write_new(directory, manifest)
             run = cls(directory)
             run.begin()
         except BaseException as error:
@@ -161,7 +162,7 @@ class Run:
         fixed = None if name is None else check_name(name)
         if rank() > 0:
             return cls(None if fixed is None else base / fixed, silent=True)
-        from ckpt.copies import fork
+        from ckpt.runs.forking import fork
 
         hyper = None if config is None else plain_config(config)
         if isinstance(source, Run):
@@ -172,7 +173,6 @@ class Run:
         run = cls(directory)
         if hyper is not None:
             run.update(config=hyper)
-        files.atomic_write(run.paths.config, to_yaml(run._manifest.get("config") or {}))
         run.begin()
         return run
 
@@ -242,7 +242,9 @@ class Run:
         return scan.read_run(self.paths.directory, cache=self._cache)
 
     def checkpoints(self) -> list[Checkpoint]:
-        """All checkpoints, newest first."""
+        """All checkpoints, newest first; none for a silent handle while rank 0 has not made the run."""
+        if self._silent and (self._directory is None or not self.paths.manifest.is_file()):
+            return []
         return list(self.view().checkpoints)
 
     def checkpoint(self, ref: Any = None) -> Checkpoint:
@@ -250,26 +252,7 @@ class Run:
 
         Raises AddressError that says what exists.
         """
-        from ckpt.refs import select
-
-        view = self.view()
-        for wanted in (getattr(ref, "id", None), ref):
-            for found in view.checkpoints:
-                if isinstance(wanted, str) and wanted == found.id:
-                    return found
-        text = None if ref is None else os.fspath(ref) if isinstance(ref, os.PathLike) else str(ref)
-        tags = {tag for found in view.checkpoints for tag in found.tags}
-        if text is not None and text not in tags and (os.sep in text or text.endswith(CHECKPOINT_SUFFIX)):
-            # A bare file name is one of this run's; anything longer is taken as it stands.
-            path = os.path.realpath(text if os.sep in text else self.paths.checkpoints / text)
-            for found in view.checkpoints:
-                if os.path.realpath(found.path) == path:
-                    return found
-            raise AddressError(
-                f"run '{printable(self.name)}' has no checkpoint '{printable(text)}'",
-                hint="it has " + (", ".join(printable(Path(c.path).name) for c in view.checkpoints[:8]) or "none"),
-            )
-        return select(text, view.checkpoints, view.run)
+        return checkpoint_of(self.view(), ref)
 
     # What the user says of it
 
@@ -317,14 +300,14 @@ class Run:
             self.paths.checkpoints.mkdir(exist_ok=True)
             for directory in (self.paths.directory, self.paths.checkpoints):
                 files.sweep_temporaries(directory)
-            self._recover_trash()
+            _recover_trash(self.paths)
             self._feed = StateFeed(self.paths)
         except BaseException:
             lock.release()
             raise
         self._lock = lock
         at_exit.watch(self)
-        self._announce()
+        announce(self.id, self.paths.directory)
 
     def emit(self, state: TrainingState) -> None:
         """Appends the scalars of a state to the live feed; its serialized states stay out.
@@ -343,7 +326,7 @@ class Run:
     def update(self, **fields: Any) -> None:
         """Writes fields of `run.json`, such as policy and monitor; what others changed in it meanwhile is kept.
 
-        Raises OSError.
+        A new `config` goes into `config.yaml` too. Raises OSError.
         """
         if self._silent:
             return
@@ -354,6 +337,8 @@ class Run:
         changed = {**current, **fields}
         files.write_json(self.paths.manifest, changed)
         self._manifest = changed
+        if "config" in fields:
+            write_config(self.paths.directory, fields["config"])
 
     def flush(self) -> None:
         """Brings metrics.csv up to date; a disk that is full is told of and does not raise."""
@@ -378,31 +363,6 @@ class Run:
         finally:
             lock.release()
 
-    def _recover_trash(self) -> None:
-        """Finishes what a crash left half way; a trash that is damaged does not keep a training from starting."""
-        if not self.paths.trash.is_dir():
-            return
-        from ckpt.trash import Trash
-
-        try:
-            for done in Trash(self.paths.trash).recover():
-                log.info("run %s: %s", printable(self.name), done)
-        except (OSError, CkptError) as error:
-            log.warning("the trash of run %s could not be recovered: %s", printable(self.name), error)
-
-    def _announce(self) -> None:
-        """Tells the daemon of this machine where the run is; never fails, and never waits for a disk."""
-        try:
-            directory = StatePaths.here().announced
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            target = directory / f"{self.id}.json"
-            temporary = files.temporary_name(target)
-            content = {**path_fields(str(self._directory)), "id": self.id, "at": time.time()}
-            temporary.write_bytes(dumps(content) + b"\n")
-            os.replace(temporary, target)
-        except (OSError, CkptError, ValueError, RuntimeError) as error:
-            log.debug("run %s could not be announced: %s", printable(self.name), error)
-
     def __enter__(self) -> Self:
         return self
 
@@ -414,3 +374,17 @@ class Run:
     def __repr__(self) -> str:
         place = "unknown directory" if self._directory is None else printable(str(self._directory))
         return f"<Run {place}{', silent' if self._silent else ''}{', training' if self.training else ''}>"
+
+
+def _recover_trash(paths: RunPaths) -> None:
+    """Finishes what a crash left half way; a trash that is damaged does not keep a training from starting."""
+    if not paths.trash.is_dir():
+        return
+    from ckpt.trash import Trash
+
+    name = printable(paths.directory.name)
+    try:
+        for done in Trash(paths.trash).recover():
+            log.info("run %s: %s", name, done)
+    except (OSError, CkptError) as error:
+        log.warning("the trash of run %s could not be recovered: %s", name, error)
