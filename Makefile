@@ -41,4 +41,4 @@ fmt: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	rm -rf demo $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -149,6 +149,7 @@ def main() -> int:
             demo.show("ckpt", "plan"),
         ]
         different = demo.show("ckpt", "diff", "exp1@best", "exp3@best")
+        print(f"\nthe runs stay in {demo.runs}: `{Path(sys.executable).parent / 'ckpt'} tui {demo.runs}` shows them")
         return 0 if not any(codes) and different in (0, 1) else 1
     except KeyboardInterrupt:
         return 130

@@ -35,7 +35,7 @@ from ckptd.scanner import Scanner
 log = logging.getLogger("ckptd.keeper")
 _RETRY_S = 60.0  # after a failure on a run, doubled each time
 _RETRY_MAX_S = 3600.0
-_LOCKED_S = 5.0  # after another process held the lock
+_LOCKED_S = 5.0  # after another process held the lock, or something had to stay
 _ISSUED = 64  # plans whose scope is remembered
 
 _Stamp = tuple[int, int, int, int]  # device, inode, size, mtime in ns
@@ -114,7 +114,7 @@ class Keeper:
                 continue
             if not view.plan.remove and not _stale_pointers(view):
                 continue
-            self._attempt(view, partial(self._enforce, view, view_plan_id(view), None))
+            self._attempt(view, partial(self._enforce_by_itself, view))
 
     def purge_due(self, now: float | None = None) -> None:
         """Purges what has waited long enough in the trashes of own runs. Raises nothing."""
@@ -141,13 +141,18 @@ class Keeper:
         try:
             with self._lock:
                 act()
-        except LockedError:
+        except (LockedError, _SomeStay):
             self._later[view.run.id] = (time.monotonic() + _LOCKED_S, _RETRY_S)
         except Exception as error:  # noqa: BLE001  what goes wrong with one run must not end the daemon
             self._later[view.run.id] = (time.monotonic() + pause, min(2 * pause, _RETRY_MAX_S))
             self._scanner.failed(f"retention of {printable(view.run.path)}", error)
         else:
             self._later.pop(view.run.id, None)
+
+    def _enforce_by_itself(self, view: RunView) -> None:
+        _, left = self._enforce(view, view_plan_id(view), None)
+        if left:
+            raise _SomeStay
 
     def _enforce(
         self, view: RunView, plan_id: str, only: frozenset[str] | None
@@ -313,6 +318,10 @@ class Keeper:
             yield
         finally:
             lock.release()
+
+
+class _SomeStay(Exception):
+    """A plan was carried out, but for checkpoints that must not be removed after all."""
 
 
 def view_plan_id(view: RunView) -> str:

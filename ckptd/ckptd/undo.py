@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ckpt.encoding import printable
@@ -84,6 +85,7 @@ class Undo:
             return None
         newest = batch[0][1]
         names = ", ".join(sorted({printable(run.name) for run, _ in batch}))
+        what = printable(Path(newest.path).name) if len(batch) == 1 else f"{len(batch)} checkpoints"
         act = {
             "kind": "remove",
             "at": newest.trashed_at,
@@ -92,6 +94,6 @@ class Undo:
             "plan": newest.plan,
             "entries": [entry.id for _, entry in batch],
             "bytes": sum(entry.bytes for _, entry in batch),
-            "text": f"removal of {len(batch)} checkpoint{'s' if len(batch) != 1 else ''} of {names}",
+            "text": f"removal of {what} of {names} by its policy",
         }
         return act, {}

@@ -32,6 +32,15 @@ _COUNTS = (
 class CheckpointConfig:
     """How a training is saved. Every rule that is None is off; rules are independent of each other.
 
+    When to save: save_every_n_steps, save_every_n_epochs (once an epoch), save_on_best_metric (a metric's name) with
+    minimize_metric (True for a loss, False for an accuracy).
+    What to keep: keep_last_n_checkpoints, keep_best_n_checkpoints, keep_checkpoint_every_n_epochs,
+    keep_checkpoint_every_n_steps; what no rule keeps waits in the trash for keep_for_s seconds. Without a rule
+    everything is kept.
+    What is in it: save_optimizer_state, save_scheduler_state, save_random_state, use_incremental_saves.
+    How it is listed: auto_commit, commit_message_template, tag_best_checkpoints.
+    When to stop: early_stopping_patience, early_stopping_threshold.
+
     Raises StateError for an unknown option, naming the nearest, and for a value out of range.
     """
 
@@ -42,7 +51,7 @@ class CheckpointConfig:
     save_on_best_metric: str | None = None
     """Save when this metric is better than in every checkpoint so far; also what `best` means."""
     minimize_metric: bool = True
-    """True when less is better, as for a loss; False for an accuracy."""
+    """True when less is better, as for a loss; False for an accuracy. Without a metric the loss is minimised."""
 
     keep_last_n_checkpoints: int | None = None
     keep_best_n_checkpoints: int | None = None
@@ -90,11 +99,6 @@ class CheckpointConfig:
         metric = self.save_on_best_metric
         if metric is not None and (not isinstance(metric, str) or not metric):
             raise StateError(f"save_on_best_metric is {metric!r}, and has to be the name of a metric")
-        if metric is None and not self.minimize_metric:
-            raise StateError(
-                "minimize_metric=False says which way a metric goes, but none is named",
-                hint="name it in save_on_best_metric",
-            )
         for name in ("keep_for_s", "early_stopping_threshold"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
@@ -109,7 +113,7 @@ class CheckpointConfig:
     @property
     def mode(self) -> Literal["min", "max"]:
         """Which way the monitored metric improves."""
-        return "min" if self.minimize_metric else "max"
+        return "min" if self.minimize_metric or self.save_on_best_metric is None else "max"
 
     def to_policy(self) -> Policy:
         """The retention rules of this config."""

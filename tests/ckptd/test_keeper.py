@@ -208,3 +208,15 @@ def test_undo_knows_what_a_training_removed_itself(world: Any, five: Path) -> No
     assert world.get("/v1/undo")["undo"]["plan"] == "trainers"
     world.post("/v1/undo")
     assert target.exists()
+
+
+def test_what_has_to_stay_is_not_tried_again_at_once(world: Any, five: Path, tmp_path: Path) -> None:
+    (five / "checkpoints").rename(tmp_path / "elsewhere")
+    (five / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    world.scanner.full()
+    sweep(world)
+    assert len(steps(five)) == 5
+    # Every attempt writes the lock file, which is an event that leads to the next one.
+    tried = (five / "run.lock").stat().st_mtime_ns
+    sweep(world)
+    assert (five / "run.lock").stat().st_mtime_ns == tried

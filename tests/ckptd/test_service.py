@@ -157,3 +157,10 @@ def test_past_events_are_a_page(world: Any, two: Path) -> None:
     events = world.get("/v1/events?follow=0&since=0")["events"]
     assert [event["kind"] for event in events] == ["run.added", "run.added"]
     assert world.get(f"/v1/events?since={events[-1]['seq']}") == {"events": []}
+
+
+@pytest.mark.parametrize("page", ["/v1/roots", "/v1/roots/remove", "/v1/announce", "/v1/rescan"])
+@pytest.mark.parametrize("body", [{"path": "a\0b"}, {"path_b64": 5}, {"path_b64": "AA=="}, {"path": ""}])
+def test_a_path_that_none_can_have_is_wrong_usage(world: Any, page: str, body: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="'path' has to be a text"):
+        world.post(page, **body)

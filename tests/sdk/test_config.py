@@ -68,9 +68,10 @@ def test_values_out_of_range_are_refused_by_name(name: str, value: Any) -> None:
         CheckpointConfig(**{name: value})
 
 
-def test_a_direction_without_a_metric_is_refused() -> None:
-    with pytest.raises(StateError, match="none is named"):
-        CheckpointConfig(minimize_metric=False)
+def test_without_a_metric_the_loss_is_minimised() -> None:
+    for minimize in (True, False):
+        config = CheckpointConfig(minimize_metric=minimize, keep_best_n_checkpoints=1)
+        assert (config.monitor, config.mode, config.to_policy().mode) == ("loss", "min", "min")
 
 
 def test_it_means_a_policy() -> None:

@@ -150,6 +150,11 @@ def test_metadata_metrics_config_and_other_values(compared: Compare) -> None:
     assert not found.same and found.changed == ()
 
 
+def test_when_it_was_saved_is_told_and_is_no_difference(compared: Compare) -> None:
+    found = compared(content(), content(save_timestamp=5.0))
+    assert found.same and [change.key for change in found.metadata if change.key == "saved_at"] == ["saved_at"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -158,7 +163,6 @@ def test_metadata_metrics_config_and_other_values(compared: Compare) -> None:
         {"config": {"net": {"width": 4, "name": "x"}, "tags": ["q", "p"]}},
         {"metrics": {"val_loss": math.nan, "acc": 0.5000000001}},
         {"note": None},
-        {"save_timestamp": 5.0},
         {"config": {"net": {"width": True, "name": "x"}, "tags": ["p", "q"]}},
     ],
 )

@@ -110,7 +110,7 @@ def test_a_group_without_a_command(ckpt: Any) -> None:
 def test_an_error_of_the_system_is_told_and_exits_3(runs: Any, ckpt: Any, tmp_path: Path) -> None:
     directory = runs.run("exp1", checkpoints=1)
     (directory / "marks.jsonl").mkdir()
-    answer = ckpt("ls", directory, "--json")
+    answer = ckpt("pin", directory, "--json")
     assert answer.code == 3 and "marks.jsonl" in answer.error["message"]
 
 

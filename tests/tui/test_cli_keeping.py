@@ -148,3 +148,11 @@ def test_the_trash_says_why() -> None:
              "reasons": [], "near_misses": [{"text": "last: #3, keeps 2"}]}  # fmt: skip
     (_, line) = trash_lines([entry], {}, paint=Paint(False), width=None)
     assert line.startswith("t1  r1") and line.endswith("last: #3, keeps 2")
+
+
+def test_a_prune_that_could_remove_nothing_has_failed(training: Path, ckpt: Any, daemon: Any) -> None:
+    answer = ckpt("prune", "exp1", "--yes")
+    assert answer.code == 3
+    assert "nothing could be removed" in answer.err and "undo" not in answer.out
+    assert "held by process" in answer.out
+    assert len(names(training)) == 5

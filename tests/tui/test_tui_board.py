@@ -48,6 +48,14 @@ def steps(board: Board) -> list[int | None]:
     return [c.step for c in board.shown_checkpoints()]
 
 
+def test_runs_that_train_do_not_change_places() -> None:
+    for first, second in ((5.0, 9.0), (9.0, 5.0)):
+        board = Board()
+        runs = [run("b", status="training", updated_at=first), run("a", status="training", updated_at=second)]
+        board.take_runs([*runs, run("c", updated_at=20.0)], ["b", "a", "c"])
+        assert [r.name for r in board.shown_runs()] == ["a", "b", "c"]
+
+
 def test_orders_go_round_and_nan_is_never_best() -> None:
     board = filled(*THREE)
     seen = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -73,3 +74,16 @@ def test_a_run_is_seen_live_filtered_and_left(terminal: Terminal, runs: Any, tmp
     terminal.wait_for("2 Checkpoints")
     terminal.press("q")
     terminal.wait_for("left with 0")
+
+
+def test_a_kill_leaves_the_terminal_as_it_was(terminal: Terminal, runs: Any, tmp_path: Path) -> None:
+    """Regression: the alternate screen and the mouse reports stayed on."""
+    runs.run("exp1", checkpoints=1)
+    ckpt = Path(sys.executable).parent / "ckpt"
+    kept = tmp_path / "pid"
+    told = f"echo $$ >{shlex.quote(str(kept))}; exec env -u COLUMNS -u LINES {ckpt} tui {shlex.quote(str(tmp_path))}"
+    terminal.start("sh", "-c", told)
+    terminal.wait_for("1 Runs")
+    os.kill(int(kept.read_text()), signal.SIGTERM)
+    terminal.wait_for("left with 143")
+    assert terminal.tmux("display", "-p", "-t", "t", "#{alternate_on} #{mouse_any_flag}").strip() == "0 0"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +34,13 @@ class Dashboard(App[int]):
     def __init__(self, feed: Feed, *, readonly: str | None = None) -> None:
         super().__init__()
         self.main = MainScreen(feed, readonly=readonly)
+
+    def on_mount(self) -> None:
+        """A terminal that is closed, or a plain kill, leaves the terminal as it was."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with contextlib.suppress(RuntimeError, ValueError):  # not the main thread, as under a test
+                loop.add_signal_handler(number, partial(self.exit, return_code=128 + number))
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen."""

@@ -150,7 +150,8 @@ class Board:
                         return math.inf, run.path
                     return (value if run.mode == "min" else -value), run.path
                 case _:
-                    return -run.updated_at, run.path
+                    # Runs that train all change by the second: among them the order must not.
+                    return (-math.inf if run.status == "training" else -run.updated_at), run.path
 
         return key
 

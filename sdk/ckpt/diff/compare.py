@@ -10,7 +10,7 @@ from ckpt.diff.record import Difference, KeyChange, TensorChange
 from ckpt.diff.streams import equal_bytes
 from ckpt.encoding import printable
 from ckpt.exceptions import CorruptError, FormatError, IncompleteError
-from ckpt.formats.layouts import PLAIN, recognise
+from ckpt.formats.layouts import PLAIN, Layout, recognise
 from ckpt.formats.reading import Opened, opened
 from ckpt.formats.source import Unfinished, Unreadable
 from ckpt.formats.tensors import Placed, whole_storage
@@ -55,8 +55,11 @@ def _compare(file_a: Opened, file_b: Opened) -> Difference:
     config = changes(flattened(a.config), flattened(b.config))
     values = changes(leaves(file_a), leaves(file_b))
     added, removed, changed, identical = _tensors(file_a, file_b)
-    same = not (metrics or config or values or added or removed or changed) and all(
-        change.key in CONTAINER_FACTS for change in metadata
+    # When it was saved is no part of what it holds: the same state saved twice is the same.
+    moments = {place for file in (file_a, file_b) for place in _layout_of(file).saved_at}
+    untimely = any(change.key not in moments for change in values)
+    same = not (metrics or config or untimely or added or removed or changed) and all(
+        change.key in CONTAINER_FACTS or change.key == "saved_at" for change in metadata
     )
     return Difference(
         a=a.path,
@@ -73,6 +76,10 @@ def _compare(file_a: Opened, file_b: Opened) -> Difference:
     )
 
 
+def _layout_of(file: Opened) -> Layout:
+    return recognise(mapping_of(file.content.top) or {}) if file.content is not None else PLAIN
+
+
 def _untold(
     values: tuple[KeyChange, ...],
     file: Opened,
@@ -81,7 +88,7 @@ def _untold(
     config: tuple[KeyChange, ...],
 ) -> tuple[KeyChange, ...]:
     """The values that do not stand in one of the other lists under their meaning."""
-    layout = recognise(mapping_of(file.content.top) or {}) if file.content is not None else PLAIN
+    layout = _layout_of(file)
     facts_told = {change.key for change in metadata}
     told = {change.key for change in metrics} | facts_told
     for fact, places in (

@@ -39,7 +39,7 @@ CKPT = Layout(
     step=("global_step", "resume_state.global_step", "training_state.global_step"),
     loss=("loss", "resume_state.loss", "training_state.loss", "metrics.loss"),
     learning_rate=("learning_rate", "resume_state.learning_rate", "training_state.learning_rate"),
-    saved_at=("save_timestamp",),
+    saved_at=("save_timestamp", "training_state.timestamp"),
     metrics=("metrics", "training_state.metrics"),
     config=("config_snapshot", "model_config"),
 )

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ckpt.encoding import printable
-from ckpt.exceptions import AddressError, UsageError
+from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt_tui.answers.listing import runs_below
 from ckpt_tui.lookup import Lookup, Place, place_of, read_place
 from ckpt_tui.output import Output
+from ckpt_tui.render.words import ago
 from ckpt_tui.running import running
 from ckpt_tui.wording import plural, size_text
 
@@ -106,13 +107,16 @@ def _apply(out: Output, lookup: Lookup, plan_id: str) -> None:
     removed, skipped = answer["removed"], answer["skipped"]
 
     def human() -> Iterable[str]:
-        yield f"{plural(len(removed), 'checkpoint')} moved to the trash; `ckpt undo` brings them back"
+        if removed:
+            yield f"{plural(len(removed), 'checkpoint')} moved to the trash; `ckpt undo` brings them back"
         yield from (f"  {out.paint(_label(item))}" for item in removed)
         if skipped:
             yield f"{len(skipped)} left alone"
             yield from (f"  {out.paint(_label(item))}" for item in skipped)
 
     out.data(answer, ids=[_id(item) for item in removed], human=human)
+    if skipped and not removed:
+        raise OperationError("nothing could be removed", hint=str(skipped[0].get("reason") or "") or None)
 
 
 def _id(item: Any) -> str:
@@ -213,7 +217,8 @@ def answer_undo(*, yes: bool, json: bool, quiet: bool) -> None:
         lookup.require_daemon()
         latest = lookup.client.get("/v1/undo")["undo"]
         if latest is not None:
-            out.confirm(f"take back {latest['text']}?", yes=yes)
+            back = "; what comes back is pinned" if latest["kind"] == "remove" else ""
+            out.confirm(f"take back {latest['text']}, {ago(latest['at'])}{back}?", yes=yes)
         answer = lookup.client.post("/v1/undo")
         act = answer["undone"]
         paths = [str(item["path"]) for item in act.get("restored") or ()]

@@ -42,6 +42,9 @@ def answer_mark(ref: str, kind: str, fields: Mapping[str, str], *, json: bool, q
             yield f"{out.paint(run.name, 'bold')}: {out.paint(named(checkpoint))} {out.paint(_done(kind, fields))}"
 
         out.data(found.answer, ids=[checkpoint.id], human=human)
+        verdict = (found.answer.get("checkpoint") or {}).get("verdict") or {}
+        if kind in ("unpin", "untag") and verdict.get("action") == "remove":
+            out.say("its policy moves it to the trash now; `ckpt undo` brings it back")
 
 
 def _by_live_daemon(body: Mapping[str, str]) -> Any:

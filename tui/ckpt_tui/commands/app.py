@@ -12,7 +12,10 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="ckpt",
         help="Know every training checkpoint on the box, keep the right ones, and never lose one.",
-        epilog="Exit codes: 0 done or same, 1 the answer is no or different, 2 wrong usage or address, "
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="REF is a path, an id, or RUN@SELECTOR: latest, best, best:METRIC, best-2, step:4000, epoch:3, ~1 (one "
+        "before latest), or a tag. RUN is the end of its path, or an id.\n\n"
+        "Exit codes: 0 done or same, 1 the answer is no or different, 2 wrong usage or address, "
         "3 the operation failed, 4 no daemon.",
         rich_markup_mode=None,
         pretty_exceptions_enable=False,

@@ -20,7 +20,10 @@ def register(app: typer.Typer) -> None:
 
 def watch_add(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory with runs, watched recursively.")],
-    enforce: Annotated[bool, typer.Option("--enforce", help="Let policies act there, not only look.")] = False,
+    enforce: Annotated[
+        bool,
+        typer.Option("--enforce", help="Let policies act on other tools' checkpoints too; refused so far."),
+    ] = False,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Directories to pass over; may be repeated.")
     ] = None,

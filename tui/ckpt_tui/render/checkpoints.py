@@ -30,8 +30,10 @@ def checkpoints_table(run: Run, rows: Sequence[Row], *, paint: Paint, width: int
     """One line a checkpoint, in the order given."""
     metric = run.monitor if run.monitor not in (None, "loss") else None
     states = any(checkpoint.state != "complete" for checkpoint, _ in rows)
+    named_by_file = any(checkpoint.step is None for checkpoint, _ in rows)
     columns = [
         Column("ID"),
+        *([Column("FILE", cut=True)] if named_by_file else []),
         Column("STEP", right=True),
         Column("EPOCH", right=True),
         Column("LOSS", right=True),
@@ -48,6 +50,7 @@ def checkpoints_table(run: Run, rows: Sequence[Row], *, paint: Paint, width: int
         lines.append(
             [
                 Cell(checkpoint.id, "dim"),
+                *([file_name(checkpoint.path)] if named_by_file else []),
                 count(checkpoint.step),
                 count(checkpoint.epoch),
                 number(checkpoint.value("loss")),

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 from ckpt_tui.output import Paint
 from ckpt_tui.render.words import NONE, number, short
 from ckpt_tui.tables import Cell, Column, table
-from ckpt_tui.wording import plural
+from ckpt_tui.wording import moment_text, plural
 
 MAX_TENSORS = 20  # of each kind
 MAX_VALUES = 10
@@ -37,7 +37,8 @@ def _changes(title: str, changes: Sequence[Mapping[str, Any]], paint: Paint, wid
     rows: list[list[str | Cell]] = []
     for change in changes:
         a, b = change.get("a"), change.get("b")
-        delta = f"{b - a:+.4g}" if _is_number(a) and _is_number(b) else ""
+        unit = " s" if change["key"] == "saved_at" else ""
+        delta = f"{b - a:+.4g}{unit}" if _is_number(a) and _is_number(b) else ""
         sides = Cell(_side(change, "a"), "red"), Cell(_side(change, "b"), "green")
         rows.append([f"  {change['key']}", sides[0], "→", sides[1], Cell(delta, "dim")])
     columns = [Column(cut=True), Column(cut=True), Column(), Column(cut=True), Column()]
@@ -65,7 +66,8 @@ def _side(change: Mapping[str, Any], side: str) -> str:
         return NONE
     if side in (change.get("nonfinite") or ()):
         return "NaN"
-    return short(change.get(side))
+    value = change.get(side)
+    return moment_text(value) if change["key"] == "saved_at" and _is_number(value) else short(value)
 
 
 def _tensor_lines(tensors: Mapping[str, Any], paint: Paint, width: int | None) -> list[str]:
