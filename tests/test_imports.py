@@ -75,7 +75,7 @@ def test_commands_load_nothing_heavy(argv: tuple[str, ...], tmp_path: Path) -> N
 
 
 def test_dashboard_loads_neither_torch_nor_numpy(tmp_path: Path) -> None:
-    assert loaded("import ckpt_tui.app", tmp_path) & {"torch", "numpy"} == set()
+    assert loaded("import ckpt_tui.dashboard.app", tmp_path) & {"torch", "numpy"} == set()
 
 
 def test_the_check_sees_what_is_loaded(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ import time
 ROWS = 100_000
 FIRST_PAINT = """
 import time
-from ckpt_tui.app import Dashboard
-from ckpt_tui.feeds.scripted import ScriptedFeed
+from ckpt_tui.dashboard.app import Dashboard
+from ckpt_tui.dashboard.feeds.scripted import ScriptedFeed
 app = Dashboard(ScriptedFeed())
 def painted():
     print(time.process_time() * 1000)
@@ -40,8 +40,8 @@ def first_paint_ms(repeats: int = 7) -> float:
 
 async def in_process() -> dict[str, float]:
     """CPU ms of keys on a table of 100 000 rows."""
-    from ckpt_tui.app import Dashboard
-    from ckpt_tui.feeds.scripted import showcase
+    from ckpt_tui.dashboard.app import Dashboard
+    from ckpt_tui.dashboard.feeds.scripted import showcase
 
     app = Dashboard(showcase(time.time(), runs=1, checkpoints=ROWS))
     async with app.run_test(size=(140, 40)) as pilot:

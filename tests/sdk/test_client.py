@@ -213,3 +213,15 @@ def test_the_import_is_light() -> None:
     code = f"import sys, ckpt.client; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_why_no_daemon_could_be_started_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CKPTD_STATE_HOME", str(tmp_path / "file" / "state"))
+    for name in ("CKPTD_AUTOSTART", "CI", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(
+        DaemonError, match=r"none could be started.*cannot be written.*; set CKPTD_STATE_HOME"
+    ) as caught:
+        Client.connect()
+    assert "\n" not in caught.value.message

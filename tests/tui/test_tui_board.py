@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from ckpt.records import Checkpoint, Reason, Run, Verdict
-from ckpt_tui import describing
-from ckpt_tui.acts import Act, address_of, command_line
-from ckpt_tui.board import Board
-from ckpt_tui.columns import checkpoint_columns, run_columns, verdict_cell
-from ckpt_tui.feed import RunDetail
-from ckpt_tui.filtering import checkpoint_words, run_words
+from ckpt_tui.dashboard import describing
+from ckpt_tui.dashboard.acts import Act, address_of, command_line
+from ckpt_tui.dashboard.board import Board
+from ckpt_tui.dashboard.columns import checkpoint_columns, run_columns, verdict_cell
+from ckpt_tui.dashboard.feed import RunDetail
+from ckpt_tui.dashboard.filtering import checkpoint_words, run_words
 from ckpt_tui.wording import age_text, count_text, number_text, size_text
 
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from ckpt_tui import braille
-from ckpt_tui.braille import Scale, buckets, draw, scale_of, tick_text, ticks
-from ckpt_tui.widgets.chart import Mark, describe, thinned
+from ckpt_tui.dashboard.widgets import braille
+from ckpt_tui.dashboard.widgets.braille import Scale, buckets, draw, scale_of, tick_text, ticks
+from ckpt_tui.dashboard.widgets.chart import Mark, describe, thinned
 
 
 def test_a_bucket_keeps_the_spike_between_a_thousand_points() -> None:

@@ -15,11 +15,11 @@ import pytest
 from ckpt import marks
 from ckpt.exceptions import AddressError, UsageError
 from ckpt.paths import RunPaths
-from ckpt_tui.acts import Act
-from ckpt_tui.app import run_dashboard
-from ckpt_tui.feed import Feed
-from ckpt_tui.feeds.daemon import DaemonFeed
-from ckpt_tui.feeds.directory import DirectoryFeed
+from ckpt_tui.dashboard.acts import Act
+from ckpt_tui.dashboard.app import run_dashboard
+from ckpt_tui.dashboard.feed import Feed
+from ckpt_tui.dashboard.feeds.daemon import DaemonFeed
+from ckpt_tui.dashboard.feeds.directory import DirectoryFeed
 
 
 def listen(feed: Feed) -> list[Any]:
@@ -72,7 +72,7 @@ def test_a_directory_is_read_marked_restored_and_forked(runs: Any, tmp_path: Pat
 def test_a_directory_tells_what_changed_and_ends(
     runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr("ckpt_tui.feeds.directory.LOOK_S", 0.05)
+    monkeypatch.setattr("ckpt_tui.dashboard.feeds.directory.LOOK_S", 0.05)
     directory = runs.run("exp1", checkpoints=1)
     feed = DirectoryFeed(tmp_path)
     (run,) = feed.runs()
@@ -164,7 +164,8 @@ def test_the_dashboard_needs_a_terminal(tmp_path: Path) -> None:
 
 def test_the_dashboard_loads_neither_torch_nor_numpy() -> None:
     code = (
-        "import sys, ckpt_tui.app, ckpt_tui.feeds.daemon, ckpt_tui.feeds.directory, ckpt_tui.feeds.scripted;"
+        "import sys, ckpt_tui.dashboard.app;"
+        "from ckpt_tui.dashboard.feeds import daemon, directory, scripted;"
         "print([m for m in ('torch', 'numpy', 'starlette', 'watchdog') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from ckpt.exceptions import NoDaemonError
-from ckpt_tui import reader as reader_module
-from ckpt_tui.feeds.scripted import ScriptedFeed, showcase
-from ckpt_tui.messages import CurvesRead, FeedBack, FeedLost, RunRead, RunsRead
-from ckpt_tui.reader import Reader
+from ckpt_tui.dashboard import reader as reader_module
+from ckpt_tui.dashboard.feeds.scripted import ScriptedFeed, showcase
+from ckpt_tui.dashboard.messages import CurvesRead, FeedBack, FeedLost, RunRead, RunsRead
+from ckpt_tui.dashboard.reader import Reader
 
 Post = list[Any]
 

@@ -14,16 +14,16 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
 from ckpt.exceptions import NoDaemonError
-from ckpt_tui.actions import ACTIONS
-from ckpt_tui.app import Dashboard
-from ckpt_tui.feed import RunDetail
-from ckpt_tui.feeds.scripted import ScriptedFeed, showcase
-from ckpt_tui.screens.dialogs import Confirm, Form
-from ckpt_tui.screens.main import MainScreen
-from ckpt_tui.screens.pages import Page
-from ckpt_tui.screens.panes import PANES
-from ckpt_tui.screens.trash import TrashScreen
-from ckpt_tui.widgets.pager import Pager
+from ckpt_tui.dashboard.actions import ACTIONS
+from ckpt_tui.dashboard.app import Dashboard
+from ckpt_tui.dashboard.feed import RunDetail
+from ckpt_tui.dashboard.feeds.scripted import ScriptedFeed, showcase
+from ckpt_tui.dashboard.screens.dialogs import Confirm, Form
+from ckpt_tui.dashboard.screens.main import MainScreen
+from ckpt_tui.dashboard.screens.pages import Page
+from ckpt_tui.dashboard.screens.panes import PANES
+from ckpt_tui.dashboard.screens.trash import TrashScreen
+from ckpt_tui.dashboard.widgets.pager import Pager
 
 
 def text_of(app: Dashboard) -> str:
@@ -292,7 +292,7 @@ async def test_read_only_changes_nothing_and_help_says_why() -> None:
 
 
 async def test_a_lost_daemon_is_told_and_makes_it_read_only_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ckpt_tui.reader.PING_S", 0.1)
+    monkeypatch.setattr("ckpt_tui.dashboard.reader.PING_S", 0.1)
     async with dashboard() as (app, main, feed, pilot):
         feed.lost = NoDaemonError("the daemon is gone")
         await until(lambda: main.lost)

@@ -110,7 +110,7 @@ def answer_tui(directory: str | None, *, read_only: bool) -> None:
             raise UsageError("the dashboard needs a terminal", hint="`ckpt ls` prints the same runs")
         if directory is not None and not os.path.isdir(directory):
             raise AddressError(f"{printable(directory)} is not a directory", hint="name a directory with runs, or none")
-        from ckpt_tui.app import run_dashboard
+        from ckpt_tui.dashboard.app import run_dashboard
 
         code = run_dashboard(directory, read_only)
         if code:

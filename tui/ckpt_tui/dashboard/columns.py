@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from ckpt.encoding import printable
 from ckpt.marks import RESERVED_TAG
 from ckpt.records import Checkpoint, Run, Verdict
-from ckpt_tui.board import monitored
-from ckpt_tui.feed import RunDetail
-from ckpt_tui.widgets.chart import Mark, thinned
-from ckpt_tui.widgets.vtable import Cell, Column
+from ckpt_tui.dashboard.board import monitored
+from ckpt_tui.dashboard.feed import RunDetail
+from ckpt_tui.dashboard.widgets.chart import Mark, thinned
+from ckpt_tui.dashboard.widgets.vtable import Cell, Column
 from ckpt_tui.wording import age_text, count_text, file_name, number_text, size_text
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from textual.screen import Screen
 
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, UsageError
-from ckpt_tui.actions import ACTIONS
-from ckpt_tui.feed import Feed
-from ckpt_tui.screens.main import MainScreen
+from ckpt_tui.dashboard.actions import ACTIONS
+from ckpt_tui.dashboard.feed import Feed
+from ckpt_tui.dashboard.screens.main import MainScreen
 
 
 class Dashboard(App[int]):
@@ -84,10 +84,10 @@ def run_dashboard(directory: str | None, readonly: bool = False) -> int:
 
 def _feed_for(directory: str | None) -> Feed:
     if directory is None:
-        from ckpt_tui.feeds.daemon import DaemonFeed
+        from ckpt_tui.dashboard.feeds.daemon import DaemonFeed
 
         return DaemonFeed()
-    from ckpt_tui.feeds.directory import DirectoryFeed
+    from ckpt_tui.dashboard.feeds.directory import DirectoryFeed
 
     path = Path(directory).expanduser().absolute()
     if not path.is_dir():

@@ -11,7 +11,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from ckpt_tui.widgets.bars import Bar
+from ckpt_tui.dashboard.widgets.bars import Bar
 
 
 class FilterBar(Horizontal):

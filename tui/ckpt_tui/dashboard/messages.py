@@ -8,9 +8,9 @@ from typing import Any
 from textual.message import Message
 
 from ckpt.records import Run
-from ckpt_tui.acts import Act
-from ckpt_tui.feed import Curves, RunDetail
-from ckpt_tui.widgets.chart import Mark
+from ckpt_tui.dashboard.acts import Act
+from ckpt_tui.dashboard.feed import Curves, RunDetail
+from ckpt_tui.dashboard.widgets.chart import Mark
 
 
 @dataclass

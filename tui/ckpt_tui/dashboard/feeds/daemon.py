@@ -13,9 +13,9 @@ from ckpt.encoding import path_fields, printable
 from ckpt.exceptions import CkptError, NoDaemonError, UsageError
 from ckpt.protocol import checkpoint_from_json, run_from_json
 from ckpt.records import Checkpoint, Reason, Run, Verdict
-from ckpt_tui.acts import Act, ActKind, address_of, checkpoint_name
-from ckpt_tui.feed import Curves, RunDetail
-from ckpt_tui.feeds import local
+from ckpt_tui.dashboard.acts import Act, ActKind, address_of, checkpoint_name
+from ckpt_tui.dashboard.feed import Curves, RunDetail
+from ckpt_tui.dashboard.feeds import local
 from ckpt_tui.wording import file_name, plural
 
 POINTS = 2000  # of a curve: twice as many as the widest chart has columns of dots

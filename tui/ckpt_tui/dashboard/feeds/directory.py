@@ -18,9 +18,9 @@ from ckpt.paths import RunPaths
 from ckpt.records import Checkpoint, Run
 from ckpt.scan.finding import CHECKPOINT_DIRECTORIES
 from ckpt.trash import Trash, entry_to_json
-from ckpt_tui.acts import Act, ActKind, checkpoint_name
-from ckpt_tui.feed import Curves, RunDetail
-from ckpt_tui.feeds import local
+from ckpt_tui.dashboard.acts import Act, ActKind, checkpoint_name
+from ckpt_tui.dashboard.feed import Curves, RunDetail
+from ckpt_tui.dashboard.feeds import local
 from ckpt_tui.wording import file_name, plural
 
 LOOK_S = 1.0  # between two looks at the disk

@@ -8,14 +8,14 @@ from textual import on, work
 
 from ckpt.exceptions import CkptError
 from ckpt.records import Checkpoint, Run
-from ckpt_tui.acts import Act, ActKind, checkpoint_name, command_line
-from ckpt_tui.board import Board
-from ckpt_tui.feed import Feed
-from ckpt_tui.messages import ActFailed, Performed, UndoKnown
-from ckpt_tui.screens import forms
-from ckpt_tui.screens.dialogs import Confirm, Form, Values
-from ckpt_tui.screens.trash import TrashScreen
-from ckpt_tui.widgets.tones import TonedScreen
+from ckpt_tui.dashboard.acts import Act, ActKind, checkpoint_name, command_line
+from ckpt_tui.dashboard.board import Board
+from ckpt_tui.dashboard.feed import Feed
+from ckpt_tui.dashboard.messages import ActFailed, Performed, UndoKnown
+from ckpt_tui.dashboard.screens import forms
+from ckpt_tui.dashboard.screens.dialogs import Confirm, Form, Values
+from ckpt_tui.dashboard.screens.trash import TrashScreen
+from ckpt_tui.dashboard.widgets.tones import TonedScreen
 
 Target = tuple[Run, Checkpoint, str]
 """A run, one of its checkpoints, and how a command names it."""

@@ -11,16 +11,16 @@ from textual.widget import Widget
 
 from ckpt.encoding import printable
 from ckpt.records import Checkpoint, Run
-from ckpt_tui import actions, columns
-from ckpt_tui.board import TableName
-from ckpt_tui.feed import Feed
-from ckpt_tui.screens.acting import Acting
-from ckpt_tui.screens.styles import MAIN_CSS, layout_class
-from ckpt_tui.widgets.bars import Bar, Piece, keys_line
-from ckpt_tui.widgets.chart import Chart
-from ckpt_tui.widgets.filter_bar import FilterBar
-from ckpt_tui.widgets.pager import Pager
-from ckpt_tui.widgets.vtable import VirtualTable
+from ckpt_tui.dashboard import actions, columns
+from ckpt_tui.dashboard.board import TableName
+from ckpt_tui.dashboard.feed import Feed
+from ckpt_tui.dashboard.screens.acting import Acting
+from ckpt_tui.dashboard.screens.styles import MAIN_CSS, layout_class
+from ckpt_tui.dashboard.widgets.bars import Bar, Piece, keys_line
+from ckpt_tui.dashboard.widgets.chart import Chart
+from ckpt_tui.dashboard.widgets.filter_bar import FilterBar
+from ckpt_tui.dashboard.widgets.pager import Pager
+from ckpt_tui.dashboard.widgets.vtable import VirtualTable
 from ckpt_tui.wording import plural, size_text
 
 PANES = ("runs", "checkpoints", "curve", "details")

@@ -12,11 +12,11 @@ from textual.content import Content
 from textual.message import Message
 
 from ckpt.exceptions import CkptError
-from ckpt_tui.actions import ACTIONS, GROUPS
-from ckpt_tui.describing import Line
-from ckpt_tui.widgets.bars import Bar, keys_line
-from ckpt_tui.widgets.pager import Pager
-from ckpt_tui.widgets.tones import TonedScreen
+from ckpt_tui.dashboard.actions import ACTIONS, GROUPS
+from ckpt_tui.dashboard.describing import Line
+from ckpt_tui.dashboard.widgets.bars import Bar, keys_line
+from ckpt_tui.dashboard.widgets.pager import Pager
+from ckpt_tui.dashboard.widgets.tones import TonedScreen
 
 Load = Callable[[], Sequence[Line]]
 

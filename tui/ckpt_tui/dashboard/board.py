@@ -10,9 +10,9 @@ from typing import Literal
 from ckpt import filters, refs
 from ckpt.exceptions import UsageError
 from ckpt.records import Checkpoint, Run
-from ckpt_tui import filtering
-from ckpt_tui.feed import Curves, RunDetail
-from ckpt_tui.filtering import Query
+from ckpt_tui.dashboard import filtering
+from ckpt_tui.dashboard.feed import Curves, RunDetail
+from ckpt_tui.dashboard.filtering import Query
 
 TableName = Literal["runs", "checkpoints"]
 RUN_ORDERS = ("updated", "name", "best", "size", "checkpoints")

@@ -11,7 +11,7 @@ from ckpt.diff import diff, difference_to_json
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, UsageError
 from ckpt.records import Checkpoint, Run
-from ckpt_tui.acts import Act, fork_destination
+from ckpt_tui.dashboard.acts import Act, fork_destination
 
 
 def compare(a: Checkpoint, b: Checkpoint) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from ckpt.records import Checkpoint, Record, Run, Verdict
-from ckpt_tui.acts import Act, ActKind
+from ckpt_tui.dashboard.acts import Act, ActKind
 
 Curves = dict[str, list[tuple[int, float]]]
 """Metric name to its points (step, value), by step; values may be NaN or infinite."""

@@ -9,7 +9,7 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ckpt_tui.widgets.tones import tones_of
+from ckpt_tui.dashboard.widgets.tones import tones_of
 
 Piece = tuple[str, str]
 

@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from ckpt_tui.widgets.tones import tones_of
+from ckpt_tui.dashboard.widgets.tones import tones_of
 
 RowT = TypeVar("RowT")
 

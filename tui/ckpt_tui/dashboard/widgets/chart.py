@@ -11,9 +11,9 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ckpt_tui import braille
-from ckpt_tui.widgets.tones import tones_of
-from ckpt_tui.widgets.vtable import fitted
+from ckpt_tui.dashboard.widgets import braille
+from ckpt_tui.dashboard.widgets.tones import tones_of
+from ckpt_tui.dashboard.widgets.vtable import fitted
 from ckpt_tui.wording import number_text
 
 LABEL = 8  # characters before the y axis

@@ -13,16 +13,16 @@ from textual.worker import get_current_worker
 
 from ckpt.encoding import printable
 from ckpt.records import Checkpoint, Run
-from ckpt_tui import actions, columns, describing, messages
-from ckpt_tui.acts import checkpoint_name, command
-from ckpt_tui.board import Board, TableName, monitored
-from ckpt_tui.feed import Feed
-from ckpt_tui.reader import Reader
-from ckpt_tui.screens.pages import Page, help_page
-from ckpt_tui.screens.panes import Panes
-from ckpt_tui.widgets.chart import Mark, describe
-from ckpt_tui.widgets.filter_bar import FilterBar
-from ckpt_tui.widgets.vtable import VirtualTable
+from ckpt_tui.dashboard import actions, columns, describing, messages
+from ckpt_tui.dashboard.acts import checkpoint_name, command
+from ckpt_tui.dashboard.board import Board, TableName, monitored
+from ckpt_tui.dashboard.feed import Feed
+from ckpt_tui.dashboard.reader import Reader
+from ckpt_tui.dashboard.screens.pages import Page, help_page
+from ckpt_tui.dashboard.screens.panes import Panes
+from ckpt_tui.dashboard.widgets.chart import Mark, describe
+from ckpt_tui.dashboard.widgets.filter_bar import FilterBar
+from ckpt_tui.dashboard.widgets.vtable import VirtualTable
 
 FOLLOW_S = 0.08  # that the cursor must rest before details and curve follow it
 TICK_S = 1.0  # how often ages are drawn anew

@@ -10,8 +10,8 @@ from typing import Any
 from ckpt.exceptions import AddressError, CkptError
 from ckpt.protocol import checkpoint_to_json, reason_to_json
 from ckpt.records import Checkpoint, Reason, Run, Verdict
-from ckpt_tui.acts import Act, ActKind, address_of, checkpoint_name
-from ckpt_tui.feed import Curves, RunDetail
+from ckpt_tui.dashboard.acts import Act, ActKind, address_of, checkpoint_name
+from ckpt_tui.dashboard.feed import Curves, RunDetail
 
 
 class ScriptedFeed:

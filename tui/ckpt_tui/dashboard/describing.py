@@ -7,8 +7,8 @@ from typing import Any
 
 from ckpt.encoding import printable
 from ckpt.records import Checkpoint, Reason, Run, Verdict
-from ckpt_tui.columns import STATUS
-from ckpt_tui.feed import RunDetail
+from ckpt_tui.dashboard.columns import STATUS
+from ckpt_tui.dashboard.feed import RunDetail
 from ckpt_tui.wording import age_text, count_text, file_name, moment_text, number_text, plural, size_text
 
 Piece = tuple[str, str]

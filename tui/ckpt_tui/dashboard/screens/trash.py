@@ -13,12 +13,12 @@ from textual.message import Message
 
 from ckpt.encoding import printable
 from ckpt.exceptions import CkptError
-from ckpt_tui.acts import Act, command_line
-from ckpt_tui.feed import Feed
-from ckpt_tui.screens.dialogs import Confirm
-from ckpt_tui.widgets.bars import Bar, keys_line
-from ckpt_tui.widgets.tones import TonedScreen
-from ckpt_tui.widgets.vtable import Column, VirtualTable
+from ckpt_tui.dashboard.acts import Act, command_line
+from ckpt_tui.dashboard.feed import Feed
+from ckpt_tui.dashboard.screens.dialogs import Confirm
+from ckpt_tui.dashboard.widgets.bars import Bar, keys_line
+from ckpt_tui.dashboard.widgets.tones import TonedScreen
+from ckpt_tui.dashboard.widgets.vtable import Column, VirtualTable
 from ckpt_tui.wording import age_text, file_name, plural, size_text
 
 Entry = dict[str, Any]

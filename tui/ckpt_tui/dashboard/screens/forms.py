@@ -9,8 +9,8 @@ from ckpt import marks
 from ckpt.encoding import printable
 from ckpt.exceptions import UsageError
 from ckpt.records import Checkpoint, Run
-from ckpt_tui.acts import Act, checkpoint_name, command_line, fork_destination
-from ckpt_tui.screens.dialogs import Field, Form, Preview, Values
+from ckpt_tui.dashboard.acts import Act, checkpoint_name, command_line, fork_destination
+from ckpt_tui.dashboard.screens.dialogs import Field, Form, Preview, Values
 from ckpt_tui.wording import file_name, size_text
 
 

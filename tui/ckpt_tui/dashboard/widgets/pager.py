@@ -12,7 +12,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from ckpt_tui.widgets.tones import tones_of
+from ckpt_tui.dashboard.widgets.tones import tones_of
 
 Piece = tuple[str, str]
 """Text, safe to show, and its tone: "" or one of TONES."""

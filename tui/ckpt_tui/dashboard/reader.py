@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ckpt.exceptions import CkptError, DaemonError
-from ckpt_tui.columns import marks_of
-from ckpt_tui.feed import Feed
-from ckpt_tui.filtering import checkpoint_words, run_words
-from ckpt_tui.messages import CurvesRead, FeedBack, FeedLost, ReadFailed, RunRead, RunsRead
+from ckpt_tui.dashboard.columns import marks_of
+from ckpt_tui.dashboard.feed import Feed
+from ckpt_tui.dashboard.filtering import checkpoint_words, run_words
+from ckpt_tui.dashboard.messages import CurvesRead, FeedBack, FeedLost, ReadFailed, RunRead, RunsRead
 
 if TYPE_CHECKING:
     from textual.message import Message
