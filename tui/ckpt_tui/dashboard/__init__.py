@@ -1,0 +1,1 @@
+"""The dashboard: `ckpt tui`. Everything that needs Textual is in this room."""
