@@ -87,9 +87,12 @@ class Client:
     `mode` says which: "daemon", or "once" for reads from the disk by a short-lived process.
     """
 
-    def __init__(self, mode: Literal["daemon", "once"], *, directory: str | None = None) -> None:
+    def __init__(
+        self, mode: Literal["daemon", "once"], *, directory: str | None = None, why_once: str | None = None
+    ) -> None:
         self.mode = mode
         self._directory = directory
+        self._why_once = why_once
         self._idle: list[_Connection] = []
         self._stream: http.client.HTTPConnection | None = None
         self._closed = False
@@ -99,13 +102,19 @@ class Client:
         """A client of the live daemon, else of one started now, else one that reads from the disk.
 
         `directory` is watched by a daemon that this call starts, and looked at when there is none. Raises DaemonError
-        when a daemon runs that speaks another protocol, or when one could not be started.
+        when a daemon runs that speaks another protocol.
         """
         if _live_note() is not None:
             return cls("daemon", directory=directory)
-        if not autostart or autostart_forbidden() is not None:
-            return cls("once", directory=directory)
-        _start(directory)
+        forbidden = autostart_forbidden()
+        if not autostart or forbidden is not None:
+            return cls("once", directory=directory, why_once=forbidden)
+        try:
+            _start(directory)
+        except DaemonError as error:
+            # Who only reads is served all the same.
+            sys.stderr.write(f"{error.message}; reading from the disk\n")
+            return cls("once", directory=directory, why_once=error.message)
         return cls("daemon", directory=directory)
 
     def get(self, path: str, **params: str | int | None) -> Any:
@@ -122,11 +131,8 @@ class Client:
         Raises the error that the daemon met, and NoDaemonError when there is none.
         """
         if self.mode == "once":
-            reason = autostart_forbidden()
-            raise NoDaemonError(
-                "no daemon runs, and this needs one",
-                hint=_HOW_TO_START + (f" (not started by itself: {reason})" if reason else ""),
-            )
+            why = f" (not started by itself: {self._why_once})" if self._why_once else ""
+            raise NoDaemonError("no daemon runs, and this needs one", hint=_HOW_TO_START + why)
         return self._request("POST", path, protocol.encode({"key": uuid.uuid4().hex, **(body or {})}))
 
     def events(self, since: int | None = None, *, follow: bool = True) -> Iterator[dict[str, Any]]:

@@ -60,7 +60,7 @@ def test_a_new_directory_is_found_and_a_removed_one_is_gone(world: Any, runs: An
     world.scanner.full()
     directory = runs.run("deep/er/exp9", checkpoints=1)
     world.scanner.dirty({str(directory.parent.parent): True})
-    assert paths(world) == ["deep/er/exp9"]
+    assert paths(world) == ["exp9"]
     shutil.rmtree(runs.base / "deep")
     world.scanner.dirty({str(runs.base / "deep"): True})
     assert paths(world) == []

@@ -215,13 +215,19 @@ def test_the_import_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_why_no_daemon_could_be_started_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_daemon_can_be_started_reads_are_served_and_the_reason_is_told_in_one_line(
+    runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.run("exp1", checkpoints=1)
     (tmp_path / "file").touch()
     monkeypatch.setenv("CKPTD_STATE_HOME", str(tmp_path / "file" / "state"))
     for name in ("CKPTD_AUTOSTART", "CI", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(
-        DaemonError, match=r"none could be started.*cannot be written.*; set CKPTD_STATE_HOME"
-    ) as caught:
-        Client.connect()
-    assert "\n" not in caught.value.message
+    with Client.connect(directory=str(runs.base)) as client:
+        assert client.mode == "once"
+        assert [run["name"] for run in client.get("/v1/runs")["runs"]] == ["exp1"]
+        with pytest.raises(NoDaemonError) as caught:
+            client.post("/v1/undo")
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "cannot be written" in told and "set CKPTD_STATE_HOME" in told
+    assert "cannot be written" in str(caught.value.hint)

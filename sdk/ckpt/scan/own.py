@@ -57,7 +57,7 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
     parent = manifest.get("parent")
     run = Run(
         id=run_id,
-        name=str(manifest.get("name") or directory.name),
+        name=directory.name,
         root=str(root),
         path=str(directory),
         own=True,
