@@ -116,6 +116,7 @@ def help_page(why_not: Callable[[str], str | None]) -> Page:
     lines += [[(f"  {'ctrl-p':>13}  ", "strong"), ("search all of these by name", "dim")], []]
     lines.append([("Signs", "accent")])
     signs = (
+        ("● ◍ ○ ✓ ✗", "a run trains, is stalled, is idle, has finished, has failed"),
         ("★", "best"),
         ("⚲", "pinned"),
         ("◆", "marked"),
