@@ -29,6 +29,8 @@ def answer_watch_add(directory: str, *, enforce: bool, exclude: Sequence[str], j
                 yield f"  {out.paint(inner)} lies inside it and is watched with it"
 
         out.data(answer, ids=[path], human=human)
+        if out.mode == "human":
+            out.say("what other tools wrote is only looked at; runs of the SDK keep their own policies")
 
 
 def _directory(directory: str) -> str:
