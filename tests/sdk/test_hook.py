@@ -83,6 +83,20 @@ def test_steps_and_epochs_together_save_each_their_own(tmp_path: Path) -> None:
     assert found == [(8, "epoch"), (6, "step"), (4, "best"), (3, "step")]
 
 
+def test_a_script_that_is_started_again_without_resume_loses_nothing(tmp_path: Path) -> None:
+    """Regression: the second training was not saved where the first had been."""
+    for seed in (1, 2):
+        loop = Loop()
+        torch.manual_seed(seed)
+        with loop.hook(tmp_path / "r", CheckpointConfig(save_every_n_epochs=1, save_every_n_steps=3)) as hook:
+            for epoch in range(2):
+                loop.epoch(hook, epoch)
+            saved = hook.manager.list_checkpoints()
+            newest = hook.manager.load_checkpoint()["weights"]
+    assert [(c.step, c.attempt) for c in saved] == [(step, attempt) for attempt in (2, 1) for step in (8, 6, 4, 3)]
+    assert all(torch.equal(newest[name], value) for name, value in loop.model.state_dict().items())
+
+
 def test_a_resumed_loop_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     """Regression: the scheduler stepped behind the save, so the rate was 0.01 where the run had 0.005."""
     whole = Loop()

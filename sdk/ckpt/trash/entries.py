@@ -85,13 +85,7 @@ def entry_to_json(entry: TrashEntry) -> dict[str, Any]:
         "id": entry.id,
         "run": entry.run,
         **path_fields(entry.path),
-        "bytes": entry.bytes,
-        "trashed_at": entry.trashed_at,
-        "purge_at": entry.purge_at,
-        "plan": entry.plan,
-        "reasons": list(entry.reasons),
-        "near_misses": list(entry.near_misses),
-        "checkpoint": entry.checkpoint,
+        **_facts(entry),
         "files": [printable(name) for name in entry.files],
     }
 
@@ -102,6 +96,17 @@ def entry_to_disk(entry: TrashEntry) -> dict[str, Any]:
         "v": VERSION,
         "id": entry.id,
         "run": entry.run,
+        **_facts(entry),
+        "items": [
+            {**path_fields(item.name), "inode": item.inode, "bytes": item.bytes, "mtime_ns": item.mtime_ns}
+            for item in entry.items
+        ],
+    }
+
+
+def _facts(entry: TrashEntry) -> dict[str, Any]:
+    """When and why it went, and what it was: told alike to people and to the disk."""
+    return {
         "bytes": entry.bytes,
         "trashed_at": entry.trashed_at,
         "purge_at": entry.purge_at,
@@ -109,10 +114,6 @@ def entry_to_disk(entry: TrashEntry) -> dict[str, Any]:
         "reasons": list(entry.reasons),
         "near_misses": list(entry.near_misses),
         "checkpoint": entry.checkpoint,
-        "items": [
-            {**path_fields(item.name), "inode": item.inode, "bytes": item.bytes, "mtime_ns": item.mtime_ns}
-            for item in entry.items
-        ],
     }
 
 

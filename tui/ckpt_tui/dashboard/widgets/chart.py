@@ -71,15 +71,6 @@ class Chart(Widget, can_focus=True):
             self._guide = step
             self.refresh()
 
-    def value_at(self, step: int) -> float | None:
-        """The value of the last point at or before a step; None when there is none."""
-        found = None
-        for at, value in self._points:
-            if at > step:
-                break
-            found = value
-        return found
-
     def _draw(self) -> _Drawing | None:
         width, height = self.size.width - LABEL - 1, self.size.height - FOOT
         if self._drawing is not None and self._drawn_for == (width, height):

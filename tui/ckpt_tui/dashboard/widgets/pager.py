@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from ckpt_tui.dashboard.widgets.keys import moving_keys
 from ckpt_tui.dashboard.widgets.tones import tones_of
 
 Piece = tuple[str, str]
@@ -29,14 +30,7 @@ class Pager(ScrollView, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "scroll_lines(1)", "down", show=False),
-        Binding("k,up", "scroll_lines(-1)", "up", show=False),
-        Binding("g,home", "scroll_edge(-1)", "first", show=False),
-        Binding("G,end", "scroll_edge(1)", "last", show=False),
-        Binding("ctrl+d", "scroll_pages(0.5)", "half a page down", show=False),
-        Binding("ctrl+u", "scroll_pages(-0.5)", "half a page up", show=False),
-        Binding("pagedown,space", "scroll_pages(1.0)", "a page down", show=False),
-        Binding("pageup", "scroll_pages(-1.0)", "a page up", show=False),
+        *moving_keys("scroll_lines", "scroll_edge", "scroll_pages", page_down="pagedown,space")
     ]
 
     def __init__(self, lines: Sequence[Line] = (), *, id: str | None = None) -> None:

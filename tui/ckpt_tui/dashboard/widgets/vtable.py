@@ -10,12 +10,13 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from ckpt_tui.dashboard.widgets.keys import moving_keys
 from ckpt_tui.dashboard.widgets.tones import tones_of
 
 RowT = TypeVar("RowT")
@@ -78,16 +79,7 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True):
         overflow-x: hidden;
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "move(1)", "down", show=False),
-        Binding("k,up", "move(-1)", "up", show=False),
-        Binding("g,home", "edge(-1)", "first", show=False),
-        Binding("G,end", "edge(1)", "last", show=False),
-        Binding("ctrl+d", "page(0.5)", "half a page down", show=False),
-        Binding("ctrl+u", "page(-0.5)", "half a page up", show=False),
-        Binding("pagedown", "page(1.0)", "a page down", show=False),
-        Binding("pageup", "page(-1.0)", "a page up", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*moving_keys("move", "edge", "page")]
 
     class Moved(Message):
         """The cursor is on another row, or its row changed."""
