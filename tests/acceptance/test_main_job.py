@@ -32,7 +32,8 @@ class World:
             [BIN / "ckptd", "run", "--watch", self.runs], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         self.children.append(child)
-        until(lambda: self.ckpt("status", "--json", check=False).returncode == 0, "the daemon answers")
+        # Without a daemon a short-lived process answers: what counts is that this one does.
+        until(lambda: (self.json("status")["daemon"] or {}).get("pid") == child.pid, "the daemon answers")
         return child
 
     def train(self, *argv: str) -> subprocess.Popen[bytes]:
