@@ -6,7 +6,6 @@ A look never believes a root that is not what it was: then nothing is marked gon
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import logging
 import os
 import threading
@@ -108,7 +107,7 @@ class Scanner:
                     runs.add(above[0])
                     if known[above[0]]:
                         structural = directory == above[0] and not os.path.isfile(RunPaths(Path(directory)).manifest)
-                elif watched is not None and _is_excluded(directory, watched):
+                elif watched is not None and scan.Excludes(watched.root.path, watched.root.exclude).covers(directory):
                     continue
                 if structural:
                     runs.update(path for path in known if path.startswith(directory.rstrip("/") + "/"))
@@ -373,17 +372,6 @@ def _parents(path: str) -> Iterable[str]:
         if above == path:
             return
         path = above
-
-
-def _is_excluded(directory: str, watched: Watched) -> bool:
-    relative = os.path.relpath(directory, watched.root.path)
-    parts = [] if relative == "." else relative.split("/")
-    patterns = (*scan.DEFAULT_EXCLUDES, *watched.root.exclude)
-    return any(
-        fnmatch.fnmatch(part, pattern) or fnmatch.fnmatch("/".join(parts[: depth + 1]), pattern)
-        for depth, part in enumerate(parts)
-        for pattern in patterns
-    )
 
 
 def _is_gone(path: str) -> bool:

@@ -4,18 +4,21 @@ Looks, never writes. Own runs are directories with a `run.json`; any other direc
 foreign run. Symbolic links are not followed: a link to a checkpoint is another name of it, not another checkpoint.
 
     finding.py   where runs are          own.py       runs that the SDK made     view.py    run + checkpoints + plan
-    cache.py     what has not changed    foreign.py   everybody else's           curves.py  metrics over steps
+    excludes.py  where nobody looks      foreign.py   everybody else's           curves.py  metrics over steps
+    cache.py     what has not changed
 """
 
 from ckpt.scan.cache import Cache
 from ckpt.scan.curves import curves
-from ckpt.scan.finding import DEFAULT_EXCLUDES, find_runs, is_own, run_of
+from ckpt.scan.excludes import DEFAULT_EXCLUDES, Excludes
+from ckpt.scan.finding import find_runs, is_own, run_of
 from ckpt.scan.reading import read_run
 from ckpt.scan.view import RunView, run_view_to_json
 
 __all__ = [
     "DEFAULT_EXCLUDES",
     "Cache",
+    "Excludes",
     "RunView",
     "curves",
     "find_runs",

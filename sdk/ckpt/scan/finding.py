@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ckpt import formats
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError
 from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, RunPaths, is_temporary
-
-DEFAULT_EXCLUDES = (
-    ".*",
-    "__pycache__",
-    "node_modules",
-    "site-packages",
-    "venv",
-    "wandb",
-    "mlruns",
-)
-"""Names of directories that hold no runs; `.*` covers version control, environments and trashes."""
+from ckpt.scan.excludes import Excludes
 
 CHECKPOINT_DIRECTORIES = frozenset({"checkpoints", "checkpoint", "ckpts", "ckpt", "weights", "models"})
 """Names that stand for a part of a run and not for the run."""
@@ -39,7 +28,7 @@ def find_runs(root: Path, *, exclude: Sequence[str] = ()) -> list[Path]:
     `exclude` adds glob patterns of directory names or of paths relative to the root. Directories that cannot be read
     are passed over. Raises OSError when the root itself cannot be read.
     """
-    patterns = (*DEFAULT_EXCLUDES, *exclude)
+    excludes = Excludes(str(root), exclude)
     found: set[Path] = set()
     stack: list[tuple[Path, int]] = [(root, 0)]
     while stack:
@@ -59,16 +48,11 @@ def find_runs(root: Path, *, exclude: Sequence[str] = ()) -> list[Path]:
             if entry.is_symlink():
                 continue
             if entry.is_dir(follow_symlinks=False):
-                relative = os.path.relpath(entry.path, root)
-                if depth < MAX_DEPTH and not _excluded(entry.name, relative, patterns):
+                if depth < MAX_DEPTH and not excludes.passes_over(entry.path):
                     stack.append((Path(entry.path), depth + 1))
             elif may_be_checkpoint(entry.name):
                 found.add(foreign_directory(directory, root))
     return sorted(found)
-
-
-def _excluded(name: str, relative: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(relative, pattern) for pattern in patterns)
 
 
 def may_be_checkpoint(name: str) -> bool:
