@@ -28,6 +28,7 @@ from ckpt.retention import Decision, Plan
 from ckpt.scan import RunView
 from ckpt.trash import Trash, TrashEntry, entry_to_json
 from ckptd.catalog import Catalog
+from ckptd.clock import Clock
 from ckptd.events import Events
 from ckptd.journal import Journal
 from ckptd.scanner import Scanner
@@ -53,6 +54,7 @@ class Keeper:
         self._issued: dict[str, tuple[str, ...] | None] = {}
         self._later: dict[str, tuple[float, float]] = {}
         self._stopping = False
+        self._clock = Clock()
 
     def stop(self) -> None:
         """Starts no further act; one that runs is finished first."""
@@ -118,7 +120,7 @@ class Keeper:
 
     def purge_due(self, now: float | None = None) -> None:
         """Purges what has waited long enough in the trashes of own runs. Raises nothing."""
-        now = time.time() if now is None else now
+        now = self._clock.now() if now is None else now
         for view in self._catalog.all():
             if self._stopping:
                 return

@@ -8,16 +8,8 @@ from typing import Any
 from ckpt.exceptions import UsageError
 from ckpt.paths import StatePaths, config_home
 from ckptd import config as config_module
-from ckptd import lifecycle
-from ckptd.catalog import Catalog
-from ckptd.events import Events
-from ckptd.journal import Journal
-from ckptd.keeper import Keeper
-from ckptd.marking import Marking
-from ckptd.roots import Roots
-from ckptd.scanner import Scanner
+from ckptd import lifecycle, parts
 from ckptd.service import Service
-from ckptd.undo import Undo
 
 
 def look(directories: Sequence[str]) -> Service:
@@ -25,26 +17,17 @@ def look(directories: Sequence[str]) -> Service:
 
     Only its reads are meant. Raises UsageError for a directory that cannot be looked at.
     """
-    state = StatePaths.here()
-    journal = Journal(None)
-    events = Events(journal)
-    catalog = Catalog(None)
-    # Nothing is added through `roots` when it has a store, so nothing is written.
-    roots = Roots(None if directories else state.roots)
-    scanner = Scanner(roots, catalog, events, state, prune=False)
+    here = parts.reading(StatePaths.here(), stored_roots=not directories)
     if directories:
         for directory in directories:
-            watched, _ = roots.add(directory, "observe", (), keep=False)
-            scanner.look(watched)
+            watched, _ = here.roots.add(directory, "observe", (), keep=False)
+            here.scanner.look(watched)
             if watched.problem is not None:
                 raise UsageError(f"{directory}: {watched.problem}")
     else:
-        roots.load(config_module.load(config_home()).roots)
-        scanner.full()
-    keeper = Keeper(catalog, scanner, events, journal)
-    marking = Marking(scanner, events, journal, None)
-    undo = Undo(catalog, journal, keeper, marking)
-    return Service(catalog, roots, scanner, keeper, marking, undo, events, daemon=_describe)
+        here.roots.load(config_module.load(config_home()).roots)
+        here.scanner.full()
+    return here.service(_describe)
 
 
 def _describe() -> dict[str, Any]:

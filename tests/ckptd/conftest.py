@@ -9,27 +9,19 @@ from typing import Any
 import pytest
 
 from ckpt.paths import StatePaths
-from ckptd.catalog import Catalog
-from ckptd.events import Events
-from ckptd.journal import Journal
-from ckptd.keeper import Keeper
-from ckptd.marking import Marking
-from ckptd.roots import Roots
-from ckptd.scanner import Scanner
+from ckptd import parts
+from ckptd.parts import Parts
 from ckptd.service import Service
-from ckptd.undo import Undo
 
 
 @dataclass
 class World:
     state: StatePaths
-    journal: Journal
-    events: Events
-    catalog: Catalog
-    roots: Roots
-    scanner: Scanner
-    keeper: Keeper
+    parts: Parts
     service: Service
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.parts, name)
 
     def kinds(self) -> list[str]:
         return [event["kind"] for event in self.events.since(None)]
@@ -44,18 +36,10 @@ class World:
 def build() -> World:
     state = StatePaths.here()
     state.directory.mkdir(parents=True, exist_ok=True)
-    journal = Journal(state.journal)
-    events = Events(journal)
-    catalog = Catalog(state.catalog)
-    catalog.load()
-    roots = Roots(state.roots)
-    roots.load(())
-    scanner = Scanner(roots, catalog, events, state)
-    keeper = Keeper(catalog, scanner, events, journal)
-    marking = Marking(scanner, events, journal, state)
-    undo = Undo(catalog, journal, keeper, marking)
-    service = Service(catalog, roots, scanner, keeper, marking, undo, events, daemon=lambda: {"pid": 1})
-    return World(state, journal, events, catalog, roots, scanner, keeper, service)
+    made = parts.writing(state)
+    made.catalog.load()
+    made.roots.load(())
+    return World(state, made, made.service(lambda: {"pid": 1}))
 
 
 @pytest.fixture
