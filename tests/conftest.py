@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 for _name in [n for n in os.environ if n.startswith(("CKPTD_", "CKPT_", "SLURM_", "XDG_"))]:
-    del os.environ[_name]
+    if not _name.startswith("CKPTD_FAULT_"):
+        del os.environ[_name]
 for _name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
     os.environ.pop(_name, None)
 os.environ["TEXTUAL_ANIMATIONS"] = "none"

@@ -1,15 +1,17 @@
 """Every code block that a reader would copy is run: `sh` with bash, `python` in one namespace a document.
 
-Blocks of other languages show output. A `sh` block whose first word is one of SET_UP brings a reader here and is
-checked for its make targets only.
+A `toml` block is a config.toml that has to be understood. Blocks of other languages show output. A `sh` block whose
+first word is one of SET_UP brings a reader here and is checked for its make targets only.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +74,30 @@ def test_make_targets_exist(document: Path) -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     for link in LINK.findall(document.read_text(encoding="utf-8")):
         assert (document.parent / link).exists(), f"{document.name} links to {link}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
+def test_configs_are_understood(document: Path, workplace: tuple[Path, dict[str, str]], own_places: Path) -> None:
+    cwd, env = workplace
+    (own_places / "config").mkdir()
+    for language, code in blocks(document):
+        if language == "toml":
+            (own_places / "config" / "config.toml").write_text(code, encoding="utf-8")
+            run(["ckptd", "config", "check", "--json"], "", cwd, env)
+
+
+def test_every_key_of_the_config_is_told(workplace: tuple[Path, dict[str, str]], own_places: Path) -> None:
+    cwd, env = workplace
+    (code,) = [code for language, code in blocks(ROOT / "docs" / "daemon.md") if language == "toml"]
+    (own_places / "config").mkdir()
+    (own_places / "config" / "config.toml").write_text(code, encoding="utf-8")
+    command = ["ckptd", "config", "check", "--json"]
+    understood = json.loads(
+        subprocess.run(command, env=env, cwd=cwd, capture_output=True, timeout=60, check=True).stdout
+    )
+    told = tomllib.loads(code)
+    assert set(told["daemon"]) == set(understood["values"])
+    assert [set(root) for root in told["root"]] == [set(root) for root in understood["roots"]]
 
 
 def test_there_are_blocks_to_run() -> None:

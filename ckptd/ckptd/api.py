@@ -1,7 +1,8 @@
 """The service as an ASGI application: JSON in, JSON out, and events as a stream.
 
 An error of ours answers with its own JSON and a status: 400 address or usage, 403 another user, 404 no such page,
-405 no such method, 409 locked, 413 too large, 500 the rest.
+405 no such method, 408 too slow, 409 locked, or a key that stands for something else, 413 too large, 503 not yet,
+500 the rest.
 """
 
 from __future__ import annotations
@@ -9,28 +10,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ckpt import encoding, protocol
 from ckpt.exceptions import CkptError, LockedError, OperationError, UsageError
 from ckptd.events import Events
+from ckptd.requests import BadFraming, TooLarge, TooSlow, read_object, refuse_body
 from ckptd.service import NoSuchPage, Service
+from ckptd.streaming import EventStream
+
+Answer = TypeVar("Answer")
 
 log = logging.getLogger("ckptd.api")
-BODY_MAX = 1 << 20  # bytes
-HEARTBEAT_S = 15.0
-_BODY_S = 20.0  # a request that takes longer to arrive is given up
-_FIRST_LOOK_S = 60.0
-_WITHOUT_LOOK = frozenset({"/v1/status", "/v1/stop", "/v1/events", "/v1/roots"})
-"""Pages that do not wait for the first look at the disk."""
+FIRST_LOOK_S = 60.0
+"""Seconds that a page waits for the first look at the disk."""
+AT_ONCE = frozenset({"/v1/status", "/v1/stop", "/v1/events", "/v1/roots"})
+"""Pages that do not wait for it."""
+LONG = frozenset(
+    {"/v1/rescan", "/v1/reload", "/v1/roots", "/v1/roots/remove", "/v1/apply", "/v1/trash/restore", "/v1/trash/purge"}
+)
+"""Changes that may take long, and so have threads of their own."""
 
 
 @dataclass
@@ -47,7 +53,11 @@ class Activity:
 
 
 class Api:
-    """Handlers over a service; everything that may block runs in threads."""
+    """Handlers over a service.
+
+    Everything that may block runs in threads, of which each kind of page has its own: however many long changes wait
+    for each other, a read finds a thread, and so does the question how the daemon fares.
+    """
 
     def __init__(
         self, service: Service, events: Events, activity: Activity, *, ready: asyncio.Event, ending: asyncio.Event
@@ -57,14 +67,32 @@ class Api:
         self._activity = activity
         self._ready = ready
         self._ending = ending
+        self._threads = {
+            kind: ThreadPoolExecutor(threads, thread_name_prefix=f"ckptd-{kind}")
+            for kind, threads in (("status", 2), ("read", 4), ("change", 2), ("long", 2))
+        }
 
     def app(self) -> ASGIApp:
         """The application."""
-        routes = [Route("/{path:path}", self._answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH"])]
-        return _OnlyThisUser(Starlette(routes=routes))
+        return self._serve
 
-    async def _answer(self, request: Request) -> Response:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
         self._activity.requests += 1
+        try:
+            answer = await self._answer(request)
+        finally:
+            self._activity.requests -= 1
+            self._activity.last = time.monotonic()
+        streams = isinstance(answer, EventStream)
+        self._activity.streams += streams
+        try:
+            await answer(scope, receive, send)
+        finally:
+            self._activity.streams -= streams
+            self._activity.last = time.monotonic()
+
+    async def _answer(self, request: Request) -> Response | EventStream:
         try:
             return await self._dispatch(request)
         except CkptError as error:
@@ -72,94 +100,59 @@ class Api:
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:
-            log.exception("%s %s failed", request.method, request.url.path)
+            log.exception("%s %s failed", request.method, encoding.printable(request.scope["path"]))
             return _failure(OperationError(f"the daemon failed: {error!r}", hint="see the daemon's log"))
-        finally:
-            self._activity.requests -= 1
-            self._activity.last = time.monotonic()
 
-    async def _dispatch(self, request: Request) -> Response:
-        path = request.url.path
-        if path not in _WITHOUT_LOOK and not self._ready.is_set():
-            try:
-                await asyncio.wait_for(self._ready.wait(), _FIRST_LOOK_S)
-            except TimeoutError:
-                raise OperationError("the first look at the disk is not finished", hint="see `ckptd status`") from None
-        if request.method == "GET":
-            query = request.url.query
+    async def _dispatch(self, request: Request) -> Response | EventStream:
+        scope, method = request.scope, request.method
+        # Root is let in, and the socket's mode keeps the others out; this is for a mode that somebody changed.
+        if not scope.get("state", {}).get("peer_allowed", False):
+            raise _AnotherUser("the daemon serves only the user that started it")
+        path, query = scope["path"], scope["query_string"].decode("latin-1")
+        if method == "GET":
+            refuse_body(request)
+            await self._wait_for_look(path)
             if path == "/v1/events" and request.query_params.get("follow") != "0":
-                return await self._stream(request)
-            answer = await asyncio.to_thread(self._service.get, f"{path}?{query}" if query else path)
-        elif request.method == "POST":
-            body = await asyncio.wait_for(_body(request), _BODY_S)
-            answer = await asyncio.to_thread(self._service.post, path, body)
-        else:
-            raise _NoSuchMethod(f"{request.method} is not used here", hint="reads are GET, changes are POST")
-        return _json(answer)
+                return self._stream(request)
+            target = f"{path}?{query}" if query else path
+            return _json(await self._in_thread("status" if path in AT_ONCE else "read", self._service.get_json, target))
+        if method == "POST":
+            body = await read_object(request)
+            await self._wait_for_look(path)
+            kind = "status" if path == "/v1/stop" else "long" if path in LONG else "change"
+            return _json(protocol.encode(await self._in_thread(kind, self._service.post, path, body)))
+        raise _NoSuchMethod(f"{encoding.printable(method)} is not used here", hint="reads are GET, changes are POST")
 
-    async def _stream(self, request: Request) -> Response:
+    async def _in_thread(self, kind: str, act: Callable[..., Answer], *arguments: Any) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._threads[kind], act, *arguments)
+
+    async def _wait_for_look(self, path: str) -> None:
+        if path in AT_ONCE or self._ready.is_set():
+            return
+        waiting = [asyncio.create_task(event.wait()) for event in (self._ready, self._ending)]
+        try:
+            await asyncio.wait(waiting, timeout=FIRST_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        if self._ending.is_set():
+            raise _NotYet("the daemon is ending", hint="start it again with `ckptd start`")
+        if not self._ready.is_set():
+            runs, checkpoints = self._service.known()
+            raise _NotYet(
+                f"the first look at the disk is not finished: {runs} runs with {checkpoints} checkpoints so far",
+                hint="ask again; `ckptd status` answers meanwhile",
+            )
+
+    def _stream(self, request: Request) -> EventStream:
         text = request.query_params.get("since") or request.headers.get("last-event-id")
         if text is not None and not (text.isdecimal() and len(text) < 19):
-            raise UsageError(f"since is a whole number, not '{encoding.printable(text)}'")
+            raise UsageError(f"since is a whole number, not '{encoding.printable(text[:100])}'")
         since = self._events.seq if text is None else int(text)
-        return StreamingResponse(
-            self._lines(since), media_type="text/event-stream", headers={"cache-control": "no-store"}
-        )
-
-    async def _lines(self, since: int) -> AsyncIterator[bytes]:
-        loop = asyncio.get_running_loop()
-        news = asyncio.Event()
-        stop = self._events.listen(_waker(loop, news))
-        self._activity.streams += 1
-        ending = asyncio.create_task(self._ending.wait())
-        try:
-            yield f"id: {since}\n\n".encode()
-            while not self._ending.is_set():
-                news.clear()
-                for event in self._events.since(since):
-                    since = event["seq"]
-                    yield f"id: {since}\nevent: {event['kind']}\ndata: ".encode() + protocol.encode(event) + b"\n\n"
-                waiting = asyncio.create_task(news.wait())
-                done, _ = await asyncio.wait(
-                    {waiting, ending}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED
-                )
-                waiting.cancel()
-                if not done:
-                    yield b": still here\n\n"
-        finally:
-            ending.cancel()
-            stop()
-            self._activity.streams -= 1
-            self._activity.last = time.monotonic()
+        return EventStream(self._events, since, self._ending)
 
 
-def _waker(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> Callable[[], None]:
-    def wake() -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(news.set)
-
-    return wake
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > BODY_MAX:
-        raise _TooLarge(f"a request may have {BODY_MAX} bytes")
-    data = b""
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > BODY_MAX:
-            raise _TooLarge(f"a request may have {BODY_MAX} bytes")
-    try:
-        body = encoding.loads(data or b"{}")
-    except ValueError as error:
-        raise UsageError(f"the body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise UsageError("the body has to be a JSON object")
-    return body
-
-
-class _TooLarge(UsageError):
+class _AnotherUser(UsageError):
     pass
 
 
@@ -167,36 +160,32 @@ class _NoSuchMethod(UsageError):
     pass
 
 
+class _NotYet(OperationError):
+    pass
+
+
+_STATUS: tuple[tuple[type[CkptError], int], ...] = (
+    (_AnotherUser, 403),
+    (NoSuchPage, 404),
+    (_NoSuchMethod, 405),
+    (TooSlow, 408),
+    (LockedError, 409),
+    (TooLarge, 413),
+    (_NotYet, 503),
+)
+_LAST_WORDS = (BadFraming, TooSlow, TooLarge, _AnotherUser)
+"""Errors after which the connection is closed: what else comes on it is the rest of a request that was refused."""
+
+
 def _failure(error: CkptError) -> Response:
-    if isinstance(error, NoSuchPage):
-        status = 404
-    elif isinstance(error, _NoSuchMethod):
-        status = 405
-    elif isinstance(error, _TooLarge):
-        status = 413
-    elif isinstance(error, LockedError):
-        status = 409
-    else:
-        status = 400 if error.exit_code == 2 else 500
-    answer = protocol.error_to_json(error)
-    if isinstance(error, NoSuchPage | _NoSuchMethod | _TooLarge):
-        answer["error"]["kind"] = "UsageError"
-    return _json(answer, status)
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 400 if error.exit_code == 2 else 500)
+    response = _json(protocol.encode(protocol.error_to_json(error)), status)
+    if isinstance(error, _LAST_WORDS):
+        response.headers["connection"] = "close"
+    if status == 405:
+        response.headers["allow"] = "GET, POST"
+    return response
 
 
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(protocol.encode(value), status_code=status, media_type="application/json")
-
-
-class _OnlyThisUser:
-    """Refuses peers of other users; the socket's mode does so already, root's included."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope.get("state", {}).get("peer_allowed", False):
-            refusal = _json(protocol.error_to_json(UsageError("the daemon serves only the user that started it")), 403)
-            await refusal(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+def _json(data: bytes, status: int = 200) -> Response:
+    return Response(data, status_code=status, media_type="application/json")

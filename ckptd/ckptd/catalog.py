@@ -6,112 +6,111 @@ ckptd wrote is refused.
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import gc
 import logging
-import math
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from tinydb import TinyDB
-from tinydb.storages import Storage
 from tinydb.table import Document
 
-from ckpt import encoding, files
+from ckpt import encoding
 from ckpt.exceptions import DaemonError
-from ckpt.records import foreign_run_id
+from ckpt.paths import TEMPORARY
+from ckpt.records import Checkpoint, foreign_run_id
 from ckpt.retention import Decision, RunPlan
 from ckpt.scan import RunView
+from ckptd import lifecycle
+from ckptd.documents import SCHEMA, DocumentStorage, from_document, to_document
+from ckptd.ids import Ids
+from ckptd.sameness import alike, much_the_same
 
-SCHEMA = 1
+REST_FACTOR = 100  # times as long as its last write took a run waits for the next
+REST_MAX_S = 30.0
+LAZY_S = 300.0  # for what changes too often to be written each time
+RETRY_S = 5.0  # after a write that failed
+ASIDE_MAX = 10  # files moved aside that are kept
 log = logging.getLogger("ckptd.catalog")
-
-
-class DocumentStorage(Storage):
-    """A TinyDB storage of one JSON file, encoded by msgspec and replaced atomically.
-
-    Reading raises ValueError for what is not JSON.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> dict[str, dict[str, Any]] | None:
-        """All tables; None when there is no file."""
-        try:
-            value = files.read_json(self._path)
-        except FileNotFoundError:
-            return None
-        if not isinstance(value, dict):
-            raise ValueError("not a document")
-        return value
-
-    def write(self, data: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replaces all tables. Raises OSError; the old content then stays."""
-        files.atomic_write(self._path, msgspec.json.encode(data), mode=0o600)
 
 
 class Catalog:
     """All runs by id, in memory; written behind to `directory` by `flush`. May be used from several threads."""
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` (seconds) says when a write is due."""
         self._directory = directory
+        self._clock = clock
         self._lock = threading.RLock()
+        self._disk = threading.Lock()
         self._views: dict[str, RunView] = {}
         self._ids: dict[str, str] = {}
-        self._changed: set[str] = set()
+        self._signatures: dict[str, str] = {}
+        self._ordered: list[RunView] | None = None
+        self._by_id = Ids()
+        self._due: dict[str, float] = {}
+        self._rests_until: dict[str, float] = {}
         self._gone: set[str] = set()
 
     def load(self) -> list[str]:
         """Takes what an earlier daemon wrote; returns what was moved aside.
 
-        Raises DaemonError when a newer ckptd wrote it.
+        Only whoever holds the daemon's lock may call it. Raises DaemonError when a newer ckptd wrote it: then all
+        files stay as they are.
         """
-        if self._directory is None:
+        if self._directory is None or not self._directory.is_dir():
             return []
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside: list[str] = []
-        for path in sorted(self._directory.glob("*.json")):
-            try:
-                document = TinyDB(path, storage=DocumentStorage).table("runs").get(doc_id=1)
-                if not isinstance(document, Mapping):
-                    raise ValueError("no run in it")
-                if isinstance(document.get("schema"), int) and document["schema"] > SCHEMA:
-                    raise DaemonError(
-                        f"{path} was written by a newer ckptd (schema {document['schema']}, this one knows {SCHEMA})",
-                        hint="update ckptd, or make the catalog anew with `ckptd rebuild`",
-                    )
-                view = _from_document(document["view"])
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                aside.append(path.name)
-                log.warning("catalog file %s cannot be used (%s); it is moved aside", path.name, error)
-                with contextlib.suppress(OSError):
-                    os.replace(path, path.with_name(f"{path.name}.corrupt-{time.time_ns()}"))
-                continue
-            with self._lock:
-                self._views[view.run.id] = view
-                self._ids[view.run.path] = view.run.id
-        return aside
+        version = lifecycle.version()
+        older: list[Path] = []
+        broken: dict[Path, Exception] = {}
+        written: dict[str, float] = {}
+        with _no_collecting():
+            for path in sorted(self._directory.glob("*.json")):
+                try:
+                    document = TinyDB(path, storage=DocumentStorage).table("runs").get(doc_id=1)
+                    if not isinstance(document, Mapping):
+                        raise ValueError("no run in it")
+                    if document["schema"] > SCHEMA:
+                        raise DaemonError(
+                            f"{path} was written by a newer ckptd (schema {document['schema']}, "
+                            f"this one knows {SCHEMA})",
+                            hint="update ckptd, or make the catalog anew with `ckptd rebuild`",
+                        )
+                    if document["schema"] < SCHEMA:
+                        older.append(path)
+                        continue
+                    view = from_document(document)
+                    if self._file(view.run.id) != path:
+                        raise ValueError("it is of another run")
+                    self._take(view, document, version, written)
+                except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                    broken[path] = error
+        self._tidy(older, broken)
+        return [path.name for path in broken]
 
-    def clear_files(self) -> None:
-        """Removes the files; `flush` then writes all runs anew."""
-        if self._directory is not None and self._directory.is_dir():
-            for path in self._directory.glob("*.json*"):
-                path.unlink(missing_ok=True)
+    def renew(self) -> None:
+        """Writes all runs anew and then removes every other file. Raises OSError; the others then stay."""
         with self._lock:
-            self._changed = set(self._views)
-            self._gone.clear()
+            self._due |= dict.fromkeys(self._views, 0.0)
+        self.flush()
+        if self._directory is None:
+            return
+        with self._disk, self._lock:
+            known = {self._file(run) for run in self._views}
+            for path in self._directory.glob("*.json*"):
+                if path not in known:
+                    path.unlink(missing_ok=True)
 
     def all(self) -> list[RunView]:
         """All runs, the one that changed last first."""
         with self._lock:
-            views = list(self._views.values())
-        return sorted(views, key=lambda v: (-v.run.updated_at, v.run.path))
+            if self._ordered is None:
+                self._ordered = sorted(self._views.values(), key=lambda v: (-v.run.updated_at, v.run.path))
+            return list(self._ordered)
 
     def get(self, run: str) -> RunView | None:
         """A run by its id."""
@@ -123,22 +122,42 @@ class Catalog:
             run = self._ids.get(directory)
             return None if run is None else self._views.get(run)
 
-    def put(self, view: RunView) -> tuple[RunView | None, RunView]:
+    def named(self, beginning: str) -> list[tuple[RunView, Checkpoint]]:
+        """The checkpoints whose ids begin so, each with its run; runs as in `all`."""
+        views = self.all()
+        with self._lock:
+            return [(view, checkpoint) for view in views for checkpoint in self._by_id.find(view, beginning)]
+
+    def signature(self, directory: str) -> str | None:
+        """What the run in a directory looked like to its reader at the last `put`, also before a restart.
+
+        None when nobody said, or another version of ckptd wrote it: then the run has to be read.
+        """
+        with self._lock:
+            return self._signatures.get(self._ids.get(directory, ""))
+
+    def put(self, view: RunView, signature: str | None = None) -> tuple[RunView | None, RunView]:
         """Takes a fresh look at a run; returns what was known before, and the run as it is kept.
 
-        Of two directories with one run id the one that is known already keeps it; the other gets an id of its own.
+        `signature` stands for all that the look saw; without one the run has none from now on. Of two directories with
+        one run id the one that is known already keeps it; the other gets an id of its own.
         """
         with self._lock:
             view = self._distinct(view)
+            run = view.run.id
             before_id = self._ids.get(view.run.path)
-            if before_id is not None and before_id != view.run.id:
+            if before_id is not None and before_id != run:
                 self._drop(before_id)
-            old = self._views.get(view.run.id)
-            self._views[view.run.id] = view
-            self._ids[view.run.path] = view.run.id
-            if old is None or not same(old, view):
-                self._changed.add(view.run.id)
-                self._gone.discard(view.run.id)
+            old = self._views.get(run)
+            self._keep(view)
+            was = self._signatures.pop(run, None)
+            if signature is not None:
+                self._signatures[run] = signature
+            if old is None or not much_the_same(old, view):
+                self._due[run] = 0.0
+                self._gone.discard(run)
+            elif signature != was or not alike(old.run, view.run):
+                self._due.setdefault(run, self._clock() + LAZY_S)
             return old, view
 
     def touch(self, run: str, **fields: Any) -> None:
@@ -146,7 +165,7 @@ class Catalog:
         with self._lock:
             view = self._views.get(run)
             if view is not None:
-                self._views[run] = view.evolve(run=view.run.evolve(**fields))
+                self._keep(view.evolve(run=view.run.evolve(**fields)))
 
     def remove(self, run: str) -> RunView | None:
         """Forgets a run; returns what was known of it."""
@@ -156,51 +175,125 @@ class Catalog:
                 self._drop(run)
             return view
 
-    def flush(self) -> int:
-        """Writes what changed since the last call; returns how many files. Raises OSError; the rest is tried again."""
+    def flush(self, *, due: bool = False) -> int:
+        """Writes what changed since the last call; returns how many files.
+
+        With `due` only what is due: after a write a run rests for 100 times as long as that took, at most 30 s, so
+        that a large one which changes all the time costs little. Raises the first OSError after all were tried;
+        nothing is lost, and what failed is due again a few seconds later.
+        """
         if self._directory is None:
             return 0
-        with self._lock:
-            changed = [self._views[run] for run in self._changed if run in self._views]
-            gone = set(self._gone)
-            self._changed.clear()
-            self._gone.clear()
-        for number, view in enumerate(changed):
-            try:
-                self._write(view)
-            except OSError:
-                with self._lock:
-                    self._changed.update(v.run.id for v in changed[number:])
-                    self._gone |= gone
-                raise
-        for run in gone:
-            self._file(run).unlink(missing_ok=True)
-        return len(changed) + len(gone)
+        failed: OSError | None = None
+        done = 0
+        with self._disk:
+            version = lifecycle.version()
+            for run in self._take_due(due):
+                try:
+                    self._write(run, version)
+                    done += 1
+                except OSError as error:
+                    failed = failed or error
+                    with self._lock:
+                        if run not in self._views:
+                            self._gone.add(run)
+                        else:
+                            self._due.setdefault(run, 0.0)
+                        self._rests_until[run] = self._clock() + RETRY_S
+        if failed is not None:
+            raise failed
+        return done
 
     @property
     def waiting(self) -> int:
-        """How many runs `flush` has to write or forget."""
-        return len(self._changed) + len(self._gone)
+        """How many runs are due to be written or forgotten."""
+        with self._lock:
+            return len(self._ripe(due=True))
 
-    def _write(self, view: RunView) -> None:
-        document = Document({"schema": SCHEMA, "written": time.time(), "view": _to_document(view)}, doc_id=1)
-        path = self._file(view.run.id)
-        try:
-            TinyDB(path, storage=DocumentStorage).table("runs").upsert(document)
-        except (ValueError, TypeError, AttributeError):
+    def _take_due(self, due: bool) -> list[str]:
+        assert self._directory is not None
+        with self._lock:
+            if not self._directory.is_dir():
+                # Somebody removed it, or it never was: whatever was written is written again.
+                self._directory.mkdir(mode=0o700, parents=True)
+                self._due |= dict.fromkeys(self._views, 0.0)
+            runs = self._ripe(due)
+            for run in runs:
+                self._due.pop(run, None)
+                self._gone.discard(run)
+            return runs
+
+    def _ripe(self, due: bool) -> list[str]:
+        dirty = {**dict.fromkeys(self._gone, 0.0), **self._due}
+        if not due:
+            return list(dirty)
+        now = self._clock()
+        return [run for run, when in dirty.items() if max(when, self._rests_until.get(run, 0.0)) <= now]
+
+    def _write(self, run: str, version: str) -> None:
+        """Writes one run as it is now, or removes its file when it is gone."""
+        with self._lock:
+            view, signature = self._views.get(run), self._signatures.get(run)
+        path = self._file(run)
+        if view is None:
             path.unlink(missing_ok=True)
-            TinyDB(path, storage=DocumentStorage).table("runs").upsert(document)
+            self._rests_until.pop(run, None)
+            return
+        began = time.perf_counter()
+        document = Document(to_document(view, version, signature), doc_id=1)
+        TinyDB(path, storage=DocumentStorage, access_mode="w").table("runs").insert(document)
+        took = time.perf_counter() - began
+        self._rests_until[run] = self._clock() + min(REST_MAX_S, REST_FACTOR * took)
 
     def _file(self, run: str) -> Path:
         assert self._directory is not None
-        safe = run if run.isalnum() and len(run) <= 64 else foreign_run_id("", run)
+        safe = run if run.isascii() and run.isalnum() and len(run) <= 64 else foreign_run_id("", run)
         return self._directory / f"{safe}.json"
+
+    def _take(self, view: RunView, document: Mapping[str, Any], version: str, written: dict[str, float]) -> None:
+        """Keeps a run that was read from its file; of two for one directory the one that was written last."""
+        when = float(document["written"])
+        with self._lock:
+            other = self._ids.get(view.run.path)
+            if other is not None:
+                if when <= written[other]:
+                    self._gone.add(view.run.id)
+                    return
+                self._drop(other)
+            written[view.run.id] = when
+            self._keep(view)
+            if document["version"] == version and isinstance(document["signature"], str):
+                self._signatures[view.run.id] = document["signature"]
+
+    def _tidy(self, older: list[Path], broken: Mapping[Path, Exception]) -> None:
+        """Takes away what cannot be used and what a kill left; of what is moved aside the newest files stay."""
+        assert self._directory is not None
+        for path, error in broken.items():
+            log.warning("catalog file %s cannot be used (%s); it is moved aside", path.name, error)
+            with contextlib.suppress(OSError):
+                os.replace(path, path.with_name(f"{path.name}.corrupt-{time.time_ns()}"))
+        if older:
+            log.info("%d catalog files are of an older ckptd; their runs are read anew", len(older))
+        with contextlib.suppress(OSError):
+            aside = sorted(self._directory.glob("*.corrupt-*"), key=lambda path: path.name.rpartition("-")[2])
+            # Nobody else writes here, so no temporary file is in use.
+            left = [path for path in self._directory.iterdir() if TEMPORARY.match(path.name)]
+            for path in (*older, *left, *aside[:-ASIDE_MAX]):
+                path.unlink(missing_ok=True)
+
+    def _keep(self, view: RunView) -> None:
+        self._views[view.run.id] = view
+        self._ids[view.run.path] = view.run.id
+        self._ordered = None
 
     def _drop(self, run: str) -> None:
         view = self._views.pop(run)
         if self._ids.get(view.run.path) == run:
             del self._ids[view.run.path]
-        self._changed.discard(run)
+        self._ordered = None
+        self._signatures.pop(run, None)
+        self._by_id.forget(run)
+        self._due.pop(run, None)
         self._gone.add(run)
 
     def _distinct(self, view: RunView) -> RunView:
@@ -215,10 +308,16 @@ class Catalog:
         return _with_id(view, foreign_run_id(view.run.id, view.run.path), f"a copy: its id belongs to {shown}")
 
 
-def same(one: RunView, other: RunView) -> bool:
-    """Whether two looks saw the same."""
-    # NaN differs from itself; as text it does not.
-    return one == other or repr(one) == repr(other)
+@contextlib.contextmanager
+def _no_collecting() -> Iterator[None]:
+    """Keeps the garbage collector from walking, again and again, over records that all stay."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _with_id(view: RunView, run: str, problem: str) -> RunView:
@@ -234,50 +333,3 @@ def _with_id(view: RunView, run: str, problem: str) -> RunView:
         plan=plan,
     )
     return changed
-
-
-def _to_document(view: RunView) -> Any:
-    raw = _pack(msgspec.to_builtins(view))
-    for decision in _decisions(raw):
-        decision["checkpoint"] = decision["checkpoint"]["id"]
-    return raw
-
-
-def _from_document(raw: Any) -> RunView:
-    """The view behind `_to_document`. Raises ValueError, KeyError, TypeError or AttributeError for another shape."""
-    raw = _unpack(raw)
-    known = {checkpoint["id"]: checkpoint for checkpoint in raw["checkpoints"]}
-    for decision in _decisions(raw):
-        decision["checkpoint"] = known[decision["checkpoint"]]
-    return msgspec.convert(raw, RunView, strict=False)
-
-
-def _decisions(raw: Any) -> list[dict[str, Any]]:
-    return [decision for action in ("keep", "remove", "skip") for decision in raw["plan"][action]]
-
-
-def _pack(value: Any) -> Any:
-    """Plain data under the on-disk rules for numbers; text that is not UTF-8 keeps its bytes."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else encoding.nonfinite_name(value)
-    if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            return {"$b64": base64.b64encode(value.encode("utf-8", "surrogateescape")).decode("ascii")}
-        return value
-    if isinstance(value, Mapping):
-        return {encoding.printable(str(k)): _pack(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_pack(v) for v in value]
-    return value
-
-
-def _unpack(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if value.keys() == {"$b64"}:
-            return base64.b64decode(value["$b64"]).decode("utf-8", "surrogateescape")
-        return {k: _unpack(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_unpack(v) for v in value]
-    return value

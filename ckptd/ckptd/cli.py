@@ -5,13 +5,11 @@ stdout is data, stderr is narration. Exit codes: 0 done, 2 wrong usage, 3 the op
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from ckptd.output import run_command, say, show, show_json
 
 app = typer.Typer(
     name="ckptd",
@@ -40,7 +38,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from ckptd import lifecycle
 
-        _print(f"ckptd {lifecycle.version()}")
+        show(f"ckptd {lifecycle.version()}")
         raise typer.Exit
 
 
@@ -63,10 +61,15 @@ def run(
 
     Example: ckptd run --watch ~/runs
     """
-    from ckptd import lifecycle
+    import faulthandler
+
+    from ckpt.paths import StatePaths
+    from ckptd import lifecycle, logs
 
     lifecycle.need_posix()
-    _log_to_file() if log_file else _log_to_stderr()
+    logs.to_file(StatePaths.here().log) if log_file else logs.to_stderr()
+    # Where a crash in a library happened; stderr of a background daemon is the file start.log.
+    faulthandler.enable()
     from ckptd.daemon import Daemon
 
     raise typer.Exit(Daemon(watch=watch or (), idle_exit=idle_exit).run())
@@ -78,11 +81,12 @@ def start(watch: Watch = None, idle_exit: IdleExit = False) -> None:
 
     Example: ckptd start && ckpt watch add ~/runs
     """
-    from ckptd import lifecycle
+    from ckpt.paths import StatePaths
+    from ckptd import background
 
-    note = lifecycle.start(watch=watch or (), idle_exit=idle_exit)
+    note = background.start(watch=watch or (), idle_exit=idle_exit)
     verb = "already runs" if note.get("already") else "started"
-    _say(f"ckptd {verb} (process {note.get('pid')}, log {_log_path()})")
+    say(f"ckptd {verb} (process {note.get('pid')}, log {StatePaths.here().log})")
 
 
 @app.command()
@@ -91,10 +95,55 @@ def stop() -> None:
 
     Example: ckptd stop
     """
-    from ckptd import lifecycle
+    from ckptd import background
 
-    pid = lifecycle.stop()
-    _say("no ckptd runs" if pid is None else f"ckptd (process {pid}) ended")
+    pid = background.stop()
+    say("no ckptd runs" if pid is None else f"ckptd (process {pid}) ended")
+
+
+@app.command()
+def reload(json: AsJson = False) -> None:
+    """Have the daemon take config.toml anew, and show what that changes. Nothing is ever deleted by it.
+
+    A file that is not understood changes nothing and exits 2. Exits 4 when no daemon runs.
+
+    Example: ckptd config check && ckptd reload
+    """
+    from ckptd import background
+
+    with background.running() as client:
+        answer = client.post("/v1/reload")
+    if json:
+        show_json(answer)
+        return
+    for change in answer["changed"] or ["nothing changes"]:
+        show(change)
+    for problem in answer["problems"]:
+        show(f"problem: {problem}")
+
+
+@app.command()
+def install(
+    print_only: Annotated[bool, typer.Option("--print", help="Print the unit; write and change nothing.")] = False,
+    no_start: Annotated[bool, typer.Option("--no-start", help="Write and enable it; do not start it now.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Stop it and remove the unit; all else stays.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even over a unit that somebody edited.")] = False,
+) -> None:
+    """Have systemd run the daemon from now on and at every login (a user unit; no root needed).
+
+    Doing it again changes nothing. Run it again after ckptd has moved to another Python environment.
+
+    Examples: ckptd install;  ckptd install --print;  ckptd install --remove
+    """
+    from ckptd import installing
+
+    if print_only:
+        for line in installing.unit().splitlines():
+            show(line)
+        return
+    done = installing.remove(force=force) if remove else installing.install(start=not no_start, force=force)
+    for line in done:
+        say(line)
 
 
 @app.command()
@@ -103,33 +152,29 @@ def status(json: AsJson = False) -> None:
 
     Example: ckptd status --json
     """
-    from ckpt.client import Client, daemon_note
-    from ckpt.exceptions import NoDaemonError
+    from ckptd import background
 
-    if daemon_note() is None:
-        raise NoDaemonError("no ckptd runs", hint="start it with `ckptd start`")
-    with Client.connect(autostart=False) as client:
-        answer = client.get("/v1/status")
+    answer = background.status()
     if json:
-        _print_json(answer)
+        show_json(answer)
         return
     daemon = answer["daemon"]
     rss = f", {daemon['rss'] / 1e6:.0f} MB" if daemon.get("rss") else ""
-    _print(f"ckptd {daemon['version']} runs as process {daemon['pid']} for {daemon['uptime_s']:.0f} s{rss}")
+    show(f"ckptd {daemon['version']} runs as process {daemon['pid']} for {daemon['uptime_s']:.0f} s{rss}")
     if daemon["watcher"]["state"] != "watching":
-        _print("changes are not seen at once, only by the periodic look")
+        show("changes are not seen at once, only by the periodic look")
     if daemon["errors"]:
-        _print(f"{daemon['errors']} errors, the last: {daemon['last_error']}")
+        show(f"{daemon['errors']} errors, the last: {daemon['last_error']}")
     for problem in daemon["problems"]:
-        _print(f"problem: {problem}")
+        show(f"problem: {problem}")
     for root in answer["roots"]:
         trouble = f"  {root['problem']}" if root.get("problem") else ""
-        _print(
+        show(
             f"{root['state']:<9} {root['path']}  {root['runs']} runs, {root['checkpoints']} checkpoints, "
             f"{root['bytes'] / 1e9:.2f} GB{trouble}"
         )
     if not answer["roots"]:
-        _print("nothing is watched; add a directory with `ckpt watch add DIR`")
+        show("nothing is watched; add a directory with `ckpt watch add DIR`")
 
 
 @app.command()
@@ -151,9 +196,9 @@ def once(
     try:
         answer = look(directories or ()).get(get)
     except CkptError as error:
-        _print_json(protocol.error_to_json(error))
+        show_json(protocol.error_to_json(error))
         raise
-    _print_json(answer)
+    show_json(answer)
 
 
 @app.command()
@@ -171,112 +216,43 @@ def rebuild(json: AsJson = False) -> None:
     else:
         counts = rebuild_here()
     if json:
-        _print_json(counts)
+        show_json(counts)
         return
-    _print(f"{counts['runs']} runs, {counts['checkpoints']} checkpoints")
+    show(f"{counts['runs']} runs, {counts['checkpoints']} checkpoints")
+    for sentence in counts["marks"]:
+        show(sentence)
 
 
 @config_app.command("check")
-def config_check(json: AsJson = False) -> None:
-    """Say whether config.toml is understood. Exits 2 when it is not.
+def check(json: AsJson = False) -> None:
+    """Say whether config.toml is understood, what it means, and what a reload would change. Exits 2 when it is not.
 
     Example: ckptd config check
     """
-    from ckpt.encoding import path_fields
-    from ckpt.paths import config_home
-    from ckptd.config import load
+    import os
 
-    config = load(config_home())
-    path = config_home() / "config.toml"
+    from ckpt.exceptions import DaemonError, NoDaemonError, UsageError
+    from ckpt.paths import config_home
+    from ckptd import background, config_check, config_file
+
+    reading = config_file.read(config_home(), os.environ)
+    status = None
+    try:
+        status = background.status()
+    except NoDaemonError:
+        pass
+    except DaemonError as error:
+        say(error.message)
+    answer = config_check.report(reading, status)
     if json:
-        roots = [{**path_fields(root.path), "exclude": list(root.exclude)} for root in config.roots]
-        _print_json({**path_fields(str(path)), "exists": path.exists(), "roots": roots})
-        return
-    _print(f"{path}: {len(config.roots)} roots" if path.exists() else f"{path} does not exist; the defaults hold")
+        show_json(answer)
+    if reading.problems:
+        raise UsageError("\n".join(problem.sentence() for problem in reading.problems))
+    if not json:
+        for line in config_check.lines(answer):
+            show(line)
 
 
 def main() -> None:
-    """Entry point of the command: errors of ours and of the system become one line, a hint and an exit code."""
-    from ckpt.encoding import printable
-    from ckpt.exceptions import CkptError, OperationError
-
-    _open_streams()
-    try:
-        app()
-    except CkptError as error:
-        told = error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        _silence_stdout()
-        raise SystemExit(1) from None
-    except OSError as error:
-        _silence_stdout()
-        told = OperationError(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
-    lines = [f"ckptd: {told.message}"] + ([told.hint] if told.hint else [])
-    sys.stderr.write("".join("\n".join(map(printable, line.split("\n"))) + "\n" for line in lines))
-    raise SystemExit(told.exit_code)
-
-
-def _open_streams() -> None:
-    """Makes streams in place of those that the caller closed."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
-
-
-def _silence_stdout() -> None:
-    """Sends what is still buffered nowhere, so that the interpreter does not complain of it at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
-
-
-def _say(line: str) -> None:
-    """Narration, for people."""
-    from ckpt.encoding import printable
-
-    sys.stderr.write(printable(line) + "\n")
-
-
-def _print(line: str) -> None:
-    from ckpt.encoding import printable
-
-    sys.stdout.write(printable(line) + "\n")
-    sys.stdout.flush()
-
-
-def _print_json(value: Any) -> None:
-    from ckpt import protocol
-
-    sys.stdout.buffer.write(protocol.encode(value) + b"\n")
-    sys.stdout.flush()
-
-
-def _log_path() -> Path:
-    from ckpt.paths import StatePaths
-
-    return StatePaths.here().log
-
-
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.raiseExceptions = False
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=_FORMAT)
-
-
-def _log_to_file() -> None:
-    import logging
-    from logging.handlers import RotatingFileHandler
-
-    # A full disk must not stop the daemon over its log.
-    logging.raiseExceptions = False
-    path = _log_path()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handler = RotatingFileHandler(path, maxBytes=10 << 20, backupCount=5, encoding="utf-8", errors="backslashreplace")
-    logging.basicConfig(handlers=[handler], level=logging.INFO, format=_FORMAT)
+    """Entry point of the command."""
+    run_command(app)

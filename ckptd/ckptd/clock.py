@@ -16,6 +16,10 @@ class Clock:
         """Unix seconds: the earlier of the wall clock and of what has passed since the start."""
         return min(time.time(), self._wall + _steady() - self._steady)
 
+    def latest(self) -> float:
+        """Unix seconds: the later of the two. A wait that begins at it is not over early when the clock is set right."""
+        return max(time.time(), self._wall + _steady() - self._steady)
+
     def ahead_s(self) -> float:
         """Seconds by which the wall clock runs ahead (negative: behind) of what has passed since the start."""
         return time.time() - (self._wall + _steady() - self._steady)

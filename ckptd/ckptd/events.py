@@ -1,6 +1,6 @@
 """What the daemon tells its clients: numbered events, remembered for those that come back.
 
-run.added  run.updated  run.status  run.removed
+run.added  run.updated  run.status  run.moved  run.removed
 checkpoint.writing  checkpoint.complete  checkpoint.incomplete  checkpoint.corrupt  checkpoint.gone
 checkpoint.trashed  checkpoint.restored  checkpoint.purged
 tag.moved  mark  state  root.added  root.removed  root.degraded  root.ok  daemon.started  daemon.gap
@@ -18,6 +18,7 @@ from typing import Any
 
 from ckpt.scan import RunView
 from ckptd.journal import Journal
+from ckptd.sameness import much_the_same
 
 REMEMBERED = 10_000
 
@@ -49,23 +50,25 @@ class Events:
         for wake in list(self._listeners):
             wake()
 
-    def since(self, seq: int | None) -> list[dict[str, Any]]:
-        """Events after a number, oldest first; None for all that are remembered.
+    def since(self, seq: int | None, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """Events after a number, oldest first, and at most `limit` of them; None for all that are remembered.
 
         When some after it are forgotten, the first is `daemon.gap`: what was heard before must be read anew.
         """
         with self._lock:
             if seq is None:
-                return list(self._ring)
+                return list(self._ring)[:limit]
             later = list(takewhile(lambda event: event["seq"] > seq, reversed(self._ring)))[::-1]
             first = self._ring[0]["seq"] if len(self._ring) == REMEMBERED else self._first
             events = list(self._ring) if seq > self.seq else later
         # A number that was never given out comes from another state directory: nothing of it can be resumed.
         if seq < first - 1 or seq > self.seq:
             number = (events[0]["seq"] if events else self.seq + 1) - 1
-            gap = {"seq": number, "at": time.time(), "kind": "daemon.gap", "run": None, "checkpoint": None}
-            return [gap, *events]
-        return later
+            events = [
+                {"seq": number, "at": time.time(), "kind": "daemon.gap", "run": None, "checkpoint": None},
+                *events,
+            ]
+        return events[:limit]
 
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Calls `wake` (from any thread) after each event; returns what ends that."""
@@ -112,7 +115,7 @@ def changes(old: RunView | None, new: RunView, trashed: frozenset[str] = frozens
             found.append({"kind": kind, "run": run, "checkpoint": checkpoint.id, "path": path})
     if old is not None:
         found += _moved_tags(old, new)
-        if not found and _told(old) != _told(new):
+        if not found and not much_the_same(old, new):
             found.append({"kind": "run.updated", "run": run})
     return found
 
@@ -125,12 +128,3 @@ def _moved_tags(old: RunView, new: RunView) -> list[dict[str, Any]]:
         for tag in sorted(was.keys() | is_now.keys())
         if was.get(tag) != is_now.get(tag)
     ]
-
-
-def _told(view: RunView) -> str:
-    """What `run.updated` speaks of: everything but the clock and what events of their own tell.
-
-    As text, in which a NaN equals itself.
-    """
-    run = view.run.evolve(updated_at=0.0, epoch=None, step=None, loss=None)
-    return repr((run, view.checkpoints, view.plan.policy))

@@ -213,6 +213,7 @@ class Keeper:
             reasons=[reason_to_json(reason) for reason in decision.verdict.reasons],
             near_misses=[reason_to_json(reason) for reason in decision.verdict.near_misses],
             keep_for_s=view.plan.policy.keep_for_s,
+            now=self._clock.latest(),
         )
 
     # The trash

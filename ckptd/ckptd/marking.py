@@ -12,6 +12,8 @@ from ckpt.exceptions import UsageError
 from ckpt.paths import RunPaths, StatePaths
 from ckpt.records import Checkpoint
 from ckpt.scan import RunView
+from ckpt.scan.foreign import content_of
+from ckptd import places
 from ckptd.events import Events
 from ckptd.journal import Journal
 from ckptd.scanner import Scanner
@@ -62,17 +64,29 @@ class Marking:
             file=printable(file),
             **fields,
         )
-        self._append(view, kind, checkpoint.id, file, fields)
+        fingerprint = None if view.run.own else content_of(checkpoint)
+        self._append(view, kind, checkpoint.id, fields, file=file, fingerprint=fingerprint)
 
     def take_back(self, view: RunView, inverse: dict[str, Any]) -> None:
         """Applies the inverse that the journal keeps of a mark."""
         fields = {k: inverse[k] for k in ("name", "text") if inverse.get(k) is not None}
-        self._append(view, str(inverse["kind"]), str(inverse["checkpoint"]), inverse.get("file"), fields)
+        self._append(view, str(inverse["kind"]), str(inverse["checkpoint"]), fields, file=inverse.get("file"))
 
-    def _append(self, view: RunView, kind: str, checkpoint: str, file: str | None, fields: dict[str, Any]) -> None:
+    def _append(
+        self,
+        view: RunView,
+        kind: str,
+        checkpoint: str,
+        fields: dict[str, Any],
+        *,
+        file: str | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
         path = self._path(view)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        marks.append(path, kind, checkpoint, file=file, **fields)
+        if not view.run.own:
+            places.stay(path, view.run)
+        marks.append(path, kind, checkpoint, file=file, fingerprint=fingerprint, **fields)
         self._events.emit("mark", view.run.id, checkpoint, mark=kind, **fields)
         self._scanner.read(Path(view.run.path))
 

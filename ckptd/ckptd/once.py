@@ -7,8 +7,7 @@ from typing import Any
 
 from ckpt.exceptions import UsageError
 from ckpt.paths import StatePaths, config_home
-from ckptd import config as config_module
-from ckptd import lifecycle, parts
+from ckptd import config_file, lifecycle, parts
 from ckptd.service import Service
 
 
@@ -25,7 +24,7 @@ def look(directories: Sequence[str]) -> Service:
             if watched.problem is not None:
                 raise UsageError(f"{directory}: {watched.problem}")
     else:
-        here.roots.load(config_module.load(config_home()).roots)
+        here.roots.load(config_file.load(config_home()).roots)
         here.scanner.full()
     return here.service(_describe)
 

@@ -12,6 +12,7 @@ from ckptd.events import Events
 from ckptd.journal import Journal
 from ckptd.keeper import Keeper
 from ckptd.marking import Marking
+from ckptd.repeats import Repeats
 from ckptd.roots import Roots
 from ckptd.scanner import Scanner
 from ckptd.service import Service
@@ -41,6 +42,7 @@ class Parts:
             self.marking,
             self.undo,
             self.events,
+            repeats=Repeats(self.journal),
             daemon=daemon,
             **hooks,
         )
@@ -62,7 +64,7 @@ def reading(state: StatePaths, *, stored_roots: bool) -> Parts:
 
 def _assemble(state: StatePaths, journal: Journal, catalog: Catalog, roots: Roots, *, looks_only: bool) -> Parts:
     events = Events(journal)
-    scanner = Scanner(roots, catalog, events, state, prune=not looks_only)
+    scanner = Scanner(roots, catalog, events, state, journal=journal, prune=not looks_only)
     keeper = Keeper(catalog, scanner, events, journal)
     marking = Marking(scanner, events, journal, None if looks_only else state)
     undo = Undo(catalog, journal, keeper, marking)

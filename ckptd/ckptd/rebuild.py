@@ -1,34 +1,28 @@
-"""The catalog made anew while no daemon runs."""
+"""`ckptd rebuild` while no daemon runs."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ckpt.paths import StatePaths, config_home, socket_path
-from ckptd import config as config_module
-from ckptd import lifecycle
-from ckptd.catalog import Catalog
-from ckptd.events import Events
-from ckptd.journal import Journal
-from ckptd.roots import Roots
-from ckptd.scanner import Scanner
+from ckptd import config_file, lifecycle, parts
+from ckptd.renewal import renew
 
 
-def rebuild_here() -> dict[str, int]:
-    """Throws the catalog's files away and writes them from a full look; says how much there is.
+def rebuild_here() -> dict[str, Any]:
+    """Makes the catalog of this machine anew, whatever wrote the old one; says what there is and what was done.
 
-    Raises LockedError when a daemon starts meanwhile, and OSError.
+    Raises LockedError when a daemon runs or starts meanwhile, and OSError.
     """
     lifecycle.need_posix()
     state = StatePaths.here()
     lock = lifecycle.take_lock(state, socket_path())
     try:
-        catalog = Catalog(state.catalog)
-        roots = Roots(state.roots)
-        roots.load(config_module.load(config_home()).roots)
-        Scanner(roots, catalog, Events(Journal(None)), state).full()
-        catalog.clear_files()
-        state.catalog.mkdir(mode=0o700, parents=True, exist_ok=True)
-        catalog.flush()
-        views = catalog.all()
-        return {"runs": len(views), "checkpoints": sum(len(view.checkpoints) for view in views)}
+        mine = parts.writing(state)
+        try:
+            mine.roots.load(config_file.load(config_home()).roots)
+            return renew(mine.scanner, mine.catalog, mine.journal, state).to_json()
+        finally:
+            mine.journal.close()
     finally:
         lock.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -11,10 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ckpt import files
-from ckpt.encoding import path_fields, path_from_fields, printable
+from ckpt.encoding import path_fields, printable
 from ckpt.exceptions import AddressError, OperationError, UsageError
+from ckpt.scan import Excludes
 from ckptd.config import Origin, Root, check_mode
+from ckptd.disks import Disks
+from ckptd.identity import Identity, renamed_to
+from ckptd.root_store import RootStore, Stored
+from ckptd.root_warnings import root_warnings
 
 State = Literal["ok", "degraded", "polling"]
 _TREND_S = 3600.0  # how far back free space is remembered
@@ -27,29 +32,76 @@ class Watched:
     """A root and how it fares."""
 
     root: Root
-    identity: tuple[int, int] | None = None
-    """Device and inode that the path had when it was accepted."""
+    everywhere: tuple[str, ...] = ()
+    """Patterns that are left out below every root."""
+    identity: Identity | None = None
+    """The directory that was accepted under the path."""
+    doubted: bool = False
+    """Whether its numbers cannot tell that it is still that directory, so that what is in it has to."""
     state: State = "ok"
     problem: str | None = None
+    polled: str | None = None
+    """Why it is looked at again and again instead of being watched."""
+    moved_from: str | None = None
+    """The root whose directory this is under its new name."""
+    directories: int | None = None
+    """How many directories a full look comes through; None before the first."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Symbolic links to directories with runs outside the root, each with its target."""
+    unreadable: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Mount points below the root whose file systems are gone."""
+    remounted: bool = False
+    """Whether one of them has come back, so that events have to be asked for anew."""
     free: deque[tuple[float, int]] = field(default_factory=deque)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Everything that is left out below it."""
+        return (*self.root.exclude, *self.everywhere)
+
+    @property
+    def excludes(self) -> Excludes:
+        """What is left out below it, ready to be asked."""
+        return Excludes(self.root.path, self.patterns)
 
     def check(self) -> str | None:
         """Why the root must not be believed now; None when it is the directory that was accepted and readable."""
-        path = self.root.path
+        path = printable(self.root.path)
         try:
-            info = os.stat(path)
+            found = Identity.of(self.root.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return f"it cannot be reached: there is no such directory{self._moved() or '; is its disk mounted?'}"
         except OSError as error:
             return f"it cannot be reached: {error.strerror}"
         if self.identity is None:
-            self.identity = (info.st_dev, info.st_ino)
-        elif self.identity != (info.st_dev, info.st_ino):
-            return "another directory stands in its place; `ckpt watch add` accepts it"
+            self.identity = found
+        same = self.identity.is_(found)
+        if same is False:
+            accept = f"`ckpt watch add {path}` accepts what is there now"
+            if self.identity.device != found.device:
+                return f"another file system stands in its place, or its own is not mounted; mount it, or {accept}"
+            return f"another directory stands in its place{self._moved() or ''}; {accept}"
+        self.doubted = same is None
+        if same:
+            # Device numbers may change when a file system is mounted anew.
+            self.identity = found
         try:
-            with os.scandir(path) as entries:
+            with os.scandir(self.root.path) as entries:
                 next(entries, None)
         except OSError as error:
             return f"it cannot be read: {error.strerror}"
         return None
+
+    def trust(self) -> None:
+        """Takes the directory that stands there now for the one that was accepted. Raises OSError."""
+        self.identity = Identity.of(self.root.path)
+        self.doubted = False
+
+    def _moved(self) -> str | None:
+        """What to say when the directory has another name beside the old one."""
+        name = None if self.identity is None else renamed_to(self.root.path, self.identity)
+        return name and f"; it was renamed to {printable(name)}: `ckpt watch add {printable(name)}` follows it"
 
     def sample(self, now: float) -> None:
         """Remembers the free space of the root's disk."""
@@ -81,18 +133,28 @@ class Roots:
     """All watched roots by path. Those of commands are kept in a file; `store` None keeps nothing."""
 
     def __init__(self, store: Path | None) -> None:
-        self._store = store
+        self._store = RootStore(store)
         self._lock = threading.RLock()
         self._watched: dict[str, Watched] = {}
+        self._everywhere: tuple[str, ...] = ()
+        self.disks = Disks()
 
-    def load(self, configured: Iterable[Root], session: Iterable[str] = ()) -> list[str]:
-        """Takes the roots of config.toml, of commands and of the command line; returns what had to be left out."""
+    def load(
+        self, configured: Iterable[Root], session: Iterable[str] = (), *, everywhere: Sequence[str] = ()
+    ) -> list[str]:
+        """Takes the roots of config.toml, of commands and of the command line; returns what had to be left out.
+
+        `everywhere` are patterns that are left out below every root.
+        """
         problems: list[str] = []
         wanted: list[Root] = list(configured)
-        wanted += self._stored(problems)
+        stored = self._stored(problems)
+        wanted += stored.roots
         wanted += [Root(path=os.path.realpath(path), origin="session") for path in session]
         with self._lock:
             before = self._watched
+            self._everywhere = tuple(everywhere)
+            self.disks.known = {**stored.disks, **self.disks.known}
             wanted += [w.root for w in before.values() if w.root.origin == "session"]
             self._watched = {}
             for root in sorted(wanted, key=lambda r: len(r.path)):
@@ -101,8 +163,9 @@ class Roots:
                     if holder.root.path != root.path:
                         problems.append(f"{printable(root.path)} lies inside {printable(holder.root.path)}")
                     continue
-                kept = before.get(root.path, Watched(root))
+                kept = before.get(root.path) or Watched(root, identity=stored.seen.get(root.path))
                 kept.root = root
+                kept.everywhere = self._everywhere
                 self._watched[root.path] = kept
         return problems
 
@@ -122,8 +185,9 @@ class Roots:
     def add(self, path: str, mode: str, exclude: Sequence[str], *, keep: bool = True) -> tuple[Watched, list[Watched]]:
         """Watches a directory; returns it and the roots inside it that it takes over.
 
-        Naming a root again sets its excludes and accepts the directory that stands there now. Raises UsageError for one
-        that does not exist, is no directory, is not readable or lies inside another, and for mode enforce.
+        Naming a root again sets its excludes and accepts the directory that stands there now. A directory that was a
+        root under another name replaces that root (`moved_from`). Raises UsageError for one that does not exist, is no
+        directory, is not readable or lies inside another, and for mode enforce.
         """
         try:
             check_mode(mode)
@@ -154,9 +218,22 @@ class Roots:
             before = dict(self._watched)
             for watched in inner:
                 del self._watched[watched.root.path]
-            added = Watched(Root(path=real, exclude=tuple(exclude), origin=origin))
+            moved = None if holder is not None else self._known_as(real)
+            if moved is not None:
+                exclude = exclude or moved.root.exclude
+                # What config.toml names stays until it is changed there.
+                if moved.root.origin != "config.toml":
+                    self._watched.pop(moved.root.path, None)
+            added = Watched(
+                Root(path=real, exclude=tuple(exclude), poll=bool(holder and holder.root.poll), origin=origin),
+                everywhere=self._everywhere,
+                moved_from=None if moved is None else moved.root.path,
+            )
             if holder is not None:
                 added.free = holder.free
+            with contextlib.suppress(OSError):
+                added.trust()
+            self.disks.forget(real)
             self._watched[real] = added
             try:
                 self._save()
@@ -189,27 +266,40 @@ class Roots:
                 raise OperationError(f"the list of roots could not be written: {error}") from error
             return watched
 
-    def _save(self) -> None:
-        if self._store is None:
-            return
-        kept = [w.root for w in self._watched.values() if w.root.origin == "command"]
-        listed = [{**path_fields(r.path), "mode": r.mode, "exclude": list(r.exclude)} for r in kept]
-        files.write_json(self._store, {"format": 1, "roots": listed}, mode=0o600)
+    def remember(self) -> None:
+        """Keeps which directories the roots are now, and on which disks runs lie. Raises OSError."""
+        with self._lock:
+            self._save()
 
-    def _stored(self, problems: list[str]) -> list[Root]:
-        if self._store is None:
-            return []
+    def _known_as(self, real: str) -> Watched | None:
+        """The root whose directory now stands at another path; None when it is none."""
         try:
-            raw: Any = files.read_json(self._store)
-            return [
-                Root(path=path_from_fields(r), exclude=tuple(map(str, r.get("exclude", ()))), origin="command")
-                for r in raw["roots"]
-            ]
-        except FileNotFoundError:
-            return []
+            found = Identity.of(real)
+        except OSError:
+            return None
+        for watched in self._watched.values():
+            known = watched.identity
+            if watched.root.path == real or known is None or known.is_(found) is not True:
+                continue
+            try:
+                if known.is_(Identity.of(watched.root.path)) is True:
+                    continue
+            except OSError:
+                pass
+            return watched
+        return None
+
+    def _save(self) -> None:
+        kept = [w.root for w in self._watched.values() if w.root.origin == "command"]
+        seen = {path: w.identity for path, w in self._watched.items() if w.identity is not None}
+        self._store.write(kept, seen, self.disks.known)
+
+    def _stored(self, problems: list[str]) -> Stored:
+        try:
+            return self._store.read()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(f"{self._store} cannot be used ({error}); add its roots again with `ckpt watch add`")
-            return []
+            problems.append(f"{self._store.path} cannot be used ({error}); add its roots again with `ckpt watch add`")
+            return Stored()
 
 
 def root_json(watched: Watched, runs: int, checkpoints: int, size: int, now: float | None = None) -> dict[str, Any]:
@@ -227,6 +317,17 @@ def root_json(watched: Watched, runs: int, checkpoints: int, size: int, now: flo
         "bytes": size,
         "free_bytes": watched.free_bytes(),
         "full_in_s": watched.full_in_s(),
+        "polled": watched.polled,
+        "directories": watched.directories,
+        "links": [{**path_fields(link), "target": printable(target)} for link, target in watched.links],
+        "unreadable": [printable(directory) for directory in watched.unreadable],
+        "warnings": root_warnings(
+            watched.root.path,
+            directories=watched.directories,
+            links=watched.links,
+            unreadable=watched.unreadable,
+            missing=watched.missing,
+        ),
     }
 
 

@@ -1,10 +1,14 @@
 """From the disk to the catalog: full looks, looks at what events marked dirty, and the tail of running trainings.
 
 A look never believes a root that is not what it was: then nothing is marked gone. One look runs at a time.
+
+    health.py    whether a root is believed     reader.py  one run at a time    announced.py  runs outside all roots
+    identity.py  which directory a path is      disks.py   what is mounted      adopting.py   marks that follow runs
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import logging
 import os
@@ -13,20 +17,21 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ckpt import files, scan
-from ckpt.encoding import path_from_fields, printable
 from ckpt.paths import RunPaths, StatePaths
-from ckpt.scan import RunView
-from ckpt.scan.finding import checkpoint_parts
+from ckpt.scan import RunView, Survey
+from ckptd.adopting import Adopting
+from ckptd.announced import Announced
 from ckptd.catalog import Catalog
-from ckptd.events import Events, changes
+from ckptd.events import Events
+from ckptd.health import Health
+from ckptd.journal import Journal
+from ckptd.reader import Reader, is_gone
 from ckptd.roots import Roots, Watched
 from ckptd.states import StateTail
 
 log = logging.getLogger("ckptd.scanner")
-_ALWAYS_READ_EVERY = 60  # full looks after which an unchanged run is read all the same
 
 
 @dataclass
@@ -44,22 +49,29 @@ class Scanner:
     """Keeps the catalog equal to the disk. Methods block and may be called from any thread."""
 
     def __init__(
-        self, roots: Roots, catalog: Catalog, events: Events, state: StatePaths | None, *, prune: bool = True
+        self,
+        roots: Roots,
+        catalog: Catalog,
+        events: Events,
+        state: StatePaths | None,
+        *,
+        journal: Journal | None = None,
+        prune: bool = True,
     ) -> None:
-        """`prune` says whether announcements of runs that are gone are removed."""
+        """`prune` says whether anything may be written in the state directory; marks follow only with a journal."""
         self.counts = Counts()
         self._roots = roots
         self._catalog = catalog
-        self._events = events
-        self._state = state
-        self._prune = prune
+        self._writes = prune
         self._stopping = False
         self._lock = threading.RLock()
-        self._caches: dict[str, scan.Cache] = {}
-        self._signatures: dict[str, int] = {}
         self._states = StateTail(catalog, events)
-        self._writing: set[str] = set()
-        self._accepted: set[str] = set()
+        self._health = Health(catalog, events)
+        self._announced = Announced(None if state is None else state.announced, writes=prune)
+        adopting = None
+        if state is not None and journal is not None and prune:
+            adopting = Adopting(state.marks, events, journal, self._is_lost)
+        self._reader = Reader(catalog, events, self._states, state, adopting, self.failed)
 
     def stop(self) -> None:
         """Ends the look that runs, as soon as its present run is read; what was not looked at stays as it was."""
@@ -71,51 +83,44 @@ class Scanner:
         read: set[str] = set()
         with self._lock:
             self.counts.full += 1
+            self._reader.turn = self.counts.full
             for watched in self._roots.all():
                 read |= self._look(watched)
             read |= self._look_at_announced()
             self._forget_strays()
+            self._remember()
         self.counts.last_full_s = time.monotonic() - started
         return read
 
     def anew(self) -> set[str]:
         """A full look that trusts nothing remembered."""
         with self._lock:
-            self._caches.clear()
-            self._signatures.clear()
-            return self.full()
+            self._reader.forget_all()
+            for watched in self._roots.all():
+                self._look(watched, quick=False)
+            return self.full() | {view.run.id for view in self._catalog.all()}
 
     def look(self, watched: Watched) -> set[str]:
         """Looks at one root; returns the ids of the runs that were read."""
         with self._lock:
-            return self._look(watched)
+            read = self._look(watched)
+            self._remember()
+            return read
 
     def dirty(self, directories: Mapping[str, bool]) -> set[str]:
         """Looks at what lies in and below changed directories; True means that runs may have come or gone there.
 
         Returns the ids of the runs that were read.
         """
-        runs: set[str] = set()
-        discover: dict[str, Watched] = {}
+        read: set[str] = set()
         with self._lock:
             self.counts.partial += 1
-            known = {view.run.path: view.run.own for view in self._catalog.all()}
-            for directory, structural in directories.items():
-                above = [path for path in _parents(directory) if path in known]
-                watched = self._roots.holder(directory)
-                if above:
-                    runs.add(above[0])
-                    if known[above[0]]:
-                        structural = directory == above[0] and not os.path.isfile(RunPaths(Path(directory)).manifest)
-                elif watched is not None and scan.Excludes(watched.root.path, watched.root.exclude).covers(directory):
-                    continue
-                if structural:
-                    runs.update(path for path in known if path.startswith(directory.rstrip("/") + "/"))
-                    if watched is not None:
-                        discover[watched.root.path] = watched
-            read: set[str] = set()
-            for watched in discover.values():
-                read |= self._look(watched, only=runs)
+            runs, subtrees = self._affected(directories)
+            known = sorted(view.run.path for view in self._catalog.all()) if subtrees else []
+            for subtree in subtrees:
+                watched = self._roots.holder(subtree)
+                if watched is not None:
+                    read |= self._look_below(watched, subtree, _below(known, subtree), runs)
             for path in sorted(runs):
                 view = self.read(Path(path))
                 if view is not None:
@@ -125,10 +130,11 @@ class Scanner:
     def read(self, directory: Path) -> RunView | None:
         """Looks at one run; None when it is gone or cannot be read, or its root is not to be believed."""
         with self._lock:
-            watched = self._roots.holder(str(directory))
-            if watched is not None and self._distrust(watched):
+            path = str(directory)
+            watched = self._roots.holder(path)
+            if watched is not None and self._health.distrust(watched):
                 return None
-            return self._read(directory, watched)
+            return self._read(path, watched)
 
     def announce(self, directory: Path) -> RunView | None:
         """Takes a run that made itself known, wherever it lies; None when it cannot be read."""
@@ -137,19 +143,19 @@ class Scanner:
     def forget(self, watched: Watched) -> None:
         """Drops the runs of a root that is not watched any more; those that made themselves known stay."""
         with self._lock:
-            self._accepted.discard(watched.root.path)
-            announced = {path for _, path in self.announced()}
+            self._health.forget(watched)
+            announced = self._announced.runs()
             for view in self._catalog.all():
                 if view.run.root != watched.root.path:
                     continue
                 if view.run.path in announced:
-                    self._read(Path(view.run.path), None)
+                    self._read(view.run.path, None)
                 else:
-                    self._gone(view)
+                    self._reader.gone(view)
 
     def accept(self, watched: Watched) -> None:
-        """Believes a root from now on, even when it is empty where runs were known."""
-        self._accepted.add(watched.root.path)
+        """Believes a root at its next look, even when it is empty where runs were known."""
+        self._health.accept(watched)
 
     def poll_training(self) -> set[str]:
         """Tells of new states of running trainings, and reads runs whose training ended or is writing."""
@@ -168,8 +174,9 @@ class Scanner:
         return read
 
     def unsettled(self) -> list[Path]:
-        """Run directories in which something is being written, to be looked at again soon."""
-        return [Path(path) for path in sorted(self._writing)]
+        """Run directories in which something is being written, to be looked at again now."""
+        with self._lock:
+            return self._reader.unsettled()
 
     def training_outside(self) -> list[Path]:
         """Directories of running trainings outside all roots."""
@@ -187,181 +194,160 @@ class Scanner:
 
     # Roots
 
-    def _look(self, watched: Watched, only: set[str] | None = None) -> set[str]:
-        """Finds the runs of a root and reads those that changed, or only new ones besides those in `only`."""
-        if self._distrust(watched):
+    def _look(self, watched: Watched, *, quick: bool = True) -> set[str]:
+        """Finds the runs of a root, reads those that changed, and drops those that are really gone."""
+        root = watched.root.path
+        known = {view.run.path for view in self._catalog.all() if not _outside(view.run.path, root)}
+        if self._health.distrust(watched, known):
             return set()
-        root = Path(watched.root.path)
-        known = {v.run.path: v for v in self._catalog.all() if v.run.root == watched.root.path}
         try:
-            found = [str(path) for path in scan.find_runs(root, exclude=watched.root.exclude)]
+            survey = scan.survey(Path(root), exclude=watched.patterns)
+            expected = [path for path in known if not self._is_unknown(path, survey.unreadable)]
+            if not self._health.believe(watched, expected, survey.runs):
+                return set()
         except OSError as error:
-            self._degrade(watched, f"it cannot be read: {error.strerror}")
+            self._health.degrade(watched, f"it cannot be read: {error.strerror}")
             return set()
-        if known and not found and watched.root.path not in self._accepted and not os.listdir(root):
-            self._degrade(watched, f"it is empty, but {len(known)} runs were known; `ckpt watch add` accepts it")
-            return set()
-        self._accepted.add(watched.root.path)
-        self._recover(watched)
-        read: set[str] = set()
-        for path in found:
-            if self._stopping:
-                return read
-            if only is not None and path in known and path not in only:
-                continue
-            view = self._read(Path(path), watched, quick=only is None)
-            if view is not None:
-                read.add(view.run.id)
-        for path in sorted(known.keys() - set(found)):
-            # A run that was moved is known under its new path by now.
-            gone = self._catalog.at(path)
-            if gone is not None and _is_gone(path):
-                self._gone(gone)
+        watched.directories = survey.directories
+        watched.links, watched.unreadable = survey.links, survey.unreadable
+        read = self._read_all(watched, survey, quick=quick)
+        self._drop(watched, known, survey)
+        if not self._stopping:
+            self._settle_move(watched, survey)
+            self._roots.disks.saw(survey.runs)
+        missing = {self._roots.disks.missing(path) for path in known.difference(survey.runs)} - {None}
+        watched.remounted |= not missing.issuperset(watched.missing)
+        watched.missing = tuple(sorted(point for point in missing if point is not None))
         return read
 
-    def _distrust(self, watched: Watched) -> bool:
-        problem = watched.check()
-        if problem is not None:
-            self._degrade(watched, problem)
-        return problem is not None
+    def _look_below(self, watched: Watched, subtree: str, known: Iterable[str], runs: set[str]) -> set[str]:
+        """The same for a subtree of a root; those in `runs` are left to the caller."""
+        if self._health.distrust(watched):
+            return set()
+        try:
+            survey = scan.survey(Path(watched.root.path), exclude=watched.patterns, below=Path(subtree))
+        except OSError as error:
+            self._health.degrade(watched, f"it cannot be read: {error.strerror}")
+            return set()
+        self._health.recover(watched)
+        links = [link for link in watched.links if _outside(link[0], subtree)]
+        watched.links = tuple(sorted((*links, *survey.links)))
+        unreadable = [path for path in watched.unreadable if _outside(path, subtree)]
+        watched.unreadable = tuple(sorted((*unreadable, *survey.unreadable)))
+        read = self._read_all(watched, survey, without=runs)
+        self._drop(watched, set(known), survey)
+        return read
 
-    def _degrade(self, watched: Watched, problem: str) -> None:
-        if watched.state != "degraded" or watched.problem != problem:
-            watched.state, watched.problem = "degraded", problem
-            log.warning("root %s: %s", printable(watched.root.path), problem)
-            self._events.emit("root.degraded", path=printable(watched.root.path), problem=problem)
+    def _read_all(
+        self, watched: Watched, survey: Survey, *, quick: bool = True, without: Iterable[str] = ()
+    ) -> set[str]:
+        read: set[str] = set()
+        for path in survey.runs:
+            if self._stopping:
+                break
+            if path not in without:
+                view = self._read(path, watched, quick=quick)
+                if view is not None:
+                    read.add(view.run.id)
+        return read
 
-    def _recover(self, watched: Watched) -> None:
-        if watched.state == "degraded":
-            watched.state, watched.problem = "ok", None
-            self._events.emit("root.ok", path=printable(watched.root.path))
+    def _read(self, path: str, watched: Watched | None, *, quick: bool = False) -> RunView | None:
+        def lost(place: str) -> bool:
+            # Between the root's check and the look its disk may have gone.
+            return self._is_lost(place) or (watched is not None and self._health.distrust(watched))
+
+        def unreadable(place: str) -> None:
+            if watched is not None and place not in watched.unreadable:
+                watched.unreadable = tuple(sorted((*watched.unreadable, place)))
+
+        root = None if watched is None else watched.root.path
+        return self._reader.read(path, root, quick=quick, is_lost=lost, unreadable=unreadable)
+
+    def _drop(self, watched: Watched, known: set[str], survey: Survey) -> None:
+        """Forgets known runs that a survey did not find, unless they may only be out of sight."""
+        if self._stopping:
+            return
+        for path in sorted(known.difference(survey.runs)):
+            # A run that was moved is known under its new path by now.
+            gone = self._catalog.at(path)
+            if gone is not None and not self._is_unknown(path, survey.unreadable):
+                self._reader.gone(gone)
+
+    def _is_unknown(self, path: str, unreadable: Iterable[str]) -> bool:
+        """Whether a run that was not found may be there all the same."""
+        hidden = any(path == place or path.startswith(place + "/") for place in unreadable)
+        return hidden or self._is_lost(path) or not (is_gone(path) or os.access(path, os.R_OK | os.X_OK))
+
+    def _is_lost(self, path: str) -> bool:
+        return self._roots.disks.missing(path) is not None
+
+    def _settle_move(self, watched: Watched, survey: Survey) -> None:
+        """Drops what is still known of a root under its former name."""
+        former = watched.moved_from
+        if former is None:
+            return
+        found = set(survey.runs)
+        for view in self._catalog.all():
+            now = watched.root.path + view.run.path.removeprefix(former)
+            if view.run.root == former and (now in found or self._roots.holder(view.run.path) is None):
+                self._reader.gone(view)
+
+    def _affected(self, directories: Mapping[str, bool]) -> tuple[set[str], list[str]]:
+        """The known runs that changed directories belong to, and the subtrees in which runs may have come or gone."""
+        runs: set[str] = set()
+        subtrees: set[str] = set()
+        for directory, structural in directories.items():
+            above = next((view for path in _parents(directory) if (view := self._catalog.at(path))), None)
+            if above is not None:
+                runs.add(above.run.path)
+                if above.run.own:
+                    structural = directory == above.run.path and not os.path.isfile(RunPaths(Path(directory)).manifest)
+            if structural:
+                watched = self._roots.holder(directory)
+                if watched is not None and not watched.excludes.covers(directory):
+                    subtrees.add(directory)
+        return runs, [
+            path for path in sorted(subtrees) if not any(p in subtrees for p in _parents(os.path.dirname(path)))
+        ]
+
+    def _remember(self) -> None:
+        if self._writes:
+            try:
+                self._roots.remember()
+            except OSError as error:
+                self.failed("the list of roots cannot be written", error)
+
+    # Runs outside all roots
 
     def _look_at_announced(self) -> set[str]:
         read: set[str] = set()
-        for note, path in self.announced():
+        for path, notes in self._announced.runs().items():
             if self._stopping:
                 break
             if self._roots.holder(path) is not None:
                 continue
-            if _is_gone(path):
+            if is_gone(path):
                 # A missing parent may be a disk that is not mounted.
-                if self._prune and os.path.isdir(os.path.dirname(path)):
-                    with contextlib.suppress(OSError):
-                        note.unlink()
-                continue
-            view = self._read(Path(path), None, quick=True)
+                if self._is_lost(path) or not os.path.isdir(os.path.dirname(path)):
+                    continue
+                known = self._catalog.at(path)
+                moved = self._announced.follow(path, notes, None if known is None else known.run.id)
+                if moved is None:
+                    self._announced.drop(notes)
+                    continue
+                path = moved
+            view = self._read(path, None, quick=True)
             if view is not None:
                 read.add(view.run.id)
+            self._roots.disks.saw([path])
         return read
-
-    def announced(self) -> list[tuple[Path, str]]:
-        """Runs that made themselves known: the file that says so, and the run's directory."""
-        if self._state is None:
-            return []
-        found = []
-        try:
-            notes = sorted(self._state.announced.iterdir())
-        except OSError:
-            return []
-        for note in notes:
-            try:
-                raw = files.read_json(note, limit=1 << 20)
-                path = os.path.realpath(path_from_fields(raw))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            found.append((note, path))
-        return found
 
     def _forget_strays(self) -> None:
         """Drops runs that neither a root nor an announcement speaks for any more."""
-        announced = {path for _, path in self.announced()}
+        announced = self._announced.runs()
         for view in self._catalog.all():
             if view.run.path not in announced and self._roots.holder(view.run.path) is None:
-                self._gone(view)
-
-    # Runs
-
-    def _read(self, directory: Path, watched: Watched | None, *, quick: bool = False) -> RunView | None:
-        path = str(directory)
-        old = self._catalog.at(path)
-        signature = self._signature(directory)
-        unchanged = signature is not None and self._signatures.get(path) == signature
-        root = None if watched is None else Path(watched.root.path)
-        # A run that was announced belongs to a root from the moment on that one is put above it.
-        moved = old is not None and root is not None and old.run.root != str(root)
-        if quick and unchanged and not moved and old is not None and _settled(old):
-            return None
-        cache = self._caches.setdefault(path, scan.Cache())
-        marks = None if self._state is None else self._state.marks
-        try:
-            fresh = scan.read_run(directory, root=root, cache=cache, foreign_marks=marks)
-            view = self._take(path, old, fresh)
-        except OSError as error:
-            # Between the root's check and the look its disk may have gone.
-            believed = watched is None or not self._distrust(watched)
-            if old is not None and believed and _is_gone(path):
-                self._gone(old)
-            elif not isinstance(error, FileNotFoundError):
-                self.failed(f"run {printable(path)} cannot be read", error)
-            return None
-        except Exception as error:  # noqa: BLE001  one run that breaks a reader must not hide the others
-            self.failed(f"run {printable(path)} could not be understood", error)
-            return None
-        if view is not None and signature is not None:
-            self._signatures[path] = signature
-        return view
-
-    def _take(self, path: str, old: RunView | None, fresh: RunView) -> RunView | None:
-        """Puts a fresh look into the catalog and tells what changed; None when it is no run any more."""
-        if not fresh.run.own and not fresh.checkpoints:
-            if old is not None:
-                self._gone(old)
-            return None
-        if any(c.state == "writing" for c in fresh.checkpoints):
-            self._writing.add(path)
-        else:
-            self._writing.discard(path)
-        before, view = self._catalog.put(fresh)
-        if before is None and old is not None and old.run.id != view.run.id:
-            self._events.emit("run.removed", old.run.id, path=printable(path))
-        for change in changes(before, view, _trashed(before, view)):
-            self._events.emit(**_shown(change))
-        return view
-
-    def _gone(self, view: RunView) -> None:
-        path = view.run.path
-        self._catalog.remove(view.run.id)
-        self._caches.pop(path, None)
-        self._signatures.pop(path, None)
-        self._writing.discard(path)
-        self._states.forget(view.run.id)
-        self._events.emit("run.removed", view.run.id, path=printable(path))
-
-    def _signature(self, directory: Path) -> int | None:
-        """A number that changes with anything that reading the run would see; None when it must be read."""
-        entries: list[tuple[str, int, int, int]] = []
-        # The parts of a foreign run are named like those of an own one.
-        places = [directory, *checkpoint_parts(directory)]
-        old = self._catalog.at(str(directory))
-        try:
-            for place in places:
-                with os.scandir(place) as listing:
-                    for entry in listing:
-                        info = entry.stat(follow_symlinks=False)
-                        entries.append((entry.path, info.st_ino, info.st_size, info.st_mtime_ns))
-            if self._state is not None and old is not None and not old.run.own:
-                marks = self._state.marks / f"{old.run.id}.jsonl"
-                entries.append(("", 0, marks.stat().st_size if marks.exists() else 0, 0))
-        except OSError:
-            return None
-        entries.sort()
-        # The number of the look makes every run be read now and then, whatever its files say.
-        return hash((tuple(entries), self.counts.full // _ALWAYS_READ_EVERY))
-
-
-def _settled(view: RunView) -> bool:
-    """Whether only a change of files can change what is known of a run."""
-    return view.run.status not in ("training", "stalled") and all(c.state != "writing" for c in view.checkpoints)
+                self._reader.gone(view)
 
 
 def _parents(path: str) -> Iterable[str]:
@@ -374,30 +360,13 @@ def _parents(path: str) -> Iterable[str]:
         path = above
 
 
-def _is_gone(path: str) -> bool:
-    """Whether a run directory is really not there or no run any more, rather than out of reach."""
-    try:
-        info = os.listdir(path)
-    except (FileNotFoundError, NotADirectoryError):
-        # A vanished parent is a vanished disk until the root says otherwise; its root was checked just before.
-        return True
-    except OSError:
-        return False
-    return not any(name == "run.json" for name in info)
+def _below(known: list[str], directory: str) -> list[str]:
+    """Those of some sorted paths that are a directory or lie in it."""
+    prefix = directory.rstrip("/") + "/"
+    inside = known[bisect.bisect_left(known, prefix) : bisect.bisect_left(known, prefix[:-1] + "0")]
+    at = bisect.bisect_left(known, directory)
+    return [*known[at : at + 1], *inside] if at < len(known) and known[at] == directory else inside
 
 
-def _trashed(old: RunView | None, new: RunView) -> frozenset[str]:
-    """Ids of checkpoints in the run's trash; looked up only when some have vanished."""
-    if old is None or not new.run.own or {c.path for c in old.checkpoints} <= {c.path for c in new.checkpoints}:
-        return frozenset()
-    from ckpt.trash import Trash
-
-    try:
-        entries = Trash(RunPaths(Path(new.run.path)).trash).entries()
-    except OSError:
-        return frozenset()
-    return frozenset(str(entry.checkpoint.get("id")) for entry in entries)
-
-
-def _shown(change: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: printable(v) if isinstance(v, str) and k in ("path", "name") else v for k, v in change.items()}
+def _outside(path: str, subtree: str) -> bool:
+    return path != subtree and not path.startswith(subtree.rstrip("/") + "/")

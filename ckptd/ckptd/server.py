@@ -4,48 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import logging
 import socket
-import struct
 from collections.abc import Iterator
-from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ckptd.connections import HEAD_MAX, PeerProtocol
+
+log = logging.getLogger("ckptd.server")
 KEEP_ALIVE_S = 75
 DRAIN_S = 5
-CONNECTIONS_MAX = 128
-"""Connections at a time; more would take the file descriptors that looking at the disk needs."""
-BACKLOG = 128
-"""Connections that are accepted in one go, before any of them can be refused."""
-
-
-class PeerProtocol(H11Protocol):
-    """Puts into each request's state whether its sender may talk to us (`peer_allowed`, `peer_uid`)."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS_MAX:
-            transport.abort()
-        uid = peer_uid(transport.get_extra_info("socket"))
-        # Root may read everything anyway; where the system does not tell, the socket's mode has to do.
-        allowed = uid is None or uid in (os.getuid(), 0)
-        self.app_state = {**self.app_state, "peer_uid": uid, "peer_allowed": allowed}
-
-
-def peer_uid(connection: Any) -> int | None:
-    """User id of the process at the other end as of its connect; None where the system does not tell."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None or connection is None:
-        return None
-    try:
-        raw = connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i"))
-    except OSError:
-        return None
-    _, uid, _ = struct.unpack("3i", raw)
-    return int(uid)
+ACCEPT_PAUSE_S = 0.2
+"""Seconds between two tries to accept while the process has no file descriptor left."""
 
 
 class Server(uvicorn.Server):
@@ -54,6 +26,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: ASGIApp, ending: asyncio.Event) -> None:
         config = uvicorn.Config(
             app,
+            interface="asgi3",
             http=PeerProtocol,
             ws="none",
             loop="asyncio",
@@ -63,20 +36,58 @@ class Server(uvicorn.Server):
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=DRAIN_S,
-            h11_max_incomplete_event_size=64 << 10,
+            h11_max_incomplete_event_size=HEAD_MAX,
         )
         super().__init__(config)
         self._ending = ending
+        self._accepting: list[asyncio.Task[None]] = []
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leaves signals alone."""
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to accept on listening sockets."""
+        self.servers = []
+        self._accepting = [asyncio.create_task(self._accept(listener)) for listener in sockets or ()]
+        self.started = True
+
     async def main_loop(self) -> None:
         """Waits for the end instead of looking ten times a second."""
         await self._ending.wait()
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accepts no more, and lets answers that are under way be finished."""
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await super().shutdown(sockets=sockets)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Accepts one connection after the other; without descriptors it waits, where asyncio's own loop only logs."""
+        loop = asyncio.get_running_loop()
+        short = False
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                if not short:
+                    log.warning("no connection can be accepted now: %s", error.strerror)
+                short = True
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            short = False
+            try:
+                await loop.connect_accepted_socket(self._protocol, connection)
+            except OSError as error:
+                log.warning("a connection was lost as it was accepted: %s", error.strerror)
+                connection.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        return PeerProtocol(self.config, self.server_state, self.lifespan.state)

@@ -1,11 +1,12 @@
 """The answers of the API, without a server: what `ckptd run` serves on its socket and `ckptd once` prints.
 
 One table for reads, one for changes. Functions take plain parameters, return plain data, raise errors of ckpt, and
-may be called from any thread.
+may be called from any thread. No read waits for a change, and no mark for a look at the disk that somebody asked for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
@@ -14,24 +15,29 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from ckpt import refs, retention, scan
+import msgspec
+
+from ckpt import filters, protocol, retention, scan
 from ckpt.encoding import path_from_fields, printable
 from ckpt.exceptions import AddressError, UsageError
-from ckpt.protocol import checkpoint_to_json, run_to_json
+from ckpt.protocol import PARAMETERS, checkpoint_to_json, run_to_json
 from ckpt.records import Checkpoint
 from ckpt.scan import RunView
 from ckpt.trash import entry_to_json
+from ckptd.addresses import Addresses
 from ckptd.catalog import Catalog
 from ckptd.events import Events
 from ckptd.keeper import Keeper
 from ckptd.marking import Marking
+from ckptd.renewal import Renewed
+from ckptd.repeats import Repeats
 from ckptd.roots import Roots, Watched, root_json
 from ckptd.scanner import Scanner
+from ckptd.shown import Shown
 from ckptd.undo import Undo
 
 Params = Mapping[str, str]
 Body = Mapping[str, Any]
-_ANSWERS = 1000  # answers to changes that are remembered by their keys
 
 
 class NoSuchPage(UsageError):
@@ -51,11 +57,16 @@ class Service:
         undo: Undo,
         events: Events,
         *,
+        repeats: Repeats,
         daemon: Callable[[], dict[str, Any]],
         watch: Callable[[str | None], None] = lambda renewed: None,
         stop: Callable[[], None] = lambda: None,
+        reload: Callable[[], dict[str, Any]] | None = None,
+        rebuild: Callable[[], Renewed] | None = None,
     ) -> None:
         self._catalog = catalog
+        self._addresses = Addresses(catalog)
+        self._shown = Shown()
         self._roots = roots
         self._scanner = scanner
         self._keeper = keeper
@@ -65,9 +76,22 @@ class Service:
         self._daemon = daemon
         self._watch = watch
         self._stop = stop
-        self._changing = threading.RLock()
-        self._answers: dict[str, Any] = {}
-        self.reads: dict[str, Callable[[Params], dict[str, Any]]] = {
+        self._reload = reload
+        self._rebuild = rebuild
+        self._repeats = repeats
+        # Undo has to see the marks and removals that it chooses from stand still.
+        marks, removals, places = threading.RLock(), threading.RLock(), threading.RLock()
+        self._alone: dict[str, tuple[threading.RLock, ...]] = {
+            "/v1/marks": (marks,),
+            "/v1/undo": (removals, marks),
+            "/v1/apply": (removals,),
+            "/v1/trash/restore": (removals,),
+            "/v1/trash/purge": (removals,),
+            "/v1/roots": (places,),
+            "/v1/roots/remove": (places,),
+            "/v1/reload": (places,),
+        }
+        self.reads: dict[str, Callable[[Params], dict[str, Any] | msgspec.Raw]] = {
             "/v1/status": self._status,
             "/v1/runs": self._runs,
             "/v1/run": self._run,
@@ -89,30 +113,46 @@ class Service:
             "/v1/roots/remove": self._remove_root,
             "/v1/announce": self._announce,
             "/v1/rescan": self._rescan,
+            "/v1/reload": self._take_config,
             "/v1/stop": self._end,
         }
 
     def get(self, target: str) -> dict[str, Any]:
-        """The answer to a read; `target` is a path with its query."""
-        parts = urlsplit(target)
-        query = dict(parse_qsl(parts.query, keep_blank_values=True, encoding="utf-8", errors="surrogateescape"))
-        answer: dict[str, Any] = self._page(self.reads, parts.path)(query)
+        """The answer to a read, as plain data; `target` is a path with its query."""
+        answer: dict[str, Any] = msgspec.json.decode(self.get_json(target))
         return answer
+
+    def get_json(self, target: str) -> bytes:
+        """The same as it crosses the socket."""
+        parts = urlsplit(target)
+        page = self._page(self.reads, parts.path)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True, encoding="utf-8", errors="surrogateescape"))
+        known = PARAMETERS.get(parts.path, ())
+        for name in query:
+            if name not in known:
+                raise UsageError(
+                    f"{parts.path} has no parameter '{printable(name[:100])}'",
+                    hint=f"it has: {', '.join(known)}" if known else "it has none",
+                )
+        return protocol.encode(page(query))
 
     def post(self, path: str, body: Body) -> dict[str, Any]:
         """The answer to a change; one that was made before under the same key is only answered again."""
         act = self._page(self.changes, path)
-        key = body.get("key")
-        with self._changing:
-            if isinstance(key, str) and key in self._answers:
-                answer: dict[str, Any] = self._answers[key]
+
+        def alone() -> dict[str, Any]:
+            with contextlib.ExitStack() as held:
+                for lock in self._alone.get(path, ()):
+                    held.enter_context(lock)
+                answer: dict[str, Any] = act(body)
                 return answer
-            answer = act(body)
-            if isinstance(key, str):
-                self._answers[key] = answer
-                while len(self._answers) > _ANSWERS:
-                    del self._answers[next(iter(self._answers))]
-            return answer
+
+        return self._repeats.once(path, body, alone)
+
+    def known(self) -> tuple[int, int]:
+        """How many runs and checkpoints are known so far."""
+        views = self._catalog.all()
+        return len(views), sum(len(view.checkpoints) for view in views)
 
     def _page(self, table: Mapping[str, Any], path: str) -> Any:
         if path in table:
@@ -127,17 +167,25 @@ class Service:
         return {"daemon": self._daemon(), "roots": self._roots_json()}
 
     def _runs(self, params: Params) -> dict[str, Any]:
-        return {"runs": [run_to_json(view.run) for view in self._catalog.all()]}
+        chosen = _choice(params).of(self._catalog.all(), lambda view: filters.run_fields(view.run))
+        return {"runs": [self._shown.run(view.run) for view in chosen.rows], **_unknown(chosen)}
 
-    def _run(self, params: Params) -> dict[str, Any]:
-        return scan.run_view_to_json(self._find_run(_needed(params, "run")))
+    def _run(self, params: Params) -> dict[str, Any] | msgspec.Raw:
+        view, choice = self._addresses.run(_needed(params, "run")), _choice(params)
+        if choice.everything:
+            return self._shown.view(view)
+        answer, plan = scan.run_view_to_json(view), view.plan
+        verdicts = {d.checkpoint.id: d.verdict for d in (*plan.keep, *plan.remove, *plan.skip)}
+        rows = list(zip(view.checkpoints, answer["checkpoints"], strict=True))
+        chosen = choice.of(rows, lambda row: filters.checkpoint_fields(row[0], verdicts.get(row[0].id)))
+        return {**answer, "checkpoints": [shown for _, shown in chosen.rows], **_unknown(chosen)}
 
     def _resolve(self, params: Params) -> dict[str, Any]:
-        view, checkpoint = self._find(_needed(params, "ref"))
+        view, checkpoint = self._addresses.checkpoint(_needed(params, "ref"))
         return _one(view, checkpoint)
 
     def _curves(self, params: Params) -> dict[str, Any]:
-        view = self._find_run(_needed(params, "run"))
+        view = self._addresses.run(_needed(params, "run"))
         points = _whole(params, "points", 500)
         metrics = scan.curves(Path(view.run.path), points=max(2, min(points or 500, 1_000_000)))
         shown = {
@@ -148,11 +196,11 @@ class Service:
 
     def _plan(self, params: Params) -> dict[str, Any]:
         name = params.get("run")
-        return retention.plan_to_json(self._keeper.plan(self._find_run(name).run.id if name else None))
+        return retention.plan_to_json(self._keeper.plan(self._addresses.run(name).run.id if name else None))
 
     def _trash(self, params: Params) -> dict[str, Any]:
         name = params.get("run")
-        entries = self._keeper.entries(self._find_run(name).run.id if name else None)
+        entries = self._keeper.entries(self._addresses.run(name).run.id if name else None)
         return {"entries": [entry_to_json(entry) for _, entry in entries]}
 
     def _next_undo(self, params: Params) -> dict[str, Any]:
@@ -167,7 +215,7 @@ class Service:
     # Changes
 
     def _mark(self, body: Body) -> dict[str, Any]:
-        view, checkpoint = self._find(_text(body, "ref"))
+        view, checkpoint = self._addresses.checkpoint(_text(body, "ref"))
         name, text = body.get("name"), body.get("text")
         self._marking.mark(
             view,
@@ -202,11 +250,16 @@ class Service:
         )
         self._scanner.accept(watched)
         self._watch(watched.root.path)
-        for inner in absorbed:
-            self._events.emit("root.removed", path=printable(inner.root.path))
+        former = [inner.root.path for inner in absorbed] + ([watched.moved_from] if watched.moved_from else [])
+        for path in former:
+            self._events.emit("root.removed", path=printable(path))
         self._events.emit("root.added", path=printable(watched.root.path))
         self._keeper.sweep(self._scanner.look(watched))
-        return {"root": self._root_json(watched), "absorbed": [printable(inner.root.path) for inner in absorbed]}
+        return {
+            "root": self._root_json(watched),
+            "absorbed": [printable(inner.root.path) for inner in absorbed],
+            "moved_from": printable(watched.moved_from) if watched.moved_from else None,
+        }
 
     def _remove_root(self, body: Body) -> dict[str, Any]:
         watched = self._roots.remove(_path(body))
@@ -227,12 +280,10 @@ class Service:
         return {"run": run_to_json(view.run)}
 
     def _rescan(self, body: Body) -> dict[str, Any]:
+        if body.get("rebuild") is True:
+            return self._make_anew()
         if "path" not in body and "path_b64" not in body:
-            if body.get("rebuild") is True:
-                read = self._scanner.anew()
-                self._catalog.clear_files()
-            else:
-                read = self._scanner.full()
+            read = self._scanner.full()
         else:
             real = os.path.realpath(_path(body))
             watched = self._roots.holder(real)
@@ -243,67 +294,27 @@ class Service:
             read = self._scanner.look(watched)
         self._watch(None)
         self._keeper.sweep(read)
-        views = self._catalog.all()
-        return {"runs": len(views), "checkpoints": sum(len(view.checkpoints) for view in views)}
+        runs, checkpoints = self.known()
+        return {"runs": runs, "checkpoints": checkpoints}
+
+    def _make_anew(self) -> dict[str, Any]:
+        if self._rebuild is None:
+            raise UsageError("this needs a running daemon", hint="without one, `ckptd rebuild` works by itself")
+        renewed = self._rebuild()
+        self._watch(None)
+        self._keeper.sweep(renewed.read)
+        return renewed.to_json()
+
+    def _take_config(self, body: Body) -> dict[str, Any]:
+        if self._reload is None:
+            raise UsageError("this needs a running daemon", hint="start it with `ckptd start`")
+        return self._reload()
 
     def _end(self, body: Body) -> dict[str, Any]:
         self._stop()
         return {}
 
-    # Addresses
-
-    def _find_run(self, name: str) -> RunView:
-        """The run that an address, a path or an id names. Raises AddressError."""
-        views = self._catalog.all()
-        place = self._place(name)
-        if place is not None:
-            return place[0]
-        run = refs.find_run(name, [view.run for view in views])
-        view = self._catalog.get(run.id)
-        if view is None:
-            raise AddressError(f"run '{printable(name)}' has just gone")
-        return view
-
-    def _find(self, ref: str) -> tuple[RunView, Checkpoint]:
-        place = self._place(ref)
-        if place is not None:
-            view, file = place
-            if file is None:
-                return view, refs.select(None, view.checkpoints, view.run)
-            for checkpoint in view.checkpoints:
-                if str(file) == checkpoint.path or str(file) in checkpoint.files:
-                    return view, checkpoint
-            raise AddressError(f"{printable(ref)} is no checkpoint of run '{printable(view.run.name)}'")
-        by_id = self._by_id(ref)
-        if by_id is not None:
-            return by_id
-        address = refs.parse(ref)
-        view = self._find_run(address.run)
-        return view, refs.select(address.selector, view.checkpoints, view.run)
-
-    def _by_id(self, ref: str) -> tuple[RunView, Checkpoint] | None:
-        if not 6 <= len(ref) <= 12 or not all(char in "0123456789abcdef" for char in ref):
-            return None
-        found = [(v, c) for v in self._catalog.all() for c in v.checkpoints if c.id.startswith(ref)]
-        if len(found) > 1:
-            names = [f"{v.run.path}@{c.id}" for v, c in found]
-            raise AddressError(
-                f"{ref!r} names {len(found)} checkpoints",
-                hint="say which: " + ", ".join(printable(name) for name in names[:8]),
-                candidates=names,
-            )
-        return found[0] if found else None
-
-    def _place(self, ref: str) -> tuple[RunView, Path | None] | None:
-        """What an existing absolute path stands for; None when `ref` is none."""
-        if not os.path.isabs(ref) or not os.path.lexists(ref):
-            return None
-        directory, file = scan.run_of(Path(ref))
-        for path in (str(directory), os.path.realpath(directory)):
-            view = self._catalog.at(path)
-            if view is not None:
-                return view, None if file is None else Path(path) / os.path.relpath(file, directory)
-        raise AddressError(f"{printable(ref)} is not watched", hint=f"watch it: ckpt watch add {printable(ref)}")
+    # Shapes
 
     def _roots_json(self) -> list[dict[str, Any]]:
         return [self._root_json(watched) for watched in self._roots.all()]
@@ -316,6 +327,15 @@ class Service:
 def _one(view: RunView, checkpoint: Checkpoint) -> dict[str, Any]:
     shown = checkpoint_to_json(checkpoint, view.verdict(checkpoint.id))
     return {"run": run_to_json(view.run), "checkpoint": shown}
+
+
+def _choice(params: Params) -> filters.Choice:
+    return filters.Choice(params.get("filter"), params.get("sort"), _whole(params, "limit", None))
+
+
+def _unknown(chosen: filters.Chosen[Any]) -> dict[str, Any]:
+    """Names that were asked for and that nothing has, with the nearest that exist."""
+    return {"unknown": {printable(name): list(near) for name, near in chosen.unknown.items()}} if chosen.unknown else {}
 
 
 def _needed(params: Params, name: str) -> str:

@@ -40,7 +40,10 @@ class Undo:
         else:
             view = self._catalog.get(act["run"])
             if view is None:
-                raise UsageError(f"run {printable(act['run'])} is not known any more")
+                raise UsageError(
+                    f"run {printable(act['run'])} is not known any more",
+                    hint="if it was moved, watch the directory that it lies in now: ckpt watch add DIR",
+                )
             self._marking.take_back(view, line["inverse"])
         self._journal.record("undo", of=line.get("seq"), plan=act.get("plan"), run=act.get("run"))
         return act
@@ -51,11 +54,15 @@ class Undo:
 
     def _last_mark(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         undone: set[Any] = set()
+        moves: list[dict[str, Any]] = []
         for line in reversed(self._journal.acts()):
             kind = line.get("kind")
             if kind == "undo":
                 undone.add(line.get("of"))
+            elif kind == "moved":
+                moves.insert(0, line)
             elif kind == "mark" and line.get("seq") not in undone and isinstance(line.get("inverse"), dict):
+                line = _followed(line, moves)
                 view = self._catalog.get(str(line.get("run")))
                 if view is None:
                     continue
@@ -97,3 +104,17 @@ class Undo:
             "text": f"removal of {what} of {names} by its policy",
         }
         return act, {}
+
+
+def _followed(line: dict[str, Any], moves: list[dict[str, Any]]) -> dict[str, Any]:
+    """The act of a mark, told with the ids that its run and checkpoints have after some moves, oldest first."""
+    run, ids = line.get("run"), {line.get("checkpoint"): line.get("checkpoint")}
+    inverse = dict(line["inverse"])
+    ids[inverse.get("checkpoint")] = inverse.get("checkpoint")
+    for move in moves:
+        new = move.get("checkpoints")
+        if move.get("was") == run and isinstance(new, dict):
+            run = move.get("run")
+            ids = {was: new.get(now, now) for was, now in ids.items()}
+    inverse["checkpoint"] = ids[inverse.get("checkpoint")]
+    return {**line, "run": run, "checkpoint": ids[line.get("checkpoint")], "inverse": inverse}

@@ -8,12 +8,14 @@ that looks at the disk and ends, and changes raise NoDaemonError.
 from __future__ import annotations
 
 import contextlib
+import http
 import http.client
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -28,8 +30,11 @@ from ckpt.files import FileLock
 from ckpt.paths import StatePaths
 
 ANSWER_S = 120.0  # a full look at a large disk takes long
+CONNECT_S = 5.0  # while more clients knock than the daemon takes in at once
 STREAM_SILENCE_S = 45.0  # three of the daemon's heartbeats in the event stream
 STARTING_S = 10.0
+START_COMMAND_S = 60.0
+ONCE_S = 3600.0  # a look at a large disk that nobody waits for but the person who asked
 PATIENCE_S = 30.0
 
 _HOW_TO_START = "start it with `ckptd start`"
@@ -41,13 +46,22 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        try:
-            self.sock.connect(self._path)
-        except BaseException:
-            self.sock.close()
-            raise
+        deadline = time.monotonic() + min(CONNECT_S, self.timeout or CONNECT_S)
+        while True:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            try:
+                self.sock.connect(self._path)
+                return
+            except BlockingIOError:
+                # The queue of those that knock is full, which a Unix socket says at once instead of waiting.
+                self.sock.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            except BaseException:
+                self.sock.close()
+                raise
 
 
 def daemon_note() -> dict[str, Any] | None:
@@ -88,24 +102,30 @@ class Client:
     """
 
     def __init__(
-        self, mode: Literal["daemon", "once"], *, directory: str | None = None, why_once: str | None = None
+        self,
+        mode: Literal["daemon", "once"],
+        *,
+        directory: str | None = None,
+        why_once: str | None = None,
+        answer_s: float = ANSWER_S,
     ) -> None:
         self.mode = mode
         self._directory = directory
         self._why_once = why_once
+        self._answer_s = answer_s
         self._idle: list[_Connection] = []
-        self._stream: http.client.HTTPConnection | None = None
-        self._closed = False
+        self._streams: set[_Connection] = set()
+        self._closed = threading.Event()
 
     @classmethod
-    def connect(cls, *, autostart: bool = True, directory: str | None = None) -> Client:
+    def connect(cls, *, autostart: bool = True, directory: str | None = None, answer_s: float = ANSWER_S) -> Client:
         """A client of the live daemon, else of one started now, else one that reads from the disk.
 
-        `directory` is watched by a daemon that this call starts, and looked at when there is none. Raises DaemonError
-        when a daemon runs that speaks another protocol.
+        `directory` is watched by a daemon that this call starts, and looked at when there is none; each answer of the
+        daemon is awaited for `answer_s` seconds. Raises DaemonError when a daemon runs that speaks another protocol.
         """
         if _live_note() is not None:
-            return cls("daemon", directory=directory)
+            return cls("daemon", directory=directory, answer_s=answer_s)
         forbidden = autostart_forbidden()
         if not autostart or forbidden is not None:
             return cls("once", directory=directory, why_once=forbidden)
@@ -115,7 +135,7 @@ class Client:
             # Who only reads is served all the same.
             sys.stderr.write(f"{error.message}; reading from the disk\n")
             return cls("once", directory=directory, why_once=error.message)
-        return cls("daemon", directory=directory)
+        return cls("daemon", directory=directory, answer_s=answer_s)
 
     def get(self, path: str, **params: str | int | None) -> Any:
         """The answer to a read, as plain data. Raises the error that the daemon met."""
@@ -149,7 +169,7 @@ class Client:
             raise NoDaemonError("events come from a daemon, and none runs", hint=_HOW_TO_START)
         broken_at = time.monotonic()
         pause = 0.05
-        while not self._closed:
+        while not self._closed.is_set():
             connected = False
             try:
                 for number, event in self._stream_once(since):
@@ -157,21 +177,20 @@ class Client:
                     if event is not None:
                         yield event
             except (OSError, http.client.HTTPException, NoDaemonError) as error:
-                if not (connected or self._closed) and time.monotonic() - broken_at > PATIENCE_S:
+                if not (connected or self._closed.is_set()) and time.monotonic() - broken_at > PATIENCE_S:
                     raise NoDaemonError("the daemon is gone", hint=_HOW_TO_START) from error
             if connected:
                 broken_at = time.monotonic()
-            if not self._closed:
-                time.sleep(pause)
-                pause = min(2 * pause, 2.0)
+            self._closed.wait(pause)
+            pause = min(2 * pause, 2.0)
 
     def close(self) -> None:
         """Closes all connections; an iterator of `events` in another thread ends."""
-        self._closed = True
-        stream = self._stream
-        if stream is not None and stream.sock is not None:
-            with contextlib.suppress(OSError):
-                stream.sock.shutdown(socket.SHUT_RDWR)
+        self._closed.set()
+        for stream in list(self._streams):
+            if stream.sock is not None:
+                with contextlib.suppress(OSError):
+                    stream.sock.shutdown(socket.SHUT_RDWR)
         while self._idle:
             self._idle.pop().close()
 
@@ -196,10 +215,12 @@ class Client:
                 connection = self._idle.pop()
                 fresh = False
             except IndexError:
-                connection = self._open(ANSWER_S)
+                connection = self._open(self._answer_s)
                 fresh = True
             try:
-                connection.request(method, path, body=body, headers=headers)
+                # A daemon that refuses a client says why and hangs up, perhaps before the request is out.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    connection.request(method, path, body=body, headers=headers)
                 response = connection.getresponse()
                 data = response.read()
             except (OSError, http.client.HTTPException) as error:
@@ -214,7 +235,7 @@ class Client:
             except BaseException:
                 connection.close()
                 raise
-            if response.will_close or self._closed:
+            if response.will_close or self._closed.is_set():
                 connection.close()
             else:
                 self._idle.append(connection)
@@ -224,16 +245,18 @@ class Client:
     def _stream_once(self, since: int | None) -> Iterator[tuple[int, dict[str, Any] | None]]:
         """Events with their numbers, and once at the start the number that the stream stands at."""
         connection = self._open(STREAM_SILENCE_S)
-        self._stream = connection
+        self._streams.add(connection)
         try:
             query = "" if since is None else f"?since={since}"
             connection.request("GET", f"/v1/events{query}", headers={"Accept": "text/event-stream"})
             response = connection.getresponse()
+            if response.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+                raise http.client.HTTPException("the daemon is busy")
             if response.status >= 400:
                 _answer(response.read(), failed=True)
             data: list[bytes] = []
             number = since or 0
-            while not self._closed and (line := response.readline()):
+            while not self._closed.is_set() and (line := response.readline()):
                 line = line.rstrip(b"\r\n")
                 if line.startswith(b"id:"):
                     number = int(line[3:])
@@ -243,12 +266,12 @@ class Client:
                     yield number, encoding.loads(b"\n".join(data)) if data else None
                     data = []
         finally:
-            self._stream = None
+            self._streams.discard(connection)
             connection.close()
 
     def _once(self, path: str) -> Any:
         command = [*daemon_command(), "once", *([self._directory] if self._directory else []), "--get", path]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        done = _run(command, ONCE_S)
         if done.returncode and not done.stdout:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise DaemonError(f"`ckptd once` failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
@@ -272,7 +295,8 @@ def _live_note() -> dict[str, Any] | None:
         note = daemon_note()
         if note is None:
             return None
-        if note.get("socket") and os.path.exists(note["socket"]):
+        # A note may be half written: then its writer has just taken the lock.
+        if isinstance(note.get("socket"), str) and os.path.exists(note["socket"]):
             _check_protocol(note)
             return note
         if time.monotonic() > deadline:
@@ -293,9 +317,16 @@ def _check_protocol(note: Mapping[str, Any]) -> None:
     )
 
 
+def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise DaemonError(f"`{' '.join(command)}` did not end within {seconds:g} s") from None
+
+
 def _start(directory: str | None) -> None:
     command = [*daemon_command(), "start", "--idle-exit", *(["--watch", directory] if directory else [])]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    done = _run(command, START_COMMAND_S)
     said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
     if done.returncode:
         raise DaemonError(

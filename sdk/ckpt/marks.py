@@ -1,12 +1,19 @@
 """What the user said of a run's checkpoints: tags, pins, notes, metrics attached later.
 
 An append-only file of JSON lines, read by SDK and daemon alike; folding the lines gives the present state. A line
-names its checkpoint by id and, for people and for a rebuild, by file name.
+names its checkpoint by id and by its file name as seen from the run's checkpoints (`file_b64` beside it holds the bytes
+of a name that is not UTF-8). Of a foreign run it has the fingerprint too: run, file and fingerprint make the id, so the
+file can be told anew for a run whose id has changed.
 
-    {"at": 1700000000.0, "kind": "tag", "checkpoint": "3f…", "file": "step-001200.pt", "name": "paper"}
+    {"at": 1700000000.0, "kind": "tag", "checkpoint": "3f…", "file": "step-001200.pt", "fingerprint": "torch:…",
+     "name": "paper"}
 
 kind: tag, untag (name) · pin (why), unpin · note (text, "" removes it) · metric (name, value, step) ·
 fork (child: id of the run that was forked from the checkpoint, name)
+
+Marks of a foreign run lie apart from it. Lines of kind `place` say where it is, the last one where it was seen last:
+
+    {"at": 1700000000.0, "kind": "place", "path": "/data/x/run", "root": {"path": "/data"}, "device": 65, "inode": 131}
 """
 
 from __future__ import annotations
@@ -64,6 +71,8 @@ class Marks:
     """Checkpoint id to the runs that were forked from it: id to name."""
     files: dict[str, str] = field(default_factory=dict)
     """Checkpoint id to the file name that it had when it was marked."""
+    mentioned: set[str] = field(default_factory=set)
+    """Ids of all checkpoints that something was ever said of."""
 
     def of(self, checkpoint: str) -> CheckpointMarks:
         """The marks of one checkpoint."""
@@ -82,8 +91,10 @@ class Marks:
         kind, checkpoint, name = line.get("kind"), line.get("checkpoint"), line.get("name")
         if not isinstance(checkpoint, str):
             return
-        if isinstance(line.get("file"), str):
-            self.files[checkpoint] = line["file"]
+        self.mentioned.add(checkpoint)
+        file = file_of(line)
+        if file is not None:
+            self.files[checkpoint] = file
         if kind == "tag" and isinstance(name, str):
             self.tags[name] = checkpoint
         elif kind == "untag" and isinstance(name, str):
@@ -125,9 +136,32 @@ def read(path: Path) -> Marks:
     return fold(files.read_json_lines(path, limit=MAX_BYTES))
 
 
-def append(path: Path, kind: str, checkpoint: str, *, file: str | None = None, **fields: Any) -> None:
+def append(
+    path: Path, kind: str, checkpoint: str, *, file: str | None = None, fingerprint: str | None = None, **fields: Any
+) -> None:
     """Adds a mark, durable before it returns. Raises OSError."""
     line = {"at": time.time(), "kind": kind, "checkpoint": checkpoint, **fields}
     if file is not None:
-        line["file"] = file
+        line.update(file_fields(file))
+    if fingerprint is not None:
+        line["fingerprint"] = fingerprint
     files.append_json(path, line)
+
+
+def file_fields(file: str) -> dict[str, str]:
+    """How a line names a checkpoint's file."""
+    named = encoding.path_fields(file)
+    return {"file": named["path"], **({"file_b64": named["path_b64"]} if "path_b64" in named else {})}
+
+
+def file_of(line: Any) -> str | None:
+    """The checkpoint's file that a line names, byte for byte; None when it names none."""
+    if not isinstance(line.get("file"), str):
+        return None
+    named = {"path": line["file"]}
+    if isinstance(line.get("file_b64"), str):
+        named["path_b64"] = line["file_b64"]
+    try:
+        return encoding.path_from_fields(named)
+    except ValueError:
+        return str(line["file"])

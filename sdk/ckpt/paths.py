@@ -14,6 +14,7 @@ runs/exp3/                        RunPaths
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -34,6 +35,9 @@ MARKER_SUFFIX = ".json"
 TEMPORARY = re.compile(r"^\..+\.(?P<pid>\d+)-[0-9a-f]{8}\.tmp$")
 """Names of files that are being written; `files.temporary_name` makes them."""
 SUN_PATH_MAX = 107  # bytes that a Unix socket's path may have
+_TMP = Path("/tmp")
+_MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+_OWN_PLACES = "set CKPTD_STATE_HOME, CKPTD_CONFIG_HOME and CKPTD_RUNTIME_DIR to directories of your own"
 
 
 @dataclass(frozen=True)
@@ -120,9 +124,12 @@ def is_temporary(name: str) -> bool:
 
 
 def machine_id() -> str:
-    """16 hexadecimal digits that tell this machine from others that share the home directory."""
+    """16 hexadecimal digits that tell this machine from others that share the home directory.
+
+    Machines made from one image have the same /etc/machine-id, and containers often none: the host name is mixed in.
+    """
     raw = ""
-    for candidate in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+    for candidate in _MACHINE_IDS:
         try:
             raw = Path(candidate).read_text(encoding="ascii").strip()
             break
@@ -132,63 +139,101 @@ def machine_id() -> str:
 
 
 def _home() -> Path | None:
-    """The user's home, or None where there is none that could hold files."""
+    """The user's home, or None where there is none."""
     try:
         home = Path("~").expanduser()
     except RuntimeError:
         return None
-    if not home.is_absolute() or home == Path("/") or not home.is_dir() or not os.access(home, os.W_OK):
-        return None
-    return home
+    return home if home.is_absolute() and home != Path("/") and home.is_dir() else None
+
+
+def _can_be_made(directory: Path) -> bool:
+    """Whether this user could write into a directory that may not exist yet."""
+    while not os.path.lexists(directory) and directory != directory.parent:
+        directory = directory.parent
+    return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
+
+
+def _shared_temporary() -> Path:
+    """The directory for everybody's temporary files that is the same for every process; else what TMPDIR says."""
+    with contextlib.suppress(OSError):
+        info = _TMP.stat()
+        if stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX and os.access(_TMP, os.W_OK | os.X_OK):
+            return _TMP
+    return Path(tempfile.gettempdir())
 
 
 def _fallback(part: str) -> Path:
-    """A private directory of this user under the temporary directory.
+    """A private directory of this user among everybody's temporary files.
 
-    Raises OperationError when somebody else owns it, or others may enter it.
+    Raises OperationError when it cannot be made, somebody else owns it, or others may enter it.
     """
     uid = os.getuid() if hasattr(os, "getuid") else 0
-    base = Path(tempfile.gettempdir()) / f"{APP}-{uid}"
-    base.mkdir(mode=0o700, exist_ok=True)
-    info = base.lstat()
-    if hasattr(os, "getuid") and (
-        not stat.S_ISDIR(info.st_mode) or info.st_uid != uid or stat.S_IMODE(info.st_mode) & 0o077
+    base = _shared_temporary() / f"{APP}-{uid}"
+    with contextlib.suppress(OSError):
+        base.mkdir(mode=0o700)
+    try:
+        info = base.lstat()
+    except OSError as error:
+        raise OperationError(f"{base} cannot be made: {error.strerror}", hint=_OWN_PLACES) from error
+    if not stat.S_ISDIR(info.st_mode) or (
+        hasattr(os, "getuid") and (info.st_uid != uid or stat.S_IMODE(info.st_mode) & 0o077)
     ):
-        raise OperationError(
-            f"{base} is not a private directory of this user",
-            hint="set CKPTD_STATE_HOME, CKPTD_CONFIG_HOME and CKPTD_RUNTIME_DIR to directories of your own",
-        )
+        raise OperationError(f"{base} is not a private directory of this user", hint=_OWN_PLACES)
     return base / part
 
 
-def _place(variable: str, xdg: str, part: str) -> Path:
-    chosen = os.environ.get(variable)
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if _home() is None and not os.path.isabs(os.environ.get(xdg, "")):
-        return _fallback(part)
-    import platformdirs
-
-    if part == "config":
-        return Path(platformdirs.user_config_dir(APP, appauthor=False))
-    return Path(platformdirs.user_state_dir(APP, appauthor=False))
+def _chosen(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value).expanduser().absolute() if value else None
 
 
 def config_home() -> Path:
-    """Where `config.toml` lies; written by people only."""
-    return _place("CKPTD_CONFIG_HOME", "XDG_CONFIG_HOME", "config")
+    """Where `config.toml` lies; written by people only. Need not exist."""
+    chosen = _chosen("CKPTD_CONFIG_HOME")
+    if chosen is not None:
+        return chosen
+    if sys.platform == "win32":
+        import platformdirs
+
+        return Path(platformdirs.user_config_dir(APP, appauthor=False))
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if os.path.isabs(base):
+        return Path(base) / APP
+    home = _home()
+    if home is None:
+        return _fallback("config")
+    return home / ("Library/Application Support" if sys.platform == "darwin" else ".config") / APP
 
 
 def state_home() -> Path:
-    """Where the daemon keeps what it knows, one directory a machine."""
-    return _place("CKPTD_STATE_HOME", "XDG_STATE_HOME", "state")
+    """Where the daemon keeps what it knows, one directory a machine. Need not exist.
+
+    XDG_STATE_HOME is not asked, nor TMPDIR: whoever looks for the daemon must find its lock, and a daemon that cron,
+    systemd or ssh started has another environment than a shell. Only CKPTD_STATE_HOME, which has to be set for all of
+    them, says otherwise. Where the home is missing or not writable, a fixed place among the temporary files serves.
+    """
+    chosen = _chosen("CKPTD_STATE_HOME")
+    if chosen is not None:
+        return chosen
+    if sys.platform == "win32":
+        import platformdirs
+
+        return Path(platformdirs.user_state_dir(APP, appauthor=False))
+    home = _home()
+    if home is not None:
+        place = home / ("Library/Application Support" if sys.platform == "darwin" else ".local/state") / APP
+        # What exists counts even where it cannot be written now: the lock of a running daemon may lie there.
+        if place.is_dir() or _can_be_made(place):
+            return place
+    return _fallback("state")
 
 
 def runtime_dir() -> Path:
-    """Where the socket lies; need not exist."""
-    chosen = os.environ.get("CKPTD_RUNTIME_DIR")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
+    """Where the socket lies; need not exist. Clients do not ask it: the lock file tells them."""
+    chosen = _chosen("CKPTD_RUNTIME_DIR")
+    if chosen is not None:
+        return chosen
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(base) and os.path.isdir(base) and os.access(base, os.W_OK):
         return Path(base) / APP
@@ -243,7 +288,7 @@ class StatePaths:
 
 
 def socket_path() -> Path:
-    """Where a new daemon binds; a short name under the temporary directory when the usual one is too long."""
+    """Where a new daemon binds; a short name among the temporary files when the usual one is too long."""
     path = runtime_dir() / f"{APP}.sock"
     if len(os.fsencode(path)) > SUN_PATH_MAX:
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]

@@ -5,6 +5,7 @@ Reads (GET, answers are JSON objects; RUN and REF are addresses):
     /v1/status                              {"daemon": {…}, "roots": […]}
     /v1/runs                                {"runs": [run…]}
     /v1/run?run=RUN                         {"run": run, "checkpoints": [checkpoint…], "policy": {…}}
+      both: &filter=EXPR&sort=FIELD&limit=N   with "unknown": {name: [near…]} for names that no row has
     /v1/resolve?ref=REF                     {"run": run, "checkpoint": checkpoint}
     /v1/curves?run=RUN&points=N             {"run": id, "metrics": {name: [[step, value|null]…]}}
     /v1/plan[?run=RUN]                      plan
@@ -20,13 +21,15 @@ Changes (POST with a JSON body; "key" in a body makes a repeat harmless):
     /v1/trash/restore  {"ids": […]}                    {"restored": [{"id", "path"}]}
     /v1/trash/purge    {"ids": […]}                    {"purged": […], "freed"}
     /v1/undo           {}                              {"undone": act}
-    /v1/roots          {"path", "mode", "exclude"}     {"root": root}
+    /v1/roots          {"path", "mode", "exclude"}     {"root": root, "absorbed": [path…]}
     /v1/roots/remove   {"path"}                        {"root": root}
     /v1/announce       {"path"}                        {"run": run}
     /v1/rescan         {"path"?}                       {"runs", "checkpoints"}: after a full look at the disk
+      {"rebuild": true}: trusts nothing remembered      and "marks": [sentence…] that were given back
+    /v1/reload         {}                              {"changed": [sentence…], "problems": [sentence…]}
     /v1/stop           {}                              {}
 
-An error answers with status 400 (address, usage), 404, 409 (locked), 500 and
+An error answers with a status from 400 on, which docs/api.md explains, and
 {"error": {"kind", "message", "hint", "candidates", "exit_code"}}.
 """
 
@@ -43,6 +46,17 @@ from ckpt.records import Checkpoint, Lineage, Reason, Run, Verdict
 
 PROTOCOL = 1
 """Raised when a request or an answer changes its meaning; client and daemon must agree."""
+
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "/v1/runs": ("filter", "sort", "limit"),
+    "/v1/run": ("run", "filter", "sort", "limit"),
+    "/v1/resolve": ("ref",),
+    "/v1/curves": ("run", "points"),
+    "/v1/plan": ("run",),
+    "/v1/trash": ("run",),
+    "/v1/events": ("since", "follow"),
+}
+"""What reads may be asked with; one that is misspelt is refused rather than passed over."""
 
 
 def run_to_json(run: Run) -> dict[str, Any]:
@@ -151,10 +165,11 @@ def reason_to_json(reason: Reason) -> dict[str, Any]:
 
 
 def error_to_json(error: exceptions.CkptError) -> dict[str, Any]:
-    """An error as the API answers it and as `--json` prints it."""
+    """An error as the API answers it and as `--json` prints it; of a private class its nearest public one is named."""
+    kind = next(cls for cls in type(error).__mro__ if cls.__module__ == exceptions.__name__)
     return {
         "error": {
-            "kind": type(error).__name__,
+            "kind": kind.__name__,
             "message": error.message,
             "hint": error.hint,
             "candidates": [printable(c) for c in getattr(error, "candidates", ())],

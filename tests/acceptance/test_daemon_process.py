@@ -449,7 +449,7 @@ def test_rebuild_makes_a_damaged_or_newer_catalog_anew(start: Callable[..., Runn
     done = ckptd("rebuild")
     assert done.stdout == "1 runs, 1 checkpoints\n"
     start()
-    assert json.loads(ckptd("rebuild", "--json").stdout) == {"runs": 1, "checkpoints": 1}
+    assert json.loads(ckptd("rebuild", "--json").stdout) == {"runs": 1, "checkpoints": 1, "marks": []}
 
 
 def test_a_state_directory_that_cannot_be_made_is_one_line(own_places: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,14 @@ def test_a_wall_clock_that_is_set_back_does(monkeypatch: pytest.MonkeyPatch) -> 
     assert clock.now() < real() - 3500
 
 
+def test_a_wait_begins_late_while_the_wall_clock_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, real = Clock(), time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    assert abs(clock.latest() - real()) < 60
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    assert clock.latest() > real() + 3500
+
+
 def test_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     first = clock.now()

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ckpt.records import Checkpoint, Run
 from ckpt.retention import Policy, plan
 from ckpt.scan import RunView
+from ckptd import events as events_module
 from ckptd.events import REMEMBERED, Events, changes
 from ckptd.journal import Journal
 
@@ -92,3 +95,19 @@ def test_listeners_are_woken_until_they_stop() -> None:
     stop()
     events.emit("state")
     assert woken == [1]
+
+
+def test_as_many_as_asked_for_and_the_gap_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "REMEMBERED", 5)
+    journal = Journal(tmp_path / "journal.jsonl")
+    events = events_module.Events(journal)
+    for _ in range(12):
+        events.emit("mark")
+    seen: list[int] = []
+    since = 0
+    while batch := events.since(since, limit=2):
+        assert len(batch) <= 2
+        seen += [event["seq"] for event in batch]
+        since = seen[-1]
+    assert seen == [7, 8, 9, 10, 11, 12]
+    journal.close()

@@ -135,3 +135,44 @@ def test_free_space_is_not_remembered_at_every_question() -> None:
     for second in range(100):
         watched.sample(float(second))
     assert len(watched.free) == 10
+
+
+def test_what_is_left_out_everywhere_is_left_out_below_each_root(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    roots = Roots(None)
+    roots.load([Root(path=str(tmp_path / "a"), exclude=("one",), origin="config.toml")], everywhere=["two"])
+    watched = roots.all()[0]
+    assert watched.patterns == ("one", "two")
+    assert watched.excludes.covers(str(tmp_path / "a" / "two" / "x"))
+    roots.load([watched.root])
+    assert watched.patterns == ("one",)
+
+
+def test_which_directory_a_root_was_is_remembered_and_written_only_when_it_changes(tmp_path: Path) -> None:
+    store = tmp_path / "roots.json"
+    (tmp_path / "a").mkdir()
+    configured = [Root(path=str(tmp_path / "a"), origin="config.toml")]
+    roots = Roots(store)
+    roots.load(configured)
+    assert roots.all()[0].check() is None
+    roots.remember()
+    written = store.stat()
+    roots.remember()
+    assert store.stat().st_ino == written.st_ino
+    (tmp_path / "a").rename(tmp_path / "b")
+    (tmp_path / "a").mkdir()
+    again = Roots(store)
+    assert again.load(configured) == []
+    assert "another directory" in (again.all()[0].check() or "")
+    assert str(tmp_path / "b") in (again.all()[0].check() or "")
+
+
+def test_a_renamed_root_of_config_stays_until_it_is_changed_there(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    roots = Roots(None)
+    roots.load([Root(path=str(tmp_path / "a"), origin="config.toml")])
+    assert roots.all()[0].check() is None
+    (tmp_path / "a").rename(tmp_path / "b")
+    added, _ = roots.add(str(tmp_path / "b"), "observe", [])
+    assert added.moved_from == str(tmp_path / "a")
+    assert [w.root.path for w in roots.all()] == [str(tmp_path / "a"), str(tmp_path / "b")]

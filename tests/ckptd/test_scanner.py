@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,12 +125,27 @@ def test_an_empty_root_after_a_restart_is_a_disk_that_is_not_mounted(
     assert "ckpt watch add" in second.roots.all()[0].problem
 
 
-def test_an_emptied_root_in_one_life_is_simply_empty(world: Any, runs: Any) -> None:
+def test_a_root_whose_last_run_was_seen_to_go_is_simply_empty(world: Any, runs: Any) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    watch(world, runs.base)
+    world.scanner.full()
+    shutil.rmtree(directory)
+    world.scanner.dirty({str(directory): True, str(runs.base): True})
+    world.scanner.full()
+    assert paths(world) == []
+    assert world.roots.all()[0].state == "ok"
+
+
+def test_a_root_that_became_empty_unseen_marks_nothing_gone_until_it_is_accepted(world: Any, runs: Any) -> None:
     runs.run("exp1", checkpoints=1)
     watch(world, runs.base)
     world.scanner.full()
     shutil.rmtree(runs.base / "exp1")
     world.scanner.full()
+    assert paths(world) == ["exp1"]
+    assert world.roots.all()[0].state == "degraded"
+    assert "ckpt watch add" in world.roots.all()[0].problem
+    world.post("/v1/roots", path=str(runs.base))
     assert paths(world) == []
     assert world.roots.all()[0].state == "ok"
 
@@ -256,3 +274,224 @@ def test_a_run_that_is_renamed_below_its_root_stays_known(world: Any, runs: Any)
     world.scanner.dirty({str(directory): True, str(moved): True})
     assert [(view.run.id, view.run.path) for view in world.catalog.all()] == [(known, str(moved))]
     assert world.catalog.at(str(directory)) is None
+
+
+def test_after_a_restart_only_what_changed_is_read(make_world: Callable[[], Any], runs: Any, tmp_path: Path) -> None:
+    import torch
+
+    for name in ("exp1", "exp2", "exp3"):
+        runs.run(name, checkpoints=2)
+    (runs.base / "theirs").mkdir()
+    torch.save({"w": torch.zeros(2)}, runs.base / "theirs" / "model.pt")
+    old = time.time() - 10_000
+    os.utime(runs.base / "theirs" / "model.pt", (old, old))
+    first = make_world()
+    watch(first, runs.base)
+    first.scanner.full()
+    first.catalog.flush()
+    second = make_world()
+    assert second.scanner.full() == set()
+    assert paths(second) == ["exp1", "exp2", "exp3", "theirs"]
+    runs.checkpoint(runs.base / "exp2", step=99)
+    third = make_world()
+    assert third.scanner.full() == {third.catalog.at(str(runs.base / "exp2")).run.id}
+
+
+def test_every_run_has_its_turn_to_be_read_whatever_its_files_say(world: Any, runs: Any) -> None:
+    from ckptd.reader import TURNS
+
+    for number in range(5):
+        runs.run(f"exp{number}", checkpoints=1)
+    watch(world, runs.base)
+    world.scanner.full()
+    looks = [world.scanner.full() for _ in range(2 * TURNS)]
+    assert looks[:TURNS] == [set()] * TURNS
+    read = [run for look in looks for run in look]
+    assert sorted(read) == sorted(view.run.id for view in world.catalog.all())
+
+
+def test_a_dirty_subtree_is_one_walk_and_the_rest_is_not_looked_at(
+    world: Any, runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ckpt import scan
+
+    for name in ("a/exp1", "a/b/exp2", "a/c/exp3", "d/exp4"):
+        runs.run(name, checkpoints=1)
+    watch(world, runs.base)
+    walked = []
+    real = scan.survey
+
+    def survey(root: Path, **options: Any) -> Any:
+        walked.append((str(options.get("below")), done := real(root, **options)))
+        return done
+
+    monkeypatch.setattr(scan, "survey", survey)
+    base = str(runs.base)
+    read = world.scanner.dirty({f"{base}/a/b": True, f"{base}/a": True, f"{base}/a/c": True, f"{base}/a-side": True})
+    assert [below for below, _ in walked] == [f"{base}/a", f"{base}/a-side"]
+    assert walked[0][1].directories == 6
+    assert {world.catalog.get(run).run.name for run in read} == {"exp1", "exp2", "exp3"}
+    assert world.scanner.dirty({f"{base}/a": True}) == set()
+    shutil.rmtree(runs.base / "a" / "b")
+    world.scanner.dirty({f"{base}/a/b": True})
+    assert paths(world) == ["exp1", "exp3"]
+    (runs.base / "a").rename(runs.base / "z")
+    world.scanner.dirty({f"{base}/a": True, f"{base}/z": True})
+    assert sorted(view.run.path for view in world.catalog.all()) == [f"{base}/z/c/exp3", f"{base}/z/exp1"]
+
+
+def test_many_new_directories_are_found_by_the_one_above_them(world: Any, runs: Any) -> None:
+    watch(world, runs.base)
+    world.scanner.full()
+    for number in range(300):
+        place = runs.base / "new" / f"g{number % 20}" / f"r{number}"
+        place.mkdir(parents=True)
+        (place / "model.pt").write_bytes(b"x")
+    read = world.scanner.dirty({str(runs.base / "new"): True})
+    assert len(read) == len(world.catalog.all()) == 300
+
+
+def test_a_foreign_file_is_writing_until_it_is_whole_or_quiet(world: Any, tmp_path: Path) -> None:
+    import torch
+
+    base = tmp_path / "foreign" / "a"
+    base.mkdir(parents=True)
+    torch.save({"w": torch.zeros(2000), "step": 3}, base / "whole.pt")
+    data = (base / "whole.pt").read_bytes()
+    file = base / "half.pt"
+    file.write_bytes(data[:3000])
+    watch(world, base.parent)
+
+    def state() -> tuple[str, bool]:
+        view = world.catalog.at(str(base))
+        found = {os.path.basename(c.path): c for c in view.checkpoints}
+        assert found["whole.pt"].state == "complete"
+        return found["half.pt"].state, bool(found["half.pt"].problems)
+
+    world.scanner.full()
+    assert state() == ("writing", False)
+    assert world.scanner.unsettled() == []
+    with file.open("ab") as stream:
+        stream.write(data[3000:4000])
+    assert world.scanner.unsettled() == [base]
+    world.scanner.read(base)
+    assert state() == ("writing", False)
+    quiet = time.time() - 600
+    os.utime(file, (quiet, quiet))
+    assert world.scanner.unsettled() == [base]
+    world.scanner.read(base)
+    assert state() == ("incomplete", True)
+    assert world.scanner.unsettled() == []
+    # The writer was only slow.
+    with file.open("ab") as stream:
+        stream.write(data[4000:])
+    world.scanner.full()
+    assert state() == ("complete", False)
+    kinds = [kind for kind in world.kinds() if kind.startswith("checkpoint.")]
+    assert kinds == ["checkpoint.writing", "checkpoint.incomplete", "checkpoint.complete"]
+
+
+def test_a_foreign_run_is_as_old_as_its_oldest_checkpoint(world: Any, tmp_path: Path) -> None:
+    import torch
+
+    base = tmp_path / "foreign" / "a"
+    base.mkdir(parents=True)
+    for number in (1, 2):
+        torch.save({"w": torch.full((2,), float(number))}, base / f"s{number}.pt")
+        os.utime(base / f"s{number}.pt", (1000.0 * number, 1000.0 * number))
+    watch(world, base.parent)
+    world.scanner.full()
+    run = world.catalog.at(str(base)).run
+    assert (run.created_at, run.updated_at) == (1000.0, 2000.0)
+
+
+def test_an_announced_run_is_followed_when_it_gets_another_name(world: Any, runs: Any) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    notes = [world.state.announced / "x.json", world.state.announced / "twice.json"]
+    notes[0].parent.mkdir()
+    for note in notes:
+        files.write_json(note, {"path": str(directory), "id": "x"})
+    assert len(world.scanner.full()) == 1
+    run = world.catalog.at(str(directory)).run.id
+    moved = directory.rename(runs.base / "exp2")
+    world.scanner.full()
+    assert [(view.run.id, view.run.path) for view in world.catalog.all()] == [(run, str(moved))]
+    assert [files.read_json(note)["path"] for note in notes] == [str(moved)] * 2
+    shutil.rmtree(moved)
+    world.scanner.full()
+    assert (paths(world), [note.exists() for note in notes]) == ([], [False, False])
+
+
+def test_a_run_that_is_left_out_from_now_on_is_not_known_any_more(world: Any, runs: Any) -> None:
+    runs.run("keep/exp1", checkpoints=1)
+    runs.run("skip/exp2", checkpoints=1)
+    world.post("/v1/roots", path=str(runs.base))
+    world.post("/v1/roots", path=str(runs.base), exclude=["skip"])
+    assert paths(world) == ["exp1"]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE])
+def test_a_directory_that_fails_to_be_listed_is_unknown_and_not_gone(
+    world: Any, runs: Any, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    runs.run("group/exp1", checkpoints=1)
+    runs.run("exp2", checkpoints=1)
+    watch(world, runs.base)
+    world.scanner.full()
+    real = os.scandir
+
+    def scandir(path: Any = ".") -> Any:
+        if str(path).startswith(str(runs.base / "group")):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        world.scanner.full()
+        world.scanner.dirty({str(runs.base / "group"): True, str(runs.base / "group" / "exp1"): True})
+    root = world.roots.all()[0]
+    assert paths(world) == ["exp1", "exp2"]
+    assert (root.state, root.unreadable) == ("ok", (str(runs.base / "group"), str(runs.base / "group" / "exp1")))
+    world.scanner.full()
+    assert root.unreadable == ()
+
+
+def test_a_foreign_file_that_cannot_be_read_is_still_there_and_stays_marked(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from ckpt.scan import cache
+
+    base = tmp_path / "foreign" / "a"
+    base.mkdir(parents=True)
+    for name in ("one.pt", "two.pt"):
+        torch.save({"w": torch.zeros(len(name))}, base / name)
+    watch(world, base.parent)
+    world.scanner.full()
+    world.post("/v1/marks", ref=str(base / "one.pt"), kind="pin")
+    before = {c.path: c for c in world.catalog.at(str(base)).checkpoints}
+    real = cache.formats.inspect
+
+    def inspect(path: str) -> Any:
+        if os.path.exists(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.formats, "inspect", inspect)
+        for path in before:
+            os.utime(path)
+        world.scanner.full()
+    view = world.catalog.at(str(base))
+    now = {os.path.basename(c.path): c for c in view.checkpoints}
+    assert {c.state for c in now.values()} == {"corrupt"}
+    assert (now["one.pt"].pinned, now["one.pt"].id) == (True, before[str(base / "one.pt")].id)
+    assert now["two.pt"].problems == ("cannot be read: Permission denied",)
+    assert view.run.problems == ()
+    for path in before:
+        os.utime(path)
+    world.scanner.full()
+    assert {c.path: (c.id, c.state, c.pinned) for c in world.catalog.at(str(base)).checkpoints} == {
+        path: (c.id, "complete", c.pinned) for path, c in before.items()
+    }

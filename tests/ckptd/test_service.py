@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -164,3 +165,91 @@ def test_past_events_are_a_page(world: Any, two: Path) -> None:
 def test_a_path_that_none_can_have_is_wrong_usage(world: Any, page: str, body: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="'path' has to be a text"):
         world.post(page, **body)
+
+
+def test_runs_and_checkpoints_are_filtered_sorted_and_counted_off(world: Any, two: Path) -> None:
+    def named(query: str) -> list[str]:
+        return [run["name"] for run in world.get(f"/v1/runs?{query}")["runs"]]
+
+    assert named("filter=" + quote("checkpoints>1")) == ["exp1"]
+    assert named("sort=name") == ["exp1", "exp2"]
+    assert named("sort=-name&limit=1") == ["exp2"]
+    answer = world.get("/v1/run?run=exp1&sort=step&filter=" + quote("loss<0.85 and not step-000030*"))
+    assert [c["step"] for c in answer["checkpoints"]] == [20]
+    assert answer["run"]["checkpoints"] == 3
+    assert answer["checkpoints"][0]["verdict"]["action"] == "keep"
+    assert "unknown" not in answer
+    assert [c["step"] for c in world.get("/v1/run?run=exp1&filter=verdict%3Dkeep&limit=2")["checkpoints"]] == [30, 20]
+
+
+def test_names_that_no_row_has_are_told_with_those_that_come_near(world: Any, two: Path) -> None:
+    answer = world.get("/v1/run?run=exp1&filter=" + quote("los<1"))
+    assert answer["checkpoints"] == []
+    assert "loss" in answer["unknown"]["los"]
+    assert world.get("/v1/runs?sort=zzz")["unknown"] == {"zzz": []}
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("filter=" + quote("loss<"), "a value is expected"),
+        ("filter=", "it is empty"),
+        ("limit=0", "would show nothing"),
+        ("limit=x", "whole number"),
+        ("sort=-", "no field"),
+        ("fliter=x", "no parameter 'fliter'"),
+    ],
+)
+def test_choices_that_cannot_be_read(world: Any, two: Path, query: str, said: str) -> None:
+    for page in ("/v1/runs?", "/v1/run?run=exp1&"):
+        with pytest.raises(UsageError, match=said):
+            world.get(page + query)
+
+
+def test_without_a_daemon_nothing_is_reloaded(world: Any) -> None:
+    with pytest.raises(UsageError, match="needs a running daemon"):
+        world.post("/v1/reload")
+
+
+def test_a_reload_says_what_it_changed(world: Any) -> None:
+    answer = {"changed": ["rescan_s: 60 -> 30"], "problems": []}
+    service = world.parts.service(dict, reload=lambda: answer)
+    assert service.post("/v1/reload", {}) == answer
+
+
+def test_a_mark_waits_for_no_rescan_and_an_undo_for_the_mark_before_it(
+    world: Any, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_rescan, go_on = threading.Event(), threading.Event()
+
+    def full() -> set[str]:
+        in_rescan.set()
+        assert go_on.wait(20)
+        return set()
+
+    monkeypatch.setattr(world.scanner, "full", full)
+    rescan = threading.Thread(target=lambda: world.post("/v1/rescan"))
+    rescan.start()
+    try:
+        assert in_rescan.wait(20)
+        world.post("/v1/marks", ref="exp1@latest", kind="pin")
+        assert world.get("/v1/runs")["runs"]
+        assert world.post("/v1/undo")["undone"]["kind"] == "pin"
+        assert rescan.is_alive()
+    finally:
+        go_on.set()
+        rescan.join(20)
+
+
+def test_marks_from_many_threads_are_each_taken_back(world: Any, two: Path) -> None:
+    def mark(number: int) -> None:
+        world.post("/v1/marks", ref=f"exp1@step:{10 + 10 * (number % 3)}", kind="tag", name="moving")
+
+    threads = [threading.Thread(target=mark, args=(number,)) for number in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    for _ in range(9):
+        world.post("/v1/undo")
+    assert all("moving" not in c["tags"] for c in world.get("/v1/run?run=exp1")["checkpoints"])

@@ -16,7 +16,7 @@ import pytest
 from ckpt import client as client_module
 from ckpt import protocol
 from ckpt.client import Client, daemon_command, daemon_note
-from ckpt.exceptions import AddressError, DaemonError, NoDaemonError
+from ckpt.exceptions import AddressError, DaemonError, NoDaemonError, UsageError
 from ckpt.files import FileLock
 from ckpt.paths import StatePaths
 
@@ -231,3 +231,148 @@ def test_where_no_daemon_can_be_started_reads_are_served_and_the_reason_is_told_
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "cannot be written" in told and "set CKPTD_STATE_HOME" in told
     assert "cannot be written" in str(caught.value.hint)
+
+
+def test_a_refusal_is_read_although_the_request_could_not_be_sent(own_places: Path) -> None:
+    peer = Peer(own_places)
+    refusal = protocol.encode(protocol.error_to_json(DaemonError("the daemon is full")))
+    head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Length: {len(refusal)}\r\nConnection: close\r\n\r\n"
+    path = own_places / "full.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def hang_up() -> None:
+            connection, _ = listener.accept()
+            connection.sendall(head.encode() + refusal)
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            connection = client_module._Connection(str(path), 20)
+            connection.connect()
+            thread.join(20)
+            with Client("daemon") as client:
+                client._idle.append(connection)
+                with pytest.raises(DaemonError, match="is full"):
+                    client.get("/v1/runs")
+        finally:
+            peer.close()
+
+
+def test_a_full_queue_is_waited_for(own_places: Path) -> None:
+    path = own_places / "full.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        first, second = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+        with first, second:
+            first.connect(str(path))
+            second.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                second.connect(str(path))
+            connection = client_module._Connection(str(path), 20)
+            waiting = threading.Thread(target=connection.connect)
+            waiting.start()
+            time.sleep(0.1)
+            assert waiting.is_alive()
+            listener.accept()[0].close()
+            waiting.join(20)
+            assert not waiting.is_alive()
+            connection.close()
+
+
+def test_a_daemon_that_dies_between_its_note_and_the_call_is_told_as_gone(own_places: Path) -> None:
+    peer = Peer(own_places)
+    client = Client.connect()
+    peer.close()
+    with client, pytest.raises(NoDaemonError, match="gone"):
+        client.get("/v1/runs")
+
+
+def test_a_socket_that_nobody_listens_on_is_told(own_places: Path) -> None:
+    peer = Peer(own_places)
+    dead = own_places / "dead.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(dead))
+    try:
+        peer.lock.path.write_text(json.dumps({"pid": 1, "socket": str(dead), "protocol": protocol.PROTOCOL}))
+        with Client.connect() as client, pytest.raises(DaemonError, match="did not answer"):
+            client.get("/v1/runs")
+    finally:
+        peer.close()
+
+
+@pytest.mark.parametrize("note", ["", '{"pid": 12, "sock', '{"pid": 12, "socket": 1}', "[]"])
+def test_a_half_written_note_is_waited_for(own_places: Path, note: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "STARTING_S", 0.2)
+    peer = Peer(own_places)
+    whole = peer.lock.path.read_text()
+    try:
+        peer.lock.path.write_text(note)
+        with pytest.raises(DaemonError, match="has no socket"):
+            Client.connect()
+        monkeypatch.setattr(client_module, "STARTING_S", 20)
+        timer = threading.Timer(0.2, lambda: peer.lock.path.write_text(whole))
+        timer.start()
+        assert Client.connect().mode == "daemon"
+        timer.join()
+    finally:
+        peer.close()
+
+
+def test_a_daemon_that_does_not_answer_is_given_up(peer: Peer) -> None:
+    peer.lock.release()
+    peer.lock.acquire({"pid": 1, "socket": str(peer.path), "protocol": protocol.PROTOCOL})
+    with socket.socket(socket.AF_UNIX) as silent:
+        path = peer.path.with_name("silent.sock")
+        silent.bind(str(path))
+        silent.listen()
+        peer.lock.path.write_text(json.dumps({"pid": 1, "socket": str(path), "protocol": protocol.PROTOCOL}))
+        with Client.connect(answer_s=0.2) as client, pytest.raises(DaemonError, match="did not answer"):
+            client.get("/v1/runs")
+
+
+def test_a_busy_daemon_is_asked_for_events_again(peer: Peer) -> None:
+    peer.say_json(protocol.error_to_json(DaemonError("full")), "503 Service Unavailable")
+    peer.say("200 OK", b'id: 5\n\nid: 6\ndata: {"seq": 6}\n\n', "Content-Type: text/event-stream")
+    with Client.connect() as client:
+        assert next(client.events())["seq"] == 6
+
+
+def test_closing_ends_every_iterator(peer: Peer) -> None:
+    client = Client.connect()
+    for _ in range(2):
+        peer.say("200 OK", b"id: 1\n\n", "Content-Type: text/event-stream")
+    threads = [threading.Thread(target=lambda: list(client.events()), daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    client.close()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_filters_and_their_errors_are_the_same_without_a_daemon(runs: Any) -> None:
+    runs.run("exp1", checkpoints=3)
+    with Client.connect(directory=str(runs.base)) as client:
+        assert client.mode == "once"
+        shown = client.get("/v1/run", run="exp1", filter="step>10", sort="step", limit=1)
+        assert [checkpoint["step"] for checkpoint in shown["checkpoints"]] == [20]
+        with pytest.raises(UsageError, match="at column 6") as caught:
+            client.get("/v1/runs", filter="step>high")
+        assert "^" in str(caught.value.hint)
+        with pytest.raises(UsageError, match="no page"):
+            client.get("/v1/nowhere")
+
+
+def test_the_socket_is_found_whatever_the_environment_says_of_places(
+    peer: Peer, monkeypatch: Any, tmp_path: Path
+) -> None:
+    for name in ("CKPTD_RUNTIME_DIR", "XDG_RUNTIME_DIR", "TMPDIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    peer.say_json({"runs": []})
+    with Client.connect() as client:
+        assert client.get("/v1/runs") == {"runs": []}

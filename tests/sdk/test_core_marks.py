@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,14 @@ def test_names_that_can_be_tags(name: str) -> None:
 def test_names_that_cannot_be_tags(name: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         marks.check_tag(name)
+
+
+def test_a_file_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"m\xff.pt")
+    marks.append(tmp_path / "m", "pin", "c1", file=name, fingerprint="torch:1")
+    assert marks.read(tmp_path / "m").files == {"c1": name}
+
+
+def test_a_line_that_says_where_a_run_is_marks_nothing() -> None:
+    folded = marks.fold([{"kind": "place", "path": "/a", "root": {"path": "/"}, "device": 1, "inode": 2}])
+    assert folded == marks.Marks()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,12 +17,15 @@ from ckpt.exceptions import OperationError
 
 @pytest.fixture
 def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No home, no runtime directory, nothing chosen; a temporary directory of this test."""
+    """No home, no runtime directory, nothing chosen; a sticky directory of this test in place of /tmp."""
     for name in ("CKPTD_CONFIG_HOME", "CKPTD_STATE_HOME", "CKPTD_RUNTIME_DIR", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    monkeypatch.setattr(paths, "_TMP", shared)
+    return shared
 
 
 def test_the_names_of_a_run() -> None:
@@ -92,20 +97,76 @@ def test_a_fallback_that_others_could_reach_is_refused(homeless: Path, trap: str
         base.symlink_to(homeless / "elsewhere")
     else:
         base.write_text("")
-    with pytest.raises((OperationError, FileExistsError)):
-        paths.runtime_dir()
+    for place in (paths.runtime_dir, paths.state_home, paths.config_home):
+        with pytest.raises(OperationError, match="not a private directory of this user"):
+            place()
 
 
-def test_a_home_with_xdg_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("CKPTD_CONFIG_HOME", "CKPTD_STATE_HOME", "CKPTD_RUNTIME_DIR"):
-        monkeypatch.delenv(name)
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory to somebody else")
+def test_a_fallback_of_somebody_else_is_refused(homeless: Path) -> None:
+    base = homeless / f"ckptd-{os.getuid()}"
+    base.mkdir(mode=0o700)
+    os.chown(base, 65534, 65534)
+    with pytest.raises(OperationError, match="not a private directory of this user"):
+        paths.state_home()
+
+
+def test_a_fallback_that_cannot_be_made_is_an_error_of_ours(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "_TMP", homeless / "gone")
+    monkeypatch.setattr(tempfile, "tempdir", str(homeless / "gone too"))
+    with pytest.raises(OperationError, match="cannot be made"):
+        paths.state_home()
+
+
+def test_without_a_home_the_state_does_not_depend_on_tmpdir(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = paths.state_home()
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(homeless.parent))
+    assert paths.state_home() == before == homeless / f"ckptd-{os.getuid()}" / "state"
+
+
+def test_a_shared_directory_without_the_sticky_bit_is_not_used(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    homeless.chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(homeless.parent))
+    assert paths.state_home().parent.parent == homeless.parent
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, homeless: Path) -> Path:
+    """A home of this test, and nothing chosen."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "c"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "s"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert paths.config_home() == tmp_path / "c" / "ckptd"
-    assert paths.state_home() == tmp_path / "s" / "ckptd"
-    assert paths.runtime_dir() == tmp_path / "ckptd"
+    return tmp_path
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has directories of its own")
+def test_the_state_is_found_whatever_xdg_says_and_the_config_where_it_says(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    assert paths.config_home() == home / ".config" / "ckptd"
+    assert paths.state_home() == home / ".local" / "state" / "ckptd"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "c"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "s"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home))
+    assert paths.config_home() == home / "c" / "ckptd"
+    assert paths.state_home() == home / ".local" / "state" / "ckptd"
+    assert paths.runtime_dir() == home / "ckptd"
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
+    assert paths.config_home() == home / ".config" / "ckptd"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has directories of its own")
+def test_a_home_that_cannot_be_written_still_holds_the_config(
+    monkeypatch: pytest.MonkeyPatch, home: Path, homeless: Path
+) -> None:
+    (home / ".local").write_text("no directory can be made here")
+    assert paths.state_home().is_relative_to(homeless)
+    assert paths.config_home() == home / ".config" / "ckptd"
+
+
+def test_places_given_relatively_are_meant_from_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CKPTD_STATE_HOME", "state")
+    assert paths.state_home() == tmp_path / "state"
 
 
 def test_a_socket_path_is_short_enough_to_bind(
@@ -113,7 +174,8 @@ def test_a_socket_path_is_short_enough_to_bind(
 ) -> None:
     monkeypatch.setenv("CKPTD_RUNTIME_DIR", str(own_places / "run"))
     assert paths.socket_path() == own_places / "run" / "ckptd.sock"
-    monkeypatch.setattr(tempfile, "tempdir", str(own_places))
+    monkeypatch.setattr(paths, "_TMP", own_places)
+    own_places.chmod(0o1777)
     monkeypatch.setenv("CKPTD_RUNTIME_DIR", "/" + "long" * 40)
     short = paths.socket_path()
     assert len(os.fsencode(short)) <= paths.SUN_PATH_MAX
@@ -124,6 +186,21 @@ def test_a_socket_path_is_short_enough_to_bind(
 def test_a_machine_has_one_id() -> None:
     assert paths.machine_id() == paths.machine_id()
     assert len(paths.machine_id()) == 16
+
+
+def test_machines_of_one_image_differ_by_their_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    image = tmp_path / "machine-id"
+    image.write_text("0123456789abcdef0123456789abcdef\n")
+    monkeypatch.setattr(paths, "_MACHINE_IDS", (str(image),))
+    ids = set()
+    for name in ("node1", "node2"):
+        monkeypatch.setattr(socket, "gethostname", lambda name=name: name)
+        ids.add(paths.machine_id())
+    image.write_bytes(b"\xff")
+    ids.add(paths.machine_id())
+    image.unlink()
+    assert paths.machine_id() in ids  # unreadable and missing are the same
+    assert len(ids) == 3
 
 
 def test_relative_to_leaves_strangers_alone() -> None:

@@ -181,3 +181,82 @@ def test_order_puts_rows_without_a_finite_value_last_both_ways() -> None:
 def test_order_is_stable_and_takes_text() -> None:
     rows: list[filters.Fields] = [{"n": "b", "i": 0}, {"n": "A", "i": 1}, {"n": "b", "i": 2}, {"n": ("c",), "i": 3}]
     assert [fields["i"] for fields in filters.ordered(rows, "n", lambda fields: fields)] == [1, 0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("saved_at>2026-07-01", True),
+        ("saved_at<2026-07-01", False),
+        ("saved_at>=2026-07-01T18:30:00+00:00", True),
+        ("saved_at>1780000000", True),
+        ("step>1k and step<1.3k", True),
+        ("problem=*torn*", True),
+        ("has:problem", True),
+        ("framework=ck?t", True),
+        ("tag=pap[aeiou]r", True),
+        ("name='step-*.pt'", True),
+        ('"step-00*"', True),
+    ],
+)
+def test_dates_units_and_classes_of_characters(text: str, fits: bool) -> None:
+    fields = row(saved_at=1_785_000_000.0, problems=("a torn tail",), framework="ckpt")
+    assert filters.parse(text).matches(fields) is fits
+
+
+def test_a_time_that_cannot_be_read_shows_how_one_looks() -> None:
+    with pytest.raises(UsageError, match="a date such as 2026-07-01"):
+        filters.parse("saved_at>yesterday")
+
+
+def test_inner_values_of_a_config_have_dotted_names() -> None:
+    config = {"optimizer": {"name": "adam", "lr": 0.1, "deep": {"er": {"still": {"more": 1}}}}, "name": "mine"}
+    run = Run(id="r1", name="exp1", root="/runs", path="/runs/exp1", own=True, config=config)
+    fields = filters.run_fields(run, now=0.0)
+    assert filters.parse("optimizer.lr<0.2 and optimizer.name=ADAM and optimizer.*>0").matches(fields)
+    assert fields["name"] == "exp1"
+    assert not any("more" in name for name in fields)
+
+
+def test_the_error_in_a_long_filter_shows_the_place_and_not_all_of_it() -> None:
+    with pytest.raises(UsageError) as caught:
+        filters.parse("loss<1 and " * 5000 + "step>high and " + "loss<1 and " * 5000 + "x")
+    assert len(str(caught.value)) < 500
+    shown, pointer = (caught.value.hint or "").splitlines()[:2]
+    assert shown[pointer.index("^") :].startswith("high and")
+    with pytest.raises(UsageError) as caught:
+        filters.parse("step>" + "h" * 100_000)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_filter_of_many_terms_is_no_burden() -> None:
+    assert filters.parse(" or ".join(["loss<0"] * 5000 + ["step>1"])).matches(row())
+
+
+def test_a_choice_filters_orders_and_counts_off() -> None:
+    rows: list[filters.Fields] = [{"step": step, "names": (f"s{step}",)} for step in (3, 1, 2)]
+
+    def steps(*choice: object) -> list[filters.Value]:
+        return [fields["step"] for fields in filters.Choice(*choice).of(rows, lambda fields: fields).rows]  # type: ignore[arg-type]
+
+    assert steps() == [3, 1, 2]
+    assert steps("step>1") == [3, 2]
+    assert steps(None, "-step", 2) == [3, 2]
+    assert steps("not s3", "step") == [1, 2]
+    assert steps(None, None, 1) == [3]
+    assert filters.Choice().everything and not filters.Choice(limit=1).everything
+
+
+def test_a_choice_tells_of_names_that_no_row_has() -> None:
+    rows: list[filters.Fields] = [{"step": 1, "val_loss": 2.0, "names": ("x",)}]
+    chosen = filters.Choice("val_los<1 and *x<1", "stp").of(rows, lambda fields: fields)
+    assert {name: near[0] for name, near in chosen.unknown.items()} == {"val_los": "val_loss", "stp": "step"}
+    assert filters.Choice("val_los<1").of([], lambda fields: fields).unknown == {}
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"), [({"limit": 0}, "nothing"), ({"sort": "-"}, "field"), ({"text": ""}, "empty")]
+)
+def test_choices_that_cannot_be(choice: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        filters.Choice(**choice)  # type: ignore[arg-type]

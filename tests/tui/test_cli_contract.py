@@ -200,7 +200,7 @@ def test_streams_that_the_caller_closed(closed: int) -> None:
 def test_a_mistake_of_ours_does_not_look_like_an_answer(ckpt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from ckpt_tui.answers import doctor
 
-    monkeypatch.setattr(doctor, "_places", lambda: 1 / 0)
+    monkeypatch.setattr(doctor, "gather", lambda: 1 / 0)
     answer = ckpt("doctor", "--json")
     assert answer.code == 3 and answer.error["kind"] == "OperationError"
     assert "Traceback" in answer.err and "please report" in answer.error["hint"]

@@ -167,3 +167,18 @@ def test_equal_names_are_told_apart() -> None:
     twins = [Run(id=f"r{i}", name="exp", root="/", path=f"/{part}/exp", own=True) for i, part in enumerate("ab")]
     lines = runs_table(twins, known=twins, paint=Paint(False), width=None)
     assert [line.split()[0] for line in lines[1:]] == ["a/exp", "b/exp"]
+
+
+def test_the_dashboard_and_the_command_mean_the_same_by_a_filter(runs: Any, ckpt: Any) -> None:
+    from ckpt.filters import checkpoint_fields
+    from ckpt.protocol import checkpoint_from_json
+    from ckpt_tui.dashboard.filtering import checkpoint_words, read_query, select
+
+    directory = runs.run("exp1", checkpoints=5)
+    runs.checkpoint(directory, step=60, loss=math.nan, metrics={"val_loss": 0.25})
+    everything = [checkpoint_from_json(raw) for raw in ckpt("ls", directory, "--json").json["checkpoints"]]
+    words = [checkpoint_words(checkpoint) for checkpoint in everything]
+    for text in ("loss<0.75 and step<50", "not has:val_loss", "step-0000[34]*", "val_*>0 or step=10", "loss=nan"):
+        shown = select(read_query(text), everything, words, checkpoint_fields)
+        listed = ckpt("ls", directory, "--json", "--filter", text).json["checkpoints"]
+        assert [c.id for c in shown] == [raw["id"] for raw in listed] and listed, text

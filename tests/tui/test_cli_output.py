@@ -6,6 +6,8 @@ import io
 import json
 import math
 import sys
+import threading
+import time
 
 import pytest
 
@@ -154,3 +156,37 @@ def test_progress_is_rate_limited() -> None:
         for _ in range(10_000):
             advance(1)
     assert err.getvalue().count("copying") < 20
+
+
+def test_waiting_is_told_on_a_terminal_once_it_takes_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "WAITING_FROM_S", 0.01)
+    monkeypatch.setenv("COLUMNS", "40")
+    err = Tty()
+    with Output("human", stdout=Bytes(), stderr=err).waiting("looking at /a\x1b" + "x" * 100):
+        deadline = time.monotonic() + 20
+        while "looking" not in err.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    shown = err.getvalue()
+    assert "looking at /a\\x1b" in shown and " s" in shown and shown.endswith("\r\x1b[K")
+    assert all(len(line) < 40 for line in shown.replace("\x1b[K", "").split("\r"))
+
+
+def test_waiting_is_silent_when_short_or_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = Tty()
+    with Output("human", stdout=Bytes(), stderr=quick).waiting("looking"):
+        pass
+    assert quick.getvalue() == ""
+    monkeypatch.setattr(output, "WAITING_FROM_S", 0.0)
+    for mode, stream in (("human", io.StringIO()), ("json", Tty()), ("quiet", Tty())):
+        with Output(mode, stdout=Bytes(), stderr=stream).waiting("looking"):  # type: ignore[arg-type]
+            time.sleep(0.05)
+        assert stream.getvalue() == ""
+
+
+def test_waiting_ends_with_the_error_that_ended_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "WAITING_FROM_S", 0.0)
+    before = threading.active_count()
+    with pytest.raises(UsageError), Output("human", stdout=Bytes(), stderr=Tty()).waiting("looking"):
+        raise UsageError("no")
+    assert threading.active_count() == before

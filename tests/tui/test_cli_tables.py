@@ -8,7 +8,7 @@ import pytest
 
 from ckpt_tui.output import Paint
 from ckpt_tui.render import words
-from ckpt_tui.tables import NARROWEST, Cell, Column, cut, table, text_width
+from ckpt_tui.tables import NARROWEST, Cell, Column, cut, table, text_width, wrapped
 
 PLAIN = Paint(False)
 
@@ -82,3 +82,15 @@ def test_counts_and_short_values() -> None:
     assert [words.count(v) for v in (3.0, 3.25, None, math.nan)] == ["3", "3.25", "–", "NaN"]
     assert words.short({"a": [1, 2.0, None, True]}) == "{a: [1, 2, none, yes]}"
     assert words.short("x" * 100, 10) == "x" * 9 + "…"
+
+
+def test_text_is_broken_between_words() -> None:
+    assert wrapped("one two three", 8) == ["one two", "three"]
+    assert wrapped("one two three", None) == ["one two three"]
+    assert wrapped("a " + "x" * 10 + " b", 4) == ["a", "xxxx", "xxxx", "xx b"]
+    assert wrapped("日本語 日本", 6) == ["日本語", "日本"] and wrapped("日本語", 5) == ["日本", "語"]
+
+
+def test_escaped_text_still_fits() -> None:
+    assert wrapped("a\x1b b", 5) == ["a\\x1b", "b"]
+    assert all(text_width(line) <= 7 for line in wrapped("\x1b" * 20, 7))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ _CODES = {
     "cyan": "36",
 }
 PROGRESS_INTERVAL_S = 0.1
+WAITING_FROM_S = 0.5
 PROGRESS_FROM = 32 << 20  # bytes; less is copied before a bar could be read
 
 
@@ -158,6 +160,22 @@ class Output:
         finally:
             bar.clear()
 
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """A line on stderr that tells for how long something has been going on, once it takes a while.
+
+        Shows nothing where stderr is no terminal.
+        """
+        if self.mode != "human" or not self.stderr.isatty():
+            yield
+            return
+        clock = _Clock(self.stderr, what)
+        clock.start()
+        try:
+            yield
+        finally:
+            clock.stop()
+
 
 class Declined(Exception):
     """The person was asked and did not say yes."""
@@ -196,3 +214,30 @@ class _Bar:
         if self._shown:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
+
+
+class _Clock(threading.Thread):
+    def __init__(self, stream: TextIO, what: str) -> None:
+        super().__init__(daemon=True)
+        self._stream = stream
+        self._what = printable(what)
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        from ckpt_tui.tables import cut
+
+        started = time.monotonic()
+        wait, shown = WAITING_FROM_S, False
+        while not self._over.wait(wait):
+            wait, shown = PROGRESS_INTERVAL_S, True
+            seconds = f" … {time.monotonic() - started:.0f} s"
+            what = cut(self._what, max(shutil.get_terminal_size().columns - 1 - len(seconds), 1))
+            self._stream.write(f"\r\x1b[K{what}{seconds}")
+            self._stream.flush()
+        if shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()

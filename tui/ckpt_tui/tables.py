@@ -113,3 +113,24 @@ def cut(text: str, width: int) -> str:
             break
         kept.append(char)
     return "".join(kept) + "…"
+
+
+def wrapped(text: str, width: int | None) -> list[str]:
+    """The text, escaped, in lines of at most `width` terminal columns, broken between words; None breaks nothing."""
+    safe = printable(text)
+    if width is None or text_width(safe) <= width:
+        return [safe]
+    lines = [""]
+    for word in safe.split(" "):
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if text_width(joined) <= width:
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        while text_width(word) > width:
+            head = cut(word, width + 1)[:-1]
+            lines[-1:] = [head, ""]
+            word = word[len(head) :]
+        lines[-1] = word
+    return lines

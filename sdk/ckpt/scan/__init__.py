@@ -3,16 +3,18 @@
 Looks, never writes. Own runs are directories with a `run.json`; any other directory that holds checkpoint files is a
 foreign run. Symbolic links are not followed: a link to a checkpoint is another name of it, not another checkpoint.
 
-    finding.py   where runs are          own.py       runs that the SDK made     view.py    run + checkpoints + plan
+    survey.py    the walk below a root   own.py       runs that the SDK made     view.py    run + checkpoints + plan
     excludes.py  where nobody looks      foreign.py   everybody else's           curves.py  metrics over steps
-    cache.py     what has not changed
+    finding.py   whose a path is         cache.py     what has not changed       signature.py  whether a run has
 """
 
 from ckpt.scan.cache import Cache
 from ckpt.scan.curves import curves
 from ckpt.scan.excludes import DEFAULT_EXCLUDES, Excludes
-from ckpt.scan.finding import find_runs, is_own, run_of
+from ckpt.scan.finding import is_own, run_of
 from ckpt.scan.reading import read_run
+from ckpt.scan.signature import signature
+from ckpt.scan.survey import Survey, find_runs, survey
 from ckpt.scan.view import RunView, run_view_to_json
 
 __all__ = [
@@ -20,10 +22,13 @@ __all__ = [
     "Cache",
     "Excludes",
     "RunView",
+    "Survey",
     "curves",
     "find_runs",
     "is_own",
     "read_run",
     "run_of",
     "run_view_to_json",
+    "signature",
+    "survey",
 ]

@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ckpt import formats
 from ckpt.formats import Inspection
-
-_Key = tuple[int, int, int, int]  # device, inode, size, mtime in ns
+from ckpt.records import Checkpoint
 
 
 @dataclass
 class Cache:
-    """Inspections of files that have not changed since; tensor lists are not kept."""
+    """What was read of files that have not changed since: inspections, without tensor lists, or finished records."""
 
-    _known: dict[str, tuple[_Key, Inspection]] = field(default_factory=dict)
+    _known: dict[str, tuple[int, Inspection | Checkpoint]] = field(default_factory=dict)
 
     def inspect(self, path: str, info: os.stat_result) -> Inspection:
-        """The inspection of a file, from memory when device, inode, size and mtime are the same.
+        """The inspection of a file, from memory when device, inode, size and times are the same.
 
         Raises OSError when the file cannot be read.
         """
-        key = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
+        key = hash(identity(info))
         known = self._known.get(path)
-        if known is not None and known[0] == key:
+        if known is not None and known[0] == key and isinstance(known[1], Inspection):
             return known[1]
         inspection: Inspection = formats.inspect(path).evolve(tensors=(), storages={})
+        # Taken out first: the order of the entries is that in which they were read.
+        self._known.pop(path, None)
         self._known[path] = (key, inspection)
         return inspection
 
-    def forget(self, directory: Path) -> None:
-        """Drops what is known below a directory."""
-        prefix = str(directory).rstrip("/") + "/"
-        for path in [p for p in self._known if p.startswith(prefix)]:
+    def recall(self, path: str, *origin: Hashable) -> Checkpoint | None:
+        """The record that was made of a file and of whatever else `origin` stands for; None when that has changed."""
+        known = self._known.get(path)
+        if known is not None and known[0] == hash(origin) and isinstance(known[1], Checkpoint):
+            return known[1]
+        return None
+
+    def remember(self, path: str, checkpoint: Checkpoint, *origin: Hashable) -> None:
+        """Keeps a record instead of the inspection that it was made from."""
+        self._known[path] = (hash(origin), checkpoint)
+
+    def doubt(self, count: int) -> None:
+        """Drops the `count` entries that were made longest ago, so that these files are opened again."""
+        for path in list(itertools.islice(self._known, count)):
             del self._known[path]
+
+
+def identity(info: os.stat_result) -> tuple[int, int, int, int, int]:
+    """What stays the same as long as a file's content does: device, inode, size, mtime and ctime in ns."""
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns

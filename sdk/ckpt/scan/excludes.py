@@ -18,6 +18,16 @@ DEFAULT_EXCLUDES = (
     "mlruns",
 )
 """Names of directories that hold no runs; `.*` covers version control, environments and trashes."""
+ENVIRONMENT_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
+"""What makes a directory of any name a virtual environment."""
+
+
+def is_environment(directory: str) -> bool:
+    """Whether a directory is a virtual environment, by what lies in it."""
+    return any(os.path.lexists(os.path.join(directory, name)) for name in ENVIRONMENT_MARKS)
+
+
+_REMEMBERED = 10_000  # names whose answer is kept
 
 
 class Excludes:
@@ -30,10 +40,17 @@ class Excludes:
         self._prefix = root.rstrip("/") + "/"
         self._name = _either((*DEFAULT_EXCLUDES, *patterns))
         self._relative = _either(pattern for pattern in patterns if "/" in pattern)
+        self._names: dict[str, bool] = {}
 
     def passes_over(self, path: str) -> bool:
         """Whether a directory is left out by itself. Its parents are not asked."""
-        if self._name.match(os.path.basename(path)):
+        name = path[path.rfind("/") + 1 :]
+        known = self._names.get(name)
+        if known is None:
+            if len(self._names) >= _REMEMBERED:
+                self._names.clear()
+            known = self._names[name] = self._name.match(name) is not None
+        if known:
             return True
         return self._relative is not _NONE and self._relative.match(path.removeprefix(self._prefix)) is not None
 

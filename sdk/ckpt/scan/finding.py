@@ -1,62 +1,42 @@
-"""Where runs are: the walk below a root, and the run that a path belongs to."""
+"""The run that a path belongs to, and the names by which runs and checkpoints are told."""
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Sequence
+import stat
 from pathlib import Path
 
 from ckpt import formats
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError
 from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, RunPaths, is_temporary
-from ckpt.scan.excludes import Excludes
 
 CHECKPOINT_DIRECTORIES = frozenset({"checkpoints", "checkpoint", "ckpts", "ckpt", "weights", "models"})
 """Names that stand for a part of a run and not for the run."""
-MAX_DEPTH = 24  # directories below a root
 
 
 def is_own(directory: Path) -> bool:
-    """Whether the SDK made the run in a directory."""
-    return RunPaths(directory).manifest.is_file()
+    """Whether the SDK made the run in a directory. Raises OSError when that cannot be told, as on a failing disk."""
+    try:
+        return stat.S_ISREG(os.stat(RunPaths(directory).manifest).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            return False
+        raise
 
 
-def find_runs(root: Path, *, exclude: Sequence[str] = ()) -> list[Path]:
-    """Run directories at and below `root`, sorted.
-
-    `exclude` adds glob patterns of directory names or of paths relative to the root. Directories that cannot be read
-    are passed over. Raises OSError when the root itself cannot be read.
-    """
-    excludes = Excludes(str(root), exclude)
-    found: set[Path] = set()
-    stack: list[tuple[Path, int]] = [(root, 0)]
-    while stack:
-        directory, depth = stack.pop()
-        try:
-            with os.scandir(directory) as listing:
-                entries = list(listing)
-        except OSError:
-            if directory == root:
-                raise
-            continue
-        names = {entry.name for entry in entries}
-        if "run.json" in names and is_own(directory):
-            found.add(directory)
-            continue
-        for entry in entries:
-            if entry.is_symlink():
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if depth < MAX_DEPTH and not excludes.passes_over(entry.path):
-                    stack.append((Path(entry.path), depth + 1))
-            elif may_be_checkpoint(entry.name):
-                found.add(foreign_directory(directory, root))
-    return sorted(found)
+def checkpoint_suffix(name: str) -> bool:
+    """Whether a file's suffix is one of a checkpoint."""
+    dot = name.rfind(".")
+    return dot > 0 and name[dot:].lower() in formats.SUFFIXES
 
 
 def may_be_checkpoint(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in formats.SUFFIXES and not is_temporary(name)
+    """Whether a file of that name may be a checkpoint, and a whole one."""
+    return checkpoint_suffix(name) and not is_temporary(name)
 
 
 def foreign_directory(directory: Path, root: Path) -> Path:

@@ -18,6 +18,10 @@ from ckpt.scan.finding import checkpoint_parts, may_be_checkpoint
 from ckpt.scan.view import RunView, assemble, with_marks
 
 FOREIGN_TRAINING_S = 600.0  # a run that was written to within this time counts as training
+SETTLE_S = 30.0  # a file that is not whole and was written to within this time may still be being written
+
+UNREADABLE = "unreadable"
+"""Stands for the content of a file that cannot be read."""
 
 
 def read_foreign(directory: Path, root: Path, cache: Cache, foreign_marks: Path | None, now: float) -> RunView:
@@ -27,10 +31,11 @@ def read_foreign(directory: Path, root: Path, cache: Cache, foreign_marks: Path 
     problems: list[str] = []
     checkpoints = []
     for paths in _files_by_inode([directory, *checkpoint_parts(directory)], problems):
-        checkpoint = _foreign_checkpoint(directory, run_id, paths, cache, problems)
+        checkpoint = _foreign_checkpoint(directory, run_id, paths, cache, marks, now)
         if checkpoint is not None:
             checkpoints.append(with_marks(checkpoint, marks))
-    frameworks = {c.framework for c in checkpoints}
+    problems += _rewritten(directory, checkpoints, marks)
+    frameworks = {c.framework for c in checkpoints if c.fingerprint != UNREADABLE}
     updated = max((c.saved_at for c in checkpoints), default=0.0)
     newest = refs.newest_first(checkpoints)[:1]
     monitor = _common_monitor(checkpoints)
@@ -42,6 +47,7 @@ def read_foreign(directory: Path, root: Path, cache: Cache, foreign_marks: Path 
         own=False,
         status="training" if 0 <= now - updated < FOREIGN_TRAINING_S else "idle",
         updated_at=updated,
+        created_at=min((c.saved_at for c in checkpoints if c.saved_at), default=0.0),
         monitor=monitor,
         mode=refs.mode_for(monitor) if monitor else "min",
         framework=frameworks.pop() if len(frameworks) == 1 else "unknown",
@@ -89,7 +95,7 @@ def _files_by_inode(directories: Iterable[Path], problems: list[str]) -> list[li
 
 
 def _foreign_checkpoint(
-    directory: Path, run_id: str, names: list[str], cache: Cache, problems: list[str]
+    directory: Path, run_id: str, names: list[str], cache: Cache, marks: Marks, now: float
 ) -> Checkpoint | None:
     path = names[0]
     relative = os.path.relpath(path, directory)
@@ -99,15 +105,16 @@ def _foreign_checkpoint(
     except FileNotFoundError:
         return None
     except OSError as error:
-        problems.append(f"{printable(relative)} cannot be read: {error.strerror}")
-        return None
-    return Checkpoint(
-        id=checkpoint_id(run_id, relative, found.fingerprint or f"{info.st_size}"),
+        return _unreadable(run_id, names, relative, marks, error)
+    # A clock that stands elsewhere, as on a file server, may be a little ahead.
+    unsettled = found.state != "complete" and abs(now - info.st_mtime) < SETTLE_S
+    checkpoint = Checkpoint(
+        id="",
         run=run_id,
         path=path,
         framework=found.framework,
         format=found.format,
-        state=found.state,
+        state="writing" if unsettled else found.state,
         step=found.step,
         epoch=found.epoch,
         loss=found.loss,
@@ -117,9 +124,51 @@ def _foreign_checkpoint(
         saved_at=info.st_mtime,
         fingerprint=found.fingerprint,
         files=tuple(names),
-        problems=found.problems,
+        problems=() if unsettled else found.problems,
         held_by=tuple(f"also named {printable(os.path.relpath(name, directory))}" for name in names[1:]),
     )
+    named: Checkpoint = checkpoint.evolve(id=checkpoint_id(run_id, relative, content_of(checkpoint)))
+    return named
+
+
+def _unreadable(run_id: str, names: list[str], relative: str, marks: Marks, error: OSError) -> Checkpoint:
+    """A file that is there and cannot be read. It may be what it was, so what was said of it stays said."""
+    marked = [known for known, file in marks.files.items() if file == relative]
+    try:
+        info = os.stat(names[0], follow_symlinks=False)
+        size, saved_at = info.st_size, info.st_mtime
+    except OSError:
+        size, saved_at = 0, 0.0
+    return Checkpoint(
+        id=marked[-1] if marked else checkpoint_id(run_id, relative, UNREADABLE),
+        run=run_id,
+        path=names[0],
+        framework="unknown",
+        format="unknown",
+        state="corrupt",
+        bytes=size,
+        saved_at=saved_at,
+        fingerprint=UNREADABLE,
+        files=tuple(names),
+        problems=(f"cannot be read: {error.strerror}",),
+    )
+
+
+def content_of(checkpoint: Checkpoint) -> str:
+    """What stands for a foreign checkpoint's content in its id; one that is being written has none yet."""
+    return "writing" if checkpoint.state == "writing" else checkpoint.fingerprint or f"{checkpoint.bytes}"
+
+
+def _rewritten(directory: Path, checkpoints: Sequence[Checkpoint], marks: Marks) -> list[str]:
+    """Says of which marked files the content that was marked is gone."""
+    ids = {c.id for c in checkpoints}
+    names = {os.path.relpath(name, directory) for c in checkpoints for name in c.files}
+    lost = {
+        file
+        for marked, file in marks.files.items()
+        if marked not in ids and file in names and (marked in marks.pins or marked in marks.tags.values())
+    }
+    return [f"{printable(file)} was rewritten: the content that was marked is gone" for file in sorted(lost)]
 
 
 def _common_monitor(checkpoints: Sequence[Checkpoint]) -> str | None:

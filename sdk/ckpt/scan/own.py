@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from ckpt.marks import Marks
 from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, POINTER_NAMES, PRUNER, RunPaths, is_temporary
 from ckpt.records import Checkpoint, CheckpointState, Lineage, Run, RunStatus, checkpoint_id, foreign_run_id
 from ckpt.retention import Policy
-from ckpt.scan.cache import Cache
+from ckpt.scan.cache import Cache, identity
 from ckpt.scan.numbers import count_or_none, number, number_or_none, whole_or_none
 from ckpt.scan.view import RunView, assemble, with_marks
 
@@ -106,19 +107,18 @@ def _own_checkpoints(
         problems.append(f"checkpoints/ cannot be read: {error.strerror}")
         return []
     checkpoints = []
-    pointers = {name: os.path.basename(os.path.realpath(e.path)) for name, e in entries.items() if e.is_symlink()}
+    # A link is another name of a checkpoint, not one more.
+    pointers = {name for name, entry in entries.items() if entry.is_symlink()} | POINTER_NAMES
     for name, entry in entries.items():
-        stem, suffix = os.path.splitext(name)
-        if suffix == MARKER_SUFFIX and stem + CHECKPOINT_SUFFIX not in entries and not is_temporary(name):
-            problems.append(f"{printable(name)} has no checkpoint beside it")
-        if suffix != CHECKPOINT_SUFFIX or name in POINTER_NAMES or name in pointers or is_temporary(name):
+        if name.endswith(MARKER_SUFFIX):
+            if name[: -len(MARKER_SUFFIX)] + CHECKPOINT_SUFFIX not in entries and not is_temporary(name):
+                problems.append(f"{printable(name)} has no checkpoint beside it")
             continue
+        if not name.endswith(CHECKPOINT_SUFFIX) or name in pointers or is_temporary(name):
+            continue
+        marker = entries.get(name[: -len(CHECKPOINT_SUFFIX)] + MARKER_SUFFIX)
         try:
-            info = entry.stat(follow_symlinks=False)
-            if not stat.S_ISREG(info.st_mode):
-                continue
-            marker = _read_marker(entries, stem + MARKER_SUFFIX)
-            checkpoint = _own_checkpoint(paths, run_id, entry.path, info, marker, cache, training)
+            checkpoint = _own_checkpoint(run_id, entry, marker, cache, training)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -131,7 +131,8 @@ def _own_checkpoints(
                 files=(entry.path,),
                 problems=(f"cannot be read: {error.strerror}",),
             )
-        checkpoints.append(with_marks(checkpoint, marks))
+        if checkpoint is not None:
+            checkpoints.append(with_marks(checkpoint, marks))
     ids = {c.id for c in checkpoints}
     names = {os.path.basename(c.path): c for c in checkpoints}
     for marked, file in marks.files.items():
@@ -143,12 +144,41 @@ def _own_checkpoints(
     return checkpoints
 
 
-def _read_marker(entries: dict[str, os.DirEntry[str]], name: str) -> dict[str, Any] | None:
-    """The commit marker; None when there is none, {} when it cannot be used."""
-    if name not in entries:
+def _own_checkpoint(
+    run_id: str, entry: os.DirEntry[str], marker: os.DirEntry[str] | None, cache: Cache, training: bool
+) -> Checkpoint | None:
+    """The record of one file without its marks; None when it is no regular file. Raises OSError."""
+    info = entry.stat(follow_symlinks=False)
+    if not stat.S_ISREG(info.st_mode):
         return None
+    committed = None if marker is None else _identity_of(marker)
+    if marker is None or committed is None:
+        return _uncommitted(run_id, entry.path, info, training)
+    origin = (run_id, identity(info), committed)
+    known = cache.recall(entry.path, *origin)
+    if known is None:
+        said = _read_marker(marker.path)
+        if said is None:
+            return _uncommitted(run_id, entry.path, info, training)
+        known = _committed(run_id, entry.path, info, marker.path, said, cache)
+        # A marker that cannot be read today may be readable tomorrow, and look the same.
+        if said:
+            cache.remember(entry.path, known, *origin)
+    return known
+
+
+def _identity_of(marker: os.DirEntry[str]) -> tuple[int, ...] | None:
+    """What a marker's content hangs on; None when it is not there any more."""
     try:
-        marker = files.read_json(Path(entries[name].path), limit=64 << 20)
+        return identity(marker.stat())
+    except FileNotFoundError:
+        return None
+
+
+def _read_marker(path: str) -> dict[str, Any] | None:
+    """The commit marker; None when there is none, {} when it cannot be used."""
+    try:
+        marker = files.read_json(Path(path), limit=64 << 20)
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
@@ -156,33 +186,26 @@ def _read_marker(entries: dict[str, os.DirEntry[str]], name: str) -> dict[str, A
     return marker if isinstance(marker, dict) else {}
 
 
-def _own_checkpoint(
-    paths: RunPaths,
-    run_id: str,
-    path: str,
-    info: os.stat_result,
-    marker: dict[str, Any] | None,
-    cache: Cache,
-    training: bool,
+def _uncommitted(run_id: str, path: str, info: os.stat_result, training: bool) -> Checkpoint:
+    return Checkpoint(
+        id=checkpoint_id(run_id, os.path.basename(path), "uncommitted"),
+        run=run_id,
+        path=path,
+        framework="ckpt",
+        state="writing" if training else "incomplete",
+        bytes=info.st_size,
+        saved_at=info.st_mtime,
+        files=(path,),
+        problems=() if training else ("it was never committed: its marker is missing",),
+    )
+
+
+def _committed(
+    run_id: str, path: str, info: os.stat_result, marker_path: str, marker: dict[str, Any], cache: Cache
 ) -> Checkpoint:
-    name = os.path.basename(path)
-    if marker is None:
-        state: CheckpointState = "writing" if training else "incomplete"
-        return Checkpoint(
-            id=checkpoint_id(run_id, name, "uncommitted"),
-            run=run_id,
-            path=path,
-            framework="ckpt",
-            state=state,
-            bytes=info.st_size,
-            saved_at=info.st_mtime,
-            files=(path,),
-            problems=() if training else ("it was never committed: its marker is missing",),
-        )
     inspection = cache.inspect(path, info)
-    marker_path = str(paths.marker_of(Path(path)))
     problems = list(inspection.problems)
-    state = "complete"
+    state: CheckpointState = "complete"
     if not marker:
         problems.append("its marker cannot be read")
         state = "corrupt"
@@ -192,7 +215,7 @@ def _own_checkpoint(
     elif inspection.state != "complete":
         state = "corrupt"
     return Checkpoint(
-        id=checkpoint_id(run_id, name, inspection.fingerprint),
+        id=checkpoint_id(run_id, os.path.basename(path), inspection.fingerprint),
         run=run_id,
         path=path,
         framework="ckpt",
@@ -207,7 +230,7 @@ def _own_checkpoint(
         metrics=metrics_from_disk(marker.get("metrics")),
         bytes=info.st_size,
         saved_at=number(marker.get("saved_at"), info.st_mtime),
-        label=str(marker["label"]) if marker.get("label") else None,
+        label=sys.intern(str(marker["label"])) if marker.get("label") else None,
         fingerprint=inspection.fingerprint,
         files=(path, marker_path),
         problems=tuple(problems),

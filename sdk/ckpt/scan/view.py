@@ -29,6 +29,9 @@ class RunView(Record, frozen=True, kw_only=True):
 
 
 def with_marks(checkpoint: Checkpoint, marks: Marks) -> Checkpoint:
+    """The record with what was said of the checkpoint; itself when nothing was."""
+    if checkpoint.id not in marks.mentioned:
+        return checkpoint
     said = marks.of(checkpoint.id)
     changed: Checkpoint = checkpoint.evolve(
         tags=said.tags,
@@ -41,18 +44,19 @@ def with_marks(checkpoint: Checkpoint, marks: Marks) -> Checkpoint:
 
 
 def assemble(run: Run, checkpoints: Sequence[Checkpoint], policy: Policy, now: float) -> RunView:
-    plan = retention.plan(checkpoints, policy, now, own=run.own)
-    moving = retention.moving_tags(checkpoints, policy)
-    tagged = [c.evolve(tags=tuple(sorted({*c.tags, *moving.get(c.id, ())}))) for c in refs.newest_first(checkpoints)]
-    complete = [c for c in tagged if c.state == "complete"]
-    best = refs.best_first(tagged, policy.monitor or "loss", policy.mode)
+    """The run with its moving tags, its plan and its totals. Records that do not change are shared, not copied."""
+    ordered = refs.newest_first(checkpoints)
+    moving = retention.moving_tags(ordered, policy)
+    tagged = tuple(c.evolve(tags=tuple(sorted({*c.tags, *moving[c.id]}))) if c.id in moving else c for c in ordered)
+    latest = next((c.id for c in tagged if c.state == "complete"), None)
+    best = refs.best_first(tagged, policy.monitor or "loss", policy.mode)[:1]
     full: Run = run.evolve(
         checkpoints=len(tagged),
         bytes=sum(c.bytes for c in tagged),
-        latest=complete[0].id if complete else None,
+        latest=latest,
         best=best[0].id if best else None,
     )
-    return RunView(run=full, checkpoints=tuple(tagged), plan=plan)
+    return RunView(run=full, checkpoints=tagged, plan=retention.plan(tagged, policy, now, own=run.own))
 
 
 def run_view_to_json(view: RunView) -> dict[str, Any]:

@@ -4,79 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ckpt.encoding import printable
 from ckpt.exceptions import UsageError
+from ckpt.filters import Choice, Fields, checkpoint_fields, run_fields
 from ckpt.protocol import checkpoint_from_json, run_from_json
 from ckpt.records import Checkpoint, Run, Verdict
 from ckpt_tui.lookup import Lookup, verdict_from_json
 from ckpt_tui.output import Output
 from ckpt_tui.running import running
 
-if TYPE_CHECKING:
-    from ckpt.filters import Fields
-
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which rows, and in what order."""
-
-    filter_text: str | None
-    sort: str | None
-    limit: int | None
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"--limit {self.limit} would show nothing", hint="give 1 or more")
-        if self.filter_text is not None:
-            from ckpt import filters
-
-            filters.parse(self.filter_text)
-
-    def of(self, rows: Sequence[Row], fields_of: Callable[[Row], Fields], say: Callable[[str], None]) -> list[Row]:
-        """The chosen rows. Tells of names that no row has, because they are probably misspelt."""
-        if self.filter_text is None and self.sort is None:
-            return list(rows[: self.limit])
-        from ckpt import filters
-
-        chosen = [(row, fields_of(row)) for row in rows]
-        known = [fields for _, fields in chosen]
-        asked: set[str] = set()
-        if self.filter_text is not None:
-            wanted = filters.parse(self.filter_text)
-            chosen = [pair for pair in chosen if wanted.matches(pair[1])]
-            asked.update(wanted.names)
-        if self.sort is not None:
-            chosen = filters.ordered(chosen, self.sort, lambda pair: pair[1])
-            asked.add(self.sort.removeprefix("-"))
-        for name in filters.unknown_names(asked, known):
-            say(f"nothing here has {name!r}{_near(name, known)}")
-        return [row for row, _ in chosen][: self.limit]
-
-
-def _near(name: str, rows: Sequence[Fields]) -> str:
-    import difflib
-
-    known = sorted({key for fields in rows for key in fields if key != "names"})
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"
-
-
 def _run_fields(row: tuple[Mapping[str, Any], Run]) -> Fields:
-    from ckpt.filters import run_fields
-
     return run_fields(row[1])
 
 
 def _checkpoint_fields(row: tuple[Mapping[str, Any], Checkpoint, Verdict | None]) -> Fields:
-    from ckpt.filters import checkpoint_fields
-
     return checkpoint_fields(row[1], row[2])
+
+
+def _chosen(choice: Choice, rows: Sequence[Row], fields_of: Callable[[Row], Fields], out: Output) -> Sequence[Row]:
+    """The chosen rows. Tells of names that no row has, because they are probably misspelt."""
+    chosen = choice.of(rows, fields_of)
+    for name, near in chosen.unknown.items():
+        out.say(f"nothing here has {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+    return chosen.rows
 
 
 def answer_ls(
@@ -130,7 +86,7 @@ def _list_runs(out: Output, raw: Sequence[Mapping[str, Any]], choice: Choice, ta
             "--tag chooses among the checkpoints of a run", hint=f"name the run: `ckpt ls RUN --tag {tag}`"
         )
     runs = [(item, run_from_json(item)) for item in raw]
-    rows = choice.of(runs, _run_fields, out.say)
+    rows = _chosen(choice, runs, _run_fields, out)
     if not raw:
         out.say(empty)
     elif not rows:
@@ -149,7 +105,7 @@ def _list_checkpoints(out: Output, view: Mapping[str, Any], choice: Choice, tag:
     run = run_from_json(view["run"])
     known = [(raw, checkpoint_from_json(raw), verdict_from_json(raw)) for raw in view["checkpoints"]]
     tagged = [row for row in known if tag is None or tag in row[1].tags]
-    rows = choice.of(tagged, _checkpoint_fields, out.say)
+    rows = _chosen(choice, tagged, _checkpoint_fields, out)
     if not known:
         out.say(f"run {printable(run.name)} has no checkpoints yet")
     elif not rows:

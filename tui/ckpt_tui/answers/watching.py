@@ -11,31 +11,38 @@ import typer
 from ckpt.encoding import path_fields, path_from_fields, printable
 from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt_tui.lookup import Lookup
+from ckpt_tui.render.status import NO_ROOT
 from ckpt_tui.running import running
+from ckpt_tui.trouble import quoted
 
-NO_ROOT = "no directory is watched: `ckpt watch add DIR`"
+LOOK_S = 3600.0  # a first look at a very large directory; who waits sees for how long
 
 
 def answer_watch_add(directory: str, *, enforce: bool, exclude: Sequence[str], json: bool, quiet: bool) -> None:
     """Answers `ckpt watch add`."""
-    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
+    from ckpt.client import Client
+
+    with running(json=json, quiet=quiet) as out:
         path = _directory(directory)
         body = {**path_fields(path), "mode": "enforce" if enforce else "observe", "exclude": list(exclude)}
-        answer = lookup.client.post("/v1/roots", body)
+        with Client.connect(answer_s=LOOK_S) as client, out.waiting(f"looking at {path}"):
+            answer = client.post("/v1/roots", body)
 
         def human() -> Iterable[str]:
-            yield f"watching {out.paint(answer['root']['path'], 'bold')} ({out.paint(answer['root']['mode'])})"
-            for inner in answer.get("absorbed") or ():
-                yield f"  {out.paint(inner)} lies inside it and is watched with it"
+            from ckpt_tui.render.roots import added_lines
 
-        out.data(answer, ids=[path], human=human)
+            return added_lines(answer, paint=out.paint, width=out.width)
+
+        if path != os.path.abspath(os.path.expanduser(directory)):
+            out.say(f"{directory} leads to {path}")
+        out.data(answer, ids=[path_from_fields(answer["root"])], human=human)
         if out.mode == "human":
-            out.say("what other tools wrote is only looked at; runs of the SDK keep their own policies")
+            out.say("other tools' files are only looked at; runs of the SDK keep their own policies")
 
 
 def _directory(directory: str) -> str:
-    """The absolute path of a directory that can be watched. Raises AddressError and OperationError."""
-    path = os.path.abspath(os.path.expanduser(directory))
+    """The real path of a directory that can be watched. Raises AddressError and OperationError."""
+    path = os.path.realpath(os.path.expanduser(directory))
     if not os.path.lexists(path):
         raise AddressError(f"there is no {printable(path)}", hint="make it first, or name a directory that exists")
     if not os.path.isdir(path):
@@ -49,46 +56,58 @@ def answer_watch_ls(*, json: bool, quiet: bool) -> None:
     """Answers `ckpt watch ls`."""
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
         roots = lookup.client.get("/v1/roots")["roots"]
+        live = lookup.client.mode == "daemon"
         if not roots:
             out.say(NO_ROOT)
 
         def human() -> Iterable[str]:
-            from ckpt_tui.render.runs import roots_table
+            from ckpt_tui.render.roots import roots_lines
 
-            return roots_table(roots, paint=out.paint, width=out.width) if roots else ()
+            return roots_lines(roots, paint=out.paint, width=out.width, live=live, details=True) if roots else ()
 
-        out.data({"roots": roots}, ids=[root["path"] for root in roots], human=human)
+        out.data({"roots": roots}, ids=[path_from_fields(root) for root in roots], human=human)
 
 
 def answer_watch_rm(directory: str, *, yes: bool, json: bool, quiet: bool) -> None:
     """Answers `ckpt watch rm`."""
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
         lookup.require_daemon()
-        path = os.path.abspath(os.path.expanduser(directory))
-        roots = lookup.client.get("/v1/roots")["roots"]
-        known = [path_from_fields(root) for root in roots]
-        if path not in known:
-            raise AddressError(
-                f"{printable(path)} is not watched",
-                hint=f"watched: {', '.join(map(printable, known))}" if known else NO_ROOT,
-                candidates=known,
-            )
-        out.confirm(f"stop watching {path}? (no file is touched)", yes=yes)
+        known = [path_from_fields(root) for root in lookup.client.get("/v1/roots")["roots"]]
+        path = _watched(directory, known)
+        out.confirm(f"stop watching {path}? Files, marks and trash stay", yes=yes)
         answer = lookup.client.post("/v1/roots/remove", path_fields(path))
 
         def human() -> Iterable[str]:
             yield f"no longer watching {out.paint(path, 'bold')}"
+            yield "  its files, marks and trash stay as they are"
+            yield f"  `ckpt watch add {out.paint(quoted(path))}` takes it back"
 
         out.data(answer, ids=[path], human=human)
 
 
+def _watched(directory: str, known: Sequence[str]) -> str:
+    """The watched directory that is meant, also when it is gone or named by a link. Raises AddressError."""
+    path = os.path.abspath(os.path.expanduser(directory))
+    for candidate in (path, os.path.realpath(path)):
+        if candidate in known:
+            return candidate
+    raise AddressError(
+        f"{printable(path)} is not watched",
+        hint=f"watched: {', '.join(map(printable, known))}" if known else NO_ROOT,
+        candidates=known,
+    )
+
+
 def answer_status(*, json: bool, quiet: bool) -> None:
-    """Answers `ckpt status`."""
-    with running(json=json, quiet=quiet) as out, Lookup() as lookup:
-        status = lookup.client.get("/v1/status")
+    """Answers `ckpt status`. Who asks how things are changes nothing: no daemon is started."""
+    from ckpt.client import Client
+
+    with running(json=json, quiet=quiet) as out, Client.connect(autostart=False) as client:
+        with out.waiting("looking at the disk"):
+            status = client.get("/v1/status")
 
         def human() -> Iterable[str]:
-            from ckpt_tui.render.runs import status_lines
+            from ckpt_tui.render.status import status_lines
 
             return status_lines(status, paint=out.paint, width=out.width)
 
@@ -96,10 +115,17 @@ def answer_status(*, json: bool, quiet: bool) -> None:
         out.data(status, ids=[str(pid)] if pid else [], human=human)
 
 
-def answer_events(*, follow: bool, since: int | None) -> None:
+def answer_events(*, follow: bool, since: int | None, kind: str | None, run: str | None) -> None:
     """Answers `ckpt events`."""
+    from fnmatch import fnmatchcase
+
     with running() as out, Lookup() as lookup:
+        wanted = lookup.view(run)["run"]["id"] if run is not None else None
         for event in lookup.client.events(since, follow=follow):
+            if kind is not None and not fnmatchcase(event["kind"], kind):
+                continue
+            if wanted is not None and event.get("run") != wanted:
+                continue
             out.json(event)
             if follow:
                 out.stdout.flush()

@@ -33,9 +33,15 @@ def ls(
 ) -> None:
     """List runs, or the checkpoints of a run.
 
-    Filters compare metrics and fields: < <= > >= = !=, and, or, not, ( ), has:NAME, and globs over names. Fields of
-    checkpoints: step epoch loss size age state tag pinned label verdict; of runs: name status checkpoints size age
-    step epoch loss, and the values of the run's config.
+    \b
+    A filter compares, and joins with and, or, not and ( ):
+      val_loss<0.2  step>=1000  size>1GB  age<2d  saved_at>2026-07-01
+      state=complete  tag=paper  name=step-*  'val_*<0.3'  (text is a glob)
+      has:note  not has:val_loss  pinned=yes  loss=nan
+      exp*  (what a row is called)
+
+    Fields of checkpoints: their metrics, step epoch loss size age state tag pinned note label verdict. Of runs: name
+    status checkpoints size age step epoch loss framework own, and the values of the run's config, as optimizer.lr.
 
     \b
     Examples:
@@ -44,6 +50,7 @@ def ls(
       ckpt ls exp3 --filter 'val_loss<0.2 and step>1000' --sort val_loss
       ckpt ls exp3 --tag best --json
       ckpt ls --filter 'status=training or age<1h'
+      ckpt ls --filter 'optimizer.lr>0.01 and not exp*' --sort -age
     """
     from ckpt_tui.answers.listing import answer_ls
 
@@ -108,7 +115,9 @@ def diff(
 
 
 def status(json: Json = False, quiet: Quiet = False) -> None:
-    """Show whether the daemon runs, and what it watches.
+    """Show the daemon, what it watches, and what asks for you.
+
+    Starts nothing: without a daemon it says what lies on the disk.
 
     \b
     Examples:
@@ -121,9 +130,10 @@ def status(json: Json = False, quiet: Quiet = False) -> None:
 
 
 def doctor(json: Json = False, quiet: Quiet = False) -> None:
-    """Check versions, places and daemon.
+    """Look for everything that can be wrong here, and say what to do.
 
-    Starts nothing. Exit code 1 when something is wrong.
+    Places and their rights, config.toml, clock, limits of the kernel, disks, roots, the daemon. Starts nothing and
+    waits for nothing. Exit code 1 when something is wrong; a warning is not.
 
     \b
     Examples:

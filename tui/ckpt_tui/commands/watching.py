@@ -32,12 +32,13 @@ def watch_add(
 ) -> None:
     """Watch a directory.
 
-    Every checkpoint that appears below it is known within a second.
+    Every checkpoint that appears below it is known within a second, on a network file system within some. Nothing is
+    written there. Naming a watched directory again sets its excludes, and accepts what stands there now.
 
     \b
     Examples:
       ckpt watch add ~/runs
-      ckpt watch add /data/experiments --exclude 'old-*'
+      ckpt watch add /data/experiments --exclude 'old-*' --exclude scratch
     """
     from ckpt_tui.answers.watching import answer_watch_add
 
@@ -45,11 +46,12 @@ def watch_add(
 
 
 def watch_ls(json: Json = False, quiet: Quiet = False) -> None:
-    """List the watched directories.
+    """List the watched directories, and what is not well with them.
 
     \b
     Examples:
       ckpt watch ls
+      ckpt watch ls --json
     """
     from ckpt_tui.answers.watching import answer_watch_ls
 
@@ -62,7 +64,9 @@ def watch_rm(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Stop watching a directory. No file in it is touched.
+    """Stop watching a directory.
+
+    Its files, marks and trash stay; watching it again brings everything back.
 
     \b
     Examples:
@@ -76,18 +80,25 @@ def watch_rm(
 def events(
     follow: Annotated[bool, typer.Option("--follow", "-F", help="Wait for more; end with Ctrl-C.")] = False,
     since: Annotated[int | None, typer.Option("--since", metavar="SEQ", help="Only events after this number.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="GLOB", help="Only events of such a kind, as 'checkpoint.*'.")
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only events of this run.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Changes nothing: events are always JSON.")] = True,
 ) -> None:
     """Print what happened, one JSON object a line.
 
+    Kinds begin with run., checkpoint., tag., root., daemon.; others are mark and state.
+
     \b
     Examples:
       ckpt events
-      ckpt events --follow | jq .kind
+      ckpt events --follow --kind 'checkpoint.*'
+      ckpt events --follow --run exp3 | jq .kind
     """
     from ckpt_tui.answers.watching import answer_events
 
-    answer_events(follow=follow, since=since)
+    answer_events(follow=follow, since=since, kind=kind, run=run)
 
 
 def dashboard(

@@ -1,0 +1,69 @@
+"""Which directories events are asked for, and which are looked at every few seconds instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ckptd import mounts
+from ckptd.roots import Roots, Watched
+from ckptd.scanner import Scanner
+from ckptd.watcher import Watcher
+
+
+class Coverage:
+    """Keeps the watcher at the roots, at announcements, and at trainings outside all roots."""
+
+    def __init__(self, roots: Roots, scanner: Scanner, watcher: Watcher, announced: Path) -> None:
+        self._roots = roots
+        self._scanner = scanner
+        self._watcher = watcher
+        self._announced = announced
+
+    def refresh(self, renewed: str | None = None) -> None:
+        """Watches what is to be watched now and says of each root how it is seen; `renewed` is watched anew."""
+        wanted: dict[str, Callable[[str], bool]] = {str(self._announced): _nothing}
+        for path in self._scanner.training_outside():
+            wanted[str(path)] = _nothing
+        sound = [watched for watched in self._roots.all() if watched.state != "degraded"]
+        for watched in sound:
+            watched.polled = _why_polled(watched)
+            if watched.polled is None:
+                wanted[watched.root.path] = watched.excludes.passes_over
+        fresh = self._watcher.watch(wanted)
+        anew = {watched.root.path for watched in sound if watched.remounted} | {renewed}
+        for directory in sorted((wanted.keys() & anew) - fresh):
+            self._watcher.again(directory)
+        for watched in sound:
+            watched.remounted = False
+        blind = self._watcher.blind
+        for watched in sound:
+            if watched.polled is None:
+                watched.polled = self._why_blind(watched.root.path, blind)
+            watched.state = "ok" if watched.polled is None else "polling"
+            watched.problem = watched.polled
+
+    def polled(self) -> list[Watched]:
+        """Roots of which no event tells."""
+        alive = self._watcher.state == "watching"
+        return [w for w in self._roots.all() if w.state == "polling" and not (alive and _why_polled(w) is None)]
+
+    def _why_blind(self, root: str, blind: dict[str, str]) -> str | None:
+        if self._watcher.state != "watching":
+            return "the system gives no events"
+        below = [path for path in blind if path == root or path.startswith(root.rstrip("/") + "/")]
+        if not below:
+            return None
+        count = "1 directory" if len(below) == 1 else f"{len(below)} directories"
+        return f"{count} below it cannot be watched: {blind[below[0]]}"
+
+
+def _why_polled(watched: Watched) -> str | None:
+    if watched.root.poll:
+        return "config.toml says poll"
+    kind = mounts.unreliable(watched.root.path)
+    return None if kind is None else f"{kind} does not tell of every change"
+
+
+def _nothing(path: str) -> bool:
+    return False

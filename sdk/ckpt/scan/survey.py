@@ -1,0 +1,189 @@
+"""The walk below a root: where runs are, and what the walk did not see.
+
+Directories are listed once and never opened twice; no file is opened. Symbolic links are not followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ckpt.paths import is_temporary
+from ckpt.records import Record
+from ckpt.scan.excludes import ENVIRONMENT_MARKS, Excludes, is_environment
+from ckpt.scan.finding import CHECKPOINT_DIRECTORIES, checkpoint_suffix, is_own
+
+LINK_DEPTH = 4  # directories below the target of a link that are looked at
+LINK_DIRECTORIES = 100  # directories that are listed to know whether a link leads to runs
+LINK_TARGETS = 64  # targets of links that are looked at in one survey
+
+
+class Survey(Record, frozen=True, kw_only=True):
+    """What a walk found. Paths are absolute and sorted."""
+
+    runs: tuple[str, ...] = ()
+    """Directories of runs, own and foreign."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Symbolic links to directories with runs outside what is walked, each with its target."""
+    unreadable: tuple[str, ...] = ()
+    """Directories that exist and could not be listed: nothing is known of what is in them."""
+    directories: int = 0
+    """How many directories were listed."""
+
+
+def survey(root: Path, *, exclude: Sequence[str] = (), below: Path | None = None) -> Survey:
+    """Walks `root`, or only what lies at and below `below` in it.
+
+    `exclude` adds glob patterns of directory names or of paths relative to the root. Virtual environments are left out.
+    A subtree gives the same runs as they would be found from the root: the run that a subdirectory is a part of lies
+    above it. A subtree that does not exist, or that is left out, holds nothing. Raises OSError when the root itself
+    cannot be listed.
+    """
+    top = os.path.abspath(root)
+    excludes = Excludes(top, exclude)
+    start = top if below is None else os.path.abspath(below)
+    if start != top:
+        if not start.startswith(top.rstrip("/") + "/"):
+            raise ValueError(f"{start} does not lie in {top}")
+        if excludes.covers(start):
+            return Survey()
+        try:
+            stop = _stop(top, start)
+        except OSError:
+            return Survey(unreadable=(start,))
+        if stop is not None:
+            links = tuple(_outside([stop], top, excludes)) if os.path.islink(stop) else ()
+            return Survey(runs=(stop,) if not os.path.islink(stop) and is_own(Path(stop)) else (), links=links)
+    walk = _Walk(top, excludes)
+    walk.go(start)
+    return Survey(
+        runs=tuple(sorted(walk.runs)),
+        links=tuple(sorted(_outside(walk.links, top, excludes))),
+        unreadable=tuple(sorted(walk.unreadable)),
+        directories=walk.directories,
+    )
+
+
+def find_runs(root: Path, *, exclude: Sequence[str] = ()) -> list[Path]:
+    """Run directories at and below `root`, sorted. Raises OSError when the root itself cannot be listed."""
+    return [Path(path) for path in survey(root, exclude=exclude).runs]
+
+
+class _Walk:
+    """One walk with everything that it collects."""
+
+    def __init__(self, top: str, excludes: Excludes, *, depth: int | None = None, most: int | None = None) -> None:
+        self._top = top
+        self._excludes = excludes
+        self._depth = depth
+        self._most = most
+        self.runs: set[str] = set()
+        self.links: list[str] = []
+        self.unreadable: list[str] = []
+        self.directories = 0
+
+    def go(self, start: str) -> None:
+        """Lists `start` and all below it. Raises OSError when it is the top and cannot be listed."""
+        passes_over = self._excludes.passes_over
+        level = [start]
+        depth = 0
+        while level and (self._depth is None or depth <= self._depth):
+            below: list[str] = []
+            for directory in level:
+                if self._most is not None and self.directories >= self._most:
+                    return
+                try:
+                    with os.scandir(directory) as listing:
+                        entries = list(listing)
+                except (FileNotFoundError, NotADirectoryError):
+                    # It went while the walk was on its way to it.
+                    if directory == self._top:
+                        raise
+                    continue
+                except OSError:
+                    if directory == self._top:
+                        raise
+                    self.unreadable.append(directory)
+                    continue
+                self.directories += 1
+                inside: list[str] = []
+                links: list[str] = []
+                holds = False
+                for entry in entries:
+                    name = entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if name in ENVIRONMENT_MARKS and directory != self._top:
+                            break
+                        inside.append(entry.path)
+                    elif name == "run.json" and self._is_own(directory):
+                        break
+                    elif entry.is_symlink():
+                        links.append(entry.path)
+                    elif name in ENVIRONMENT_MARKS and directory != self._top:
+                        break
+                    elif not holds and checkpoint_suffix(name) and not is_temporary(name):
+                        holds = True
+                else:
+                    if holds:
+                        self.runs.add(self._whole(directory))
+                    below += [path for path in inside if not passes_over(path)]
+                    self.links += [path for path in links if not passes_over(path)]
+            level = below
+            depth += 1
+
+    def _is_own(self, directory: str) -> bool:
+        """Whether nothing below a directory with a `run.json` is to be looked at."""
+        try:
+            if not is_own(Path(directory)):
+                return False
+            self.runs.add(directory)
+        except OSError:
+            self.unreadable.append(directory)
+        return True
+
+    def _whole(self, directory: str) -> str:
+        """The run that files in a directory belong to."""
+        if directory != self._top and os.path.basename(directory).lower() in CHECKPOINT_DIRECTORIES:
+            return os.path.dirname(directory)
+        return directory
+
+
+def _stop(top: str, start: str) -> str | None:
+    """The first directory on the way from the root to `start` that a walk would not go below or into."""
+    path = top
+    for part in start[len(top.rstrip("/")) + 1 :].split("/"):
+        if is_own(Path(path)) or (path != top and is_environment(path)):
+            return path
+        path = os.path.join(path, part)
+        if os.path.islink(path):
+            return path
+    return None
+
+
+def _outside(links: Iterable[str], top: str, excludes: Excludes) -> Iterator[tuple[str, str]]:
+    """The links that lead to directories with runs which the walk does not come to."""
+    known: dict[str, bool] = {}
+    inside = top.rstrip("/") + "/"
+    for link in sorted(links):
+        if not os.path.isdir(link):
+            continue
+        target = os.path.realpath(link)
+        walked = target == top or (target.startswith(inside) and not excludes.covers(target))
+        if walked or inside.startswith(target.rstrip("/") + "/"):
+            continue
+        if target not in known:
+            if len(known) >= LINK_TARGETS:
+                continue
+            known[target] = _holds_runs(target)
+        if known[target]:
+            yield link, target
+
+
+def _holds_runs(target: str) -> bool:
+    walk = _Walk(target, Excludes(target), depth=LINK_DEPTH, most=LINK_DIRECTORIES)
+    try:
+        walk.go(target)
+    except OSError:
+        return False
+    return bool(walk.runs)

@@ -1,0 +1,145 @@
+"""The walk below a root: what it finds, what it does not see, and that a part of it finds the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ckpt import scan
+from ckpt.scan import Survey
+
+
+def checkpoint(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+def own(directory: Path) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "run.json").write_text("{}")
+    return directory
+
+
+def found(survey: Survey, root: Path) -> list[str]:
+    return [os.path.relpath(path, root) for path in survey.runs]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    own(root / "own")
+    checkpoint(root / "own" / "checkpoints" / "a.pt")
+    checkpoint(root / "x" / "y" / "foreign" / "a.safetensors")
+    checkpoint(root / "x" / "y" / "parts" / "checkpoints" / "a.pt")
+    checkpoint(root / "x" / "left-out" / "a.pt")
+    checkpoint(root / "wandb" / "a.pt")
+    checkpoint(root / "x" / ".half.pt.1-0badcafe.tmp")
+    (root / "notes").mkdir()
+    return root
+
+
+def test_a_walk_finds_runs_and_counts_what_it_listed(tree: Path) -> None:
+    survey = scan.survey(tree, exclude=["left-*"])
+    assert found(survey, tree) == ["own", "x/y/foreign", "x/y/parts"]
+    assert survey.directories == 8
+    assert (survey.links, survey.unreadable) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("below", "runs"),
+    [
+        ("x", ["x/y/foreign", "x/y/parts"]),
+        ("x/y/foreign", ["x/y/foreign"]),
+        ("x/y/parts/checkpoints", ["x/y/parts"]),
+        ("own/checkpoints", ["own"]),
+        ("notes", []),
+        ("gone", []),
+        ("wandb", []),
+        ("x/left-out", []),
+    ],
+)
+def test_a_subtree_finds_what_the_whole_walk_finds_there(tree: Path, below: str, runs: list[str]) -> None:
+    survey = scan.survey(tree, exclude=["left-*"], below=tree / below)
+    assert found(survey, tree) == runs
+    assert survey.directories <= 5
+
+
+def test_a_subtree_outside_the_root_is_a_mistake(tree: Path) -> None:
+    with pytest.raises(ValueError, match="does not lie in"):
+        scan.survey(tree, below=tree.parent)
+
+
+@pytest.mark.parametrize("mark", ["pyvenv.cfg", "conda-meta/history"])
+def test_virtual_environments_are_left_out_whatever_they_are_called(tmp_path: Path, mark: str) -> None:
+    checkpoint(tmp_path / "env" / "lib" / "torch" / "test.pt")
+    checkpoint(tmp_path / "env" / mark)
+    assert scan.survey(tmp_path).runs == ()
+    assert scan.survey(tmp_path, below=tmp_path / "env" / "lib").runs == ()
+    assert len(scan.survey(tmp_path / "env").runs) == 1
+
+
+def test_links_to_runs_outside_are_told_and_not_followed(tree: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    checkpoint(outside / "deep" / "run" / "a.pt")
+    (tmp_path / "empty").mkdir()
+    (tree / "link").symlink_to(outside)
+    (tree / "x" / "to-empty").symlink_to(tmp_path / "empty")
+    (tree / "x" / "inside").symlink_to(tree / "own")
+    (tree / "x" / "hidden").symlink_to(tree / "wandb")
+    (tree / "x" / "up").symlink_to(tmp_path)
+    (tree / "x" / "dangling").symlink_to(tmp_path / "nothing")
+    survey = scan.survey(tree, exclude=["left-*"])
+    assert found(survey, tree) == ["own", "x/y/foreign", "x/y/parts"]
+    assert survey.links == ((str(tree / "link"), str(outside)), (str(tree / "x" / "hidden"), str(tree / "wandb")))
+    part = scan.survey(tree, below=tree / "link" / "deep")
+    assert (part.runs, part.links) == ((), ((str(tree / "link"), str(outside)),))
+
+
+def test_a_look_behind_a_link_is_bounded(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    for number in range(100 + 50):
+        (outside / f"d{number:04d}" / "below").mkdir(parents=True)
+    checkpoint(outside / "d0000" / "below" / "too" / "deep" / "for" / "a.pt")
+    (root / "link").symlink_to(outside)
+    survey = scan.survey(root)
+    assert (survey.links, survey.directories) == ((), 1)
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not sys.platform.startswith("linux"), reason="drops root's rights to test")
+def test_what_cannot_be_listed_is_told(tmp_path: Path) -> None:
+    base = Path(tempfile.mkdtemp(prefix="ckptd-survey-"))
+    base.chmod(0o755)
+    checkpoint(base / "a" / "x.pt")
+    checkpoint(base / "closed" / "x.pt")
+    (base / "closed").chmod(0)
+    code = (
+        "import os; from pathlib import Path; from ckpt import scan; os.setgid(65534); os.setuid(65534)\n"
+        f"s = scan.survey(Path({str(base)!r})); print(s.runs, s.unreadable)\n"
+        f"s = scan.survey(Path({str(base)!r}), below=Path({str(base / 'closed' / 'deep')!r})); print(s.unreadable)"
+    )
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    finally:
+        shutil.rmtree(base)
+    first, second = done.stdout.splitlines()
+    assert first == f"('{base}/a',) ('{base}/closed',)"
+    assert second == f"('{base}/closed/deep',)"
+
+
+def test_a_root_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        scan.survey(tmp_path / "nothing")
+
+
+def test_very_deep_runs_are_found(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d"] * 200)
+    checkpoint(deep / "a.pt")
+    assert scan.survey(tmp_path).runs == (str(deep),)
