@@ -99,6 +99,10 @@ class Api:
             return _failure(error)
         except ClientDisconnect:
             return Response(status_code=400)
+        except OSError as error:
+            log.warning("%s %s failed: %s", request.method, encoding.printable(request.scope["path"]), error)
+            where = f"{encoding.printable(str(error.filename))}: " if error.filename else ""
+            return _failure(OperationError(f"{where}{error.strerror or error}", hint="see the daemon's log"))
         except Exception as error:
             log.exception("%s %s failed", request.method, encoding.printable(request.scope["path"]))
             return _failure(OperationError(f"the daemon failed: {error!r}", hint="see the daemon's log"))

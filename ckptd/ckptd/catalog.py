@@ -215,7 +215,11 @@ class Catalog:
         with self._lock:
             if not self._directory.is_dir():
                 # Somebody removed it, or it never was: whatever was written is written again.
-                self._directory.mkdir(mode=0o700, parents=True)
+                try:
+                    self._directory.mkdir(mode=0o700, parents=True)
+                except OSError:
+                    self._rests_until |= dict.fromkeys([*self._due, *self._gone], self._clock() + RETRY_S)
+                    raise
                 self._due |= dict.fromkeys(self._views, 0.0)
             runs = self._ripe(due)
             for run in runs:

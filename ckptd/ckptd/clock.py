@@ -17,7 +17,7 @@ class Clock:
         return min(time.time(), self._wall + _steady() - self._steady)
 
     def latest(self) -> float:
-        """Unix seconds: the later of the two. A wait that begins at it is not over early when the clock is set right."""
+        """Unix seconds: the later of the two. A wait from it is not over early when the clock is set right."""
         return max(time.time(), self._wall + _steady() - self._steady)
 
     def ahead_s(self) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ckpt.scan import Excludes
 from ckptd import mounts
 from ckptd.roots import Roots, Watched
 from ckptd.scanner import Scanner
@@ -19,34 +21,39 @@ class Coverage:
         self._scanner = scanner
         self._watcher = watcher
         self._announced = announced
+        self._patterns: dict[str, tuple[str, ...]] = {}
 
     def refresh(self, renewed: str | None = None) -> None:
         """Watches what is to be watched now and says of each root how it is seen; `renewed` is watched anew."""
         wanted: dict[str, Callable[[str], bool]] = {str(self._announced): _nothing}
-        for path in self._scanner.training_outside():
-            wanted[str(path)] = _nothing
-        sound = [watched for watched in self._roots.all() if watched.state != "degraded"]
-        for watched in sound:
+        for directory in map(str, self._scanner.training_outside()):
+            wanted[directory] = Excludes(directory).passes_over
+        anew = {renewed}
+        for watched in self._roots.all():
+            path = watched.root.path
             watched.polled = _why_polled(watched)
-            if watched.polled is None:
-                wanted[watched.root.path] = watched.excludes.passes_over
+            # A degraded root that is still there may come back to life before the next full look.
+            if watched.polled is None and (watched.state != "degraded" or os.path.isdir(path)):
+                wanted[path] = watched.excludes.passes_over
+            if watched.remounted or self._patterns.get(path, watched.patterns) != watched.patterns:
+                anew.add(path)
+            self._patterns[path] = watched.patterns
+            watched.remounted = False
         fresh = self._watcher.watch(wanted)
-        anew = {watched.root.path for watched in sound if watched.remounted} | {renewed}
         for directory in sorted((wanted.keys() & anew) - fresh):
             self._watcher.again(directory)
-        for watched in sound:
-            watched.remounted = False
         blind = self._watcher.blind
-        for watched in sound:
+        for watched in self._roots.all():
+            if watched.state == "degraded":
+                continue
             if watched.polled is None:
                 watched.polled = self._why_blind(watched.root.path, blind)
             watched.state = "ok" if watched.polled is None else "polling"
             watched.problem = watched.polled
 
     def polled(self) -> list[Watched]:
-        """Roots of which no event tells."""
-        alive = self._watcher.state == "watching"
-        return [w for w in self._roots.all() if w.state == "polling" and not (alive and _why_polled(w) is None)]
+        """Roots of whose changes no event tells."""
+        return [watched for watched in self._roots.all() if _why_polled(watched) is not None]
 
     def _why_blind(self, root: str, blind: dict[str, str]) -> str | None:
         if self._watcher.state != "watching":

@@ -56,7 +56,7 @@ class Daemon:
         try:
             self._parts = parts.writing(self._state)
             self._problems += [f"{name} in the catalog was moved aside" for name in self._parts.catalog.load()]
-            self._problems += self._parts.roots.load(self._config.roots, self._watch)
+            self._problems += self._parts.roots.load(self._config.roots, self._watch, everywhere=self._config.exclude)
             self._problems += courtesy.be_courteous()
             courtesy.raise_descriptor_limit()
             for problem in self._problems:
@@ -136,7 +136,7 @@ class Daemon:
                 raise
             changed = config_module.effects(self._config, config)
             self._config = config
-            self._problems = self._parts.roots.load(config.roots, self._watch)
+            self._problems = self._parts.roots.load(config.roots, self._watch, everywhere=config.exclude)
             self._coverage.refresh()
             for sentence in changed or ["nothing changed"]:
                 log.info("config.toml was taken anew: %s", printable(sentence))
@@ -172,6 +172,7 @@ class Daemon:
                 "poll_s": config.poll_s,
                 "idle_exit_s": config.idle_exit_s,
                 "exclude": list(config.exclude),
+                "from_environment": list(config.from_environment),
             },
             "reloaded": self._reloaded,
             "announced": {

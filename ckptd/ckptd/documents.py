@@ -154,9 +154,10 @@ def _pack(value: Any) -> Any:
 def _unpack(value: Any) -> Any:
     """What `_pack` was given, but for numbers that are not finite: those stay names."""
     if isinstance(value, Mapping):
-        if value.keys() == {_TEXT}:
+        # A checkpoint that is written plainly may have a metric of that name: its value is a number.
+        if value.keys() == {_TEXT} and isinstance(value[_TEXT], str):
             return base64.b64decode(value[_TEXT]).decode("utf-8", "surrogatepass")
-        if value.keys() == {_ITEMS}:
+        if value.keys() == {_ITEMS} and isinstance(value[_ITEMS], list):
             return {_unpack(key): _unpack(item) for key, item in value[_ITEMS]}
         return {key: _unpack(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -125,7 +125,7 @@ class Keeper:
             if self._stopping:
                 return
             paths = RunPaths(Path(view.run.path))
-            if not view.run.own or not paths.trash.is_dir():
+            if not view.run.own or not os.path.isdir(paths.trash):
                 continue
             try:
                 due = Trash(paths.trash).due(now)
@@ -223,7 +223,7 @@ class Keeper:
         found: list[tuple[Run, TrashEntry]] = []
         for view in self._views(None if run is None else (run,)):
             paths = RunPaths(Path(view.run.path))
-            if view.run.own and paths.trash.is_dir():
+            if view.run.own and os.path.isdir(paths.trash):
                 found += [(view.run, entry) for entry in Trash(paths.trash).entries()]
         return sorted(found, key=lambda item: item[1].trashed_at, reverse=True)
 

@@ -20,7 +20,8 @@ def rebuild_here() -> dict[str, Any]:
     try:
         mine = parts.writing(state)
         try:
-            mine.roots.load(config_file.load(config_home()).roots)
+            config = config_file.load(config_home())
+            mine.roots.load(config.roots, everywhere=config.exclude)
             return renew(mine.scanner, mine.catalog, mine.journal, state).to_json()
         finally:
             mine.journal.close()

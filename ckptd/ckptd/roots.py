@@ -311,6 +311,7 @@ def root_json(watched: Watched, runs: int, checkpoints: int, size: int, now: flo
         "state": watched.state,
         "problem": watched.problem,
         "exclude": list(watched.root.exclude),
+        "poll": watched.root.poll,
         "origin": watched.root.origin,
         "runs": runs,
         "checkpoints": checkpoints,

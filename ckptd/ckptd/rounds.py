@@ -143,8 +143,6 @@ class Rounds:
         for watched in parts.roots.all():
             watched.sample(time.time())
         self._coverage.refresh()
-        if self._watcher.blind:
-            self._watcher.poll()
         views = parts.catalog.all()
         parts.keeper.sweep([view.run.id for view in views])
         parts.keeper.purge_due()
@@ -186,8 +184,7 @@ class Rounds:
                 for watched in self._coverage.polled():
                     read = await asyncio.to_thread(self._parts.scanner.look, watched)
                     await asyncio.to_thread(self._parts.keeper.sweep, read)
-                if self._watcher.blind:
-                    await asyncio.to_thread(self._watcher.poll)
+                await asyncio.to_thread(self._watcher.poll)
             took = time.monotonic() - began
 
     async def _follow_training(self) -> None:

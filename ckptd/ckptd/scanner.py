@@ -1,6 +1,7 @@
 """From the disk to the catalog: full looks, looks at what events marked dirty, and the tail of running trainings.
 
-A look never believes a root that is not what it was: then nothing is marked gone. One look runs at a time.
+A look never believes a root that is not what it was: then nothing is marked gone. One look runs at a time, and one run
+is read at a time: who wants a single run waits for one run and not for a whole look.
 
     health.py    whether a root is believed     reader.py  one run at a time    announced.py  runs outside all roots
     identity.py  which directory a path is      disks.py   what is mounted      adopting.py   marks that follow runs
@@ -64,7 +65,8 @@ class Scanner:
         self._catalog = catalog
         self._writes = prune
         self._stopping = False
-        self._lock = threading.RLock()
+        self._looking = threading.RLock()
+        self._reading = threading.RLock()
         self._states = StateTail(catalog, events)
         self._health = Health(catalog, events)
         self._announced = Announced(None if state is None else state.announced, writes=prune)
@@ -81,7 +83,7 @@ class Scanner:
         """Looks at all roots and announced runs; returns the ids of the runs that were read."""
         started = time.monotonic()
         read: set[str] = set()
-        with self._lock:
+        with self._looking:
             self.counts.full += 1
             self._reader.turn = self.counts.full
             for watched in self._roots.all():
@@ -94,7 +96,7 @@ class Scanner:
 
     def anew(self) -> set[str]:
         """A full look that trusts nothing remembered."""
-        with self._lock:
+        with self._looking:
             self._reader.forget_all()
             for watched in self._roots.all():
                 self._look(watched, quick=False)
@@ -102,7 +104,7 @@ class Scanner:
 
     def look(self, watched: Watched) -> set[str]:
         """Looks at one root; returns the ids of the runs that were read."""
-        with self._lock:
+        with self._looking:
             read = self._look(watched)
             self._remember()
             return read
@@ -113,7 +115,7 @@ class Scanner:
         Returns the ids of the runs that were read.
         """
         read: set[str] = set()
-        with self._lock:
+        with self._looking:
             self.counts.partial += 1
             runs, subtrees = self._affected(directories)
             known = sorted(view.run.path for view in self._catalog.all()) if subtrees else []
@@ -129,7 +131,7 @@ class Scanner:
 
     def read(self, directory: Path) -> RunView | None:
         """Looks at one run; None when it is gone or cannot be read, or its root is not to be believed."""
-        with self._lock:
+        with self._reading:
             path = str(directory)
             watched = self._roots.holder(path)
             if watched is not None and self._health.distrust(watched):
@@ -142,7 +144,7 @@ class Scanner:
 
     def forget(self, watched: Watched) -> None:
         """Drops the runs of a root that is not watched any more; those that made themselves known stay."""
-        with self._lock:
+        with self._looking:
             self._health.forget(watched)
             announced = self._announced.runs()
             for view in self._catalog.all():
@@ -151,7 +153,7 @@ class Scanner:
                 if view.run.path in announced:
                     self._read(view.run.path, None)
                 else:
-                    self._reader.gone(view)
+                    self._gone(view)
 
     def accept(self, watched: Watched) -> None:
         """Believes a root at its next look, even when it is empty where runs were known."""
@@ -175,7 +177,7 @@ class Scanner:
 
     def unsettled(self) -> list[Path]:
         """Run directories in which something is being written, to be looked at again now."""
-        with self._lock:
+        with self._reading:
             return self._reader.unsettled()
 
     def training_outside(self) -> list[Path]:
@@ -261,7 +263,8 @@ class Scanner:
                 watched.unreadable = tuple(sorted((*watched.unreadable, place)))
 
         root = None if watched is None else watched.root.path
-        return self._reader.read(path, root, quick=quick, is_lost=lost, unreadable=unreadable)
+        with self._reading:
+            return self._reader.read(path, root, quick=quick, is_lost=lost, unreadable=unreadable)
 
     def _drop(self, watched: Watched, known: set[str], survey: Survey) -> None:
         """Forgets known runs that a survey did not find, unless they may only be out of sight."""
@@ -271,7 +274,11 @@ class Scanner:
             # A run that was moved is known under its new path by now.
             gone = self._catalog.at(path)
             if gone is not None and not self._is_unknown(path, survey.unreadable):
-                self._reader.gone(gone)
+                self._gone(gone)
+
+    def _gone(self, view: RunView) -> None:
+        with self._reading:
+            self._reader.gone(view)
 
     def _is_unknown(self, path: str, unreadable: Iterable[str]) -> bool:
         """Whether a run that was not found may be there all the same."""
@@ -290,7 +297,7 @@ class Scanner:
         for view in self._catalog.all():
             now = watched.root.path + view.run.path.removeprefix(former)
             if view.run.root == former and (now in found or self._roots.holder(view.run.path) is None):
-                self._reader.gone(view)
+                self._gone(view)
 
     def _affected(self, directories: Mapping[str, bool]) -> tuple[set[str], list[str]]:
         """The known runs that changed directories belong to, and the subtrees in which runs may have come or gone."""
@@ -347,7 +354,7 @@ class Scanner:
         announced = self._announced.runs()
         for view in self._catalog.all():
             if view.run.path not in announced and self._roots.holder(view.run.path) is None:
-                self._reader.gone(view)
+                self._gone(view)
 
 
 def _parents(path: str) -> Iterable[str]:

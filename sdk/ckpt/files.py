@@ -143,7 +143,7 @@ class Appender:
         written = os.write(self._fd, data)
         if written != len(data):
             self._is_torn = True
-            raise OSError(errno.ENOSPC, "short write", str(self.path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._is_torn = False
         if sync:
             os.fsync(self._fd)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -105,8 +106,11 @@ def newest_first(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
     """
     given = list(checkpoints)
     saves = [c.seq for c in given if c.seq is not None]
-    if len(set(saves)) == len(given):
-        return sorted(given, key=lambda c: c.seq or 0, reverse=True)
+    if len(saves) == len(given):
+        if all(map(operator.gt, saves, saves[1:])):
+            return given
+        if len(set(saves)) == len(given):
+            return sorted(given, key=operator.attrgetter("seq"), reverse=True)
     return sorted(
         given,
         key=lambda c: (

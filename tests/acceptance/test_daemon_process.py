@@ -6,13 +6,11 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -460,21 +458,6 @@ def test_a_state_directory_that_cannot_be_made_is_one_line(own_places: Path, mon
         assert done.returncode == 3
         assert "Traceback" not in done.stderr
         assert "CKPTD_STATE_HOME" in done.stderr
-
-
-@pytest.mark.parametrize("home", ["/", "/nonexistent/home"])
-def test_no_home_and_no_runtime_directory(home: str) -> None:
-    # Without any HOME the home of the account counts, where a daemon of the developer's may be at work.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CKPTD_", "XDG_", "HOME"))}
-    environment["HOME"] = home
-    short = Path(tempfile.mkdtemp(prefix="ck-home-"))
-    environment.update(TMPDIR=str(short), CKPTD_AUTOSTART="0")
-    try:
-        done = ckptd("start", env=environment)
-        assert done.returncode == 0, done.stderr
-        assert ckptd("stop", env=environment).returncode == 0
-    finally:
-        shutil.rmtree(short, ignore_errors=True)
 
 
 def test_the_daemon_never_loads_what_it_must_not(client: Client, runs: Any) -> None:

@@ -315,6 +315,8 @@ def test_a_place_that_cannot_hold_files_is_no_reason_to_die(tmp_path: Path) -> N
     catalog.put(view())
     with pytest.raises(OSError, match="File exists"):
         catalog.flush()
+    # It is not tried each second.
+    assert catalog.waiting == 0
     (tmp_path / "catalog").unlink()
     assert catalog.flush() == 1
 

@@ -89,7 +89,7 @@ exclude = "a"
         ("root[2].path", 10, "root 2: the path is not absolute: 'runs'; begin it with / or ~/"),
         ("root[2].mode", 11, "root 2: mode is observe or enforce, not 'watch'"),
         ("root[2].poll", 12, "root 2: poll is true or false, not 1"),
-        ("root[2].exclude", 13, 'root 2: exclude is a list of patterns, as ["scratch*", "old/big"], not a'),
+        ("root[2].exclude", 13, 'root 2: exclude is a list of patterns, as ["scratch*", "old/big"], not \'a\''),
         ("roots", 14, "the file has the unknown key 'roots'; did you mean 'root'?"),
     ]
     assert found.config.rescan_s == 60.0

@@ -98,6 +98,14 @@ def test_what_comes_back_is_what_was_written(run: Run, listed: list[Checkpoint],
     assert alike(again.plan, view.plan)
 
 
+def test_metrics_named_like_the_signs_of_a_document_stay_metrics() -> None:
+    odd = Checkpoint(id="0", run="r", path="/x/caf\udce9.pt")
+    signs = [Checkpoint(id=name, run="r", path="/x", metrics={name: 0.5}) for name in ("$text", "$items")]
+    run = Run(id="r", name="", root="", path="/x", own=True)
+    view = RunView(run=run, checkpoints=(odd, *signs), plan=plan([odd, *signs], Policy(), 0.0))
+    assert same(through_a_file(view), view)
+
+
 def test_equal_texts_of_a_run_are_one_object() -> None:
     path = "/x/exp/checkpoints/step-1.pt"
     checkpoint = Checkpoint(id="1", run="r" * 32, path=path, files=(path, path[:-3] + ".json"))

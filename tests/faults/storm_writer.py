@@ -234,7 +234,7 @@ def main() -> None:
         act = writer.chance.choice(acts)
         if len(writer.foreign()) > 250:
             act = writer.delete_directory
-        with contextlib.suppress(IndexError, FileNotFoundError, FileExistsError, NotADirectoryError):
+        with contextlib.suppress(IndexError, OSError):
             act()
         sys.stdout.write(f"{act.__name__}\n")
         sys.stdout.flush()

@@ -29,10 +29,17 @@ def signature(directory: Path, marks: Path | None = None) -> str:
                 name = entry.name
                 if name in _NOT_READ if own else not may_be_checkpoint(name):
                     continue
+                followed = not own and entry.is_symlink()
                 try:
-                    info = entry.stat(follow_symlinks=not own and entry.is_symlink())
+                    info = entry.stat(follow_symlinks=followed)
                 except FileNotFoundError:
                     lines.append(f"{prefix}/{name}\0gone")
+                    continue
+                except OSError as error:
+                    # A link in a circle, or into a directory that may not be entered, says nothing of the run itself.
+                    if not followed:
+                        raise
+                    lines.append(f"{prefix}/{name}\0{error.errno}")
                     continue
                 told = f"{info.st_ino} {info.st_mtime_ns}"
                 if not stat.S_ISDIR(info.st_mode):
