@@ -36,6 +36,7 @@ _APPEARED = Kernel.IN_CREATE | Kernel.IN_MOVED_TO
 _SELF = Kernel.IN_DELETE_SELF | Kernel.IN_MOVE_SELF | Kernel.IN_UNMOUNT
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _EXHAUSTED = frozenset({errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_RIGHTS = frozenset({errno.EACCES, errno.EPERM})
 _REASONS = {
     errno.ENOSPC: "the limit of inotify watches is reached",
     errno.EMFILE: "too many open files in this process",
@@ -314,14 +315,16 @@ class Inotify:
             return
         changed = seen is None or seen != blind.seen
         blind.seen = seen
-        if changed or (blind.number in _EXHAUSTED and blind.number not in exhausted):
+        # Rights change with the directory; a disk that failed may be well again without a sign.
+        if changed or blind.number not in exhausted | _RIGHTS:
             added = self._hold(tree, path)
             directory = tree.directories.get(path)
             if changed or added or (directory is not None and directory.wd is not None):
                 for child in self._list(tree, path):
                     if child not in tree.directories:
                         self._explore(tree, child)
-                self._heard(path, "", True)
+                if changed or added or path not in tree.blind:
+                    self._heard(path, "", True)
             still = tree.blind.get(path)
             if still is not None and still.number in _EXHAUSTED:
                 exhausted.add(still.number)

@@ -14,6 +14,7 @@ from ckpt.encoding import printable
 from ckpt.paths import RunPaths, StatePaths
 from ckpt.records import foreign_run_id
 from ckpt.scan import RunView
+from ckpt.scan.failing import UNREADABLE
 from ckpt.scan.foreign import FOREIGN_TRAINING_S, SETTLE_S
 from ckptd.adopting import Adopting
 from ckptd.catalog import Catalog
@@ -95,6 +96,9 @@ class Reader:
             if old is not None and not is_lost(path):
                 self.gone(old)
             return None
+        if any(c.fingerprint == UNREADABLE for c in fresh.checkpoints):
+            # It may be well again without a sign.
+            signature = None
         return self._take(path, old, fresh, signature)
 
     def gone(self, view: RunView) -> None:

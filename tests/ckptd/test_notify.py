@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -111,3 +112,23 @@ def test_children_do_not_inherit_the_managers_variables(
     assert done.stdout == "[]\n"
     notify.ready()
     assert manager.recv(100) == b"READY=1"
+
+
+def test_a_real_daemon_tells_its_manager_what_it_does(manager: socket.socket) -> None:
+    def hear(wanted: bytes) -> None:
+        deadline = time.monotonic() + 60
+        while not manager.recv(1000).startswith(wanted):
+            assert time.monotonic() < deadline, wanted
+
+    manager.settimeout(60)
+    variables = {**os.environ, **environment(manager, WATCHDOG_USEC="400000")}
+    with subprocess.Popen([sys.executable, "-m", "ckptd", "run"], env=variables, stderr=subprocess.DEVNULL) as daemon:
+        hear(b"READY=1")
+        hear(b"STATUS=")
+        hear(b"WATCHDOG=1")
+        daemon.send_signal(signal.SIGHUP)
+        hear(b"RELOADING=1")
+        hear(b"READY=1")
+        daemon.terminate()
+        hear(b"STOPPING=1")
+        assert daemon.wait(60) == 0

@@ -77,7 +77,7 @@ def until() -> Callable[..., Any]:
 
 
 class Daemon:
-    """A daemon as a process of ours. `wrap` is a command that executes it, such as prlimit; `command` is another ckptd."""
+    """A daemon as a process of ours. `wrap` is a command that executes it; `command` stands in the place of `ckptd`."""
 
     def __init__(
         self,

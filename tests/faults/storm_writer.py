@@ -153,7 +153,14 @@ class Writer:
         directory = self.base / f"own{self.fresh()}"
         (directory / "checkpoints").mkdir(parents=True)
         manifest = {"format": 1, "id": uuid.UUID(int=self.chance.getrandbits(128)).hex, "name": directory.name}
-        whole = {**manifest, "created": time.time(), "config": {"lr": 0.1}, "policy": {}, "attempts": [], "ending": None}
+        whole = {
+            **manifest,
+            "created": time.time(),
+            "config": {"lr": 0.1},
+            "policy": {},
+            "attempts": [],
+            "ending": None,
+        }
         temporary = directory / ".run.json.tmp"
         temporary.write_text(json.dumps(whole))
         temporary.rename(directory / "run.json")

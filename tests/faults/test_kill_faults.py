@@ -1,4 +1,4 @@
-"""SIGKILL of the daemon at random moments of a storm of writes: after a restart nothing is missed and nothing is lost."""
+"""SIGKILL of the daemon at random moments of a storm of writes: after a restart nothing is missed or lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roots that vanish, are replaced, unmounted, or may not be read: degraded, nothing marked gone, whole again afterwards.
+"""Roots that vanish, are replaced, unmounted or may not be read: degraded, nothing marked gone, whole again later.
 
 The periodic look is far away in these tests and comes only when `daemon.look()` asks for it; everything else was seen
 by an event.
@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +301,7 @@ def test_a_root_that_is_mounted_read_only_and_writable_again(
     watching.look()
     assert watching.runs() == before
     assert watching.events(*GONE) == []
-    with pytest.raises(Exception, match="[Rr]ead-only"):
+    with pytest.raises(Exception, match=r"[Rr]ead-only"):
         watching.post("/v1/marks", ref=str(root / "own/checkpoints/step-000020.pt"), kind="pin")
     # Marks of foreign runs lie elsewhere.
     watching.post("/v1/marks", ref=str(root / "foreign/model-2.safetensors"), kind="pin")
@@ -316,7 +316,7 @@ def test_a_root_that_is_mounted_read_only_and_writable_again(
 
 
 @pytest.fixture
-def nobody(root: Path, own_places: Path, runs: Any, weights: Weights, start: Callable[..., Any]) -> Any:
+def nobody(root: Path, own_places: Path, runs: Any, weights: Weights, start: Callable[..., Any]) -> Iterator[Any]:
     """A daemon of a user whom permissions hold back, over a filled root."""
     setpriv = shutil.which("setpriv")
     if os.geteuid() != 0 or setpriv is None:
@@ -324,7 +324,7 @@ def nobody(root: Path, own_places: Path, runs: Any, weights: Weights, start: Cal
     fill(root, runs, weights)
     become = (setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups")
     places = [root, *root.parents[: len(root.parents) - 2]]
-    opened = [(place, place.stat().st_mode) for place in places if not place.stat().st_mode & 0o005 == 0o005]
+    opened = [(place, place.stat().st_mode) for place in places if place.stat().st_mode & 0o005 != 0o005]
     for place, mode in opened:
         place.chmod(mode | 0o755)
     if subprocess.run([*become, sys.executable, "-c", "import ckptd"], cwd="/", check=False).returncode:
@@ -334,7 +334,9 @@ def nobody(root: Path, own_places: Path, runs: Any, weights: Weights, start: Cal
         os.chown(place, 65534, 65534)
     daemon = start("--watch", root, wrap=become, HOME="/")
     assert daemon.runs() == {"own": 2, "foreign": 3, "other": 1}
-    return daemon
+    yield daemon
+    for place, mode in opened:
+        place.chmod(mode)
 
 
 @pytest.mark.parametrize("what", ["foreign", "own", "deep", "deep/er", "own/checkpoints"])

@@ -1,4 +1,4 @@
-"""A state directory that is full or may not be written: the daemon stays up, answers, refuses clearly, and catches up."""
+"""A state directory that is full or may not be written: the daemon stays up, answers, refuses and catches up."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_a_state_directory_that_may_not_be_written_and_may_again(
     assert not os.access(state_home, os.W_OK)
     weights(root / "new" / "model.safetensors")
     until(lambda: daemon.runs() == {"foreign": 1, "new": 1})
-    with pytest.raises(CkptError, match="[Rr]ead-only"):
+    with pytest.raises(CkptError, match=r"[Rr]ead-only"):
         daemon.post("/v1/marks", ref=str(path), kind="tag", name="paper")
     assert daemon.get("/v1/resolve", ref=str(path))["checkpoint"]["pinned"]
     equals_scan(daemon, root)

@@ -72,6 +72,6 @@ def test_a_directory_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
 
 def test_a_link_in_a_circle_hides_no_other_file(tmp_path: Path) -> None:
     (tmp_path / "circle.pt").symlink_to("circle.pt")
-    before = signature(tmp_path)
+    before = scan.signature(tmp_path)
     (tmp_path / "model.pt").write_bytes(b"x")
-    assert signature(tmp_path) != before
+    assert scan.signature(tmp_path) != before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from ckpt import formats
@@ -56,9 +57,7 @@ def run_of(path: Path) -> tuple[Path, Path | None]:
             return path, None
         if is_own(path.parent) and path.name == "checkpoints":
             return path.parent, None
-        if any(may_be_checkpoint(name) for name in _names(path)) or any(
-            may_be_checkpoint(name) for part in checkpoint_parts(path) for name in _names(part)
-        ):
+        if any(may_be_checkpoint(name) for part in (path, *_parts(path, _names(path))) for name in _names(part)):
             return foreign_directory(path, Path("/")), None
         raise AddressError(
             f"{printable(str(path))} holds no run and no checkpoint",
@@ -85,9 +84,13 @@ def _names(directory: Path) -> list[str]:
 
 
 def checkpoint_parts(directory: Path) -> list[Path]:
-    """Subdirectories of a foreign run that are parts of it."""
+    """Subdirectories of a foreign run that are parts of it. Raises OSError when it cannot be listed."""
+    return _parts(directory, os.listdir(directory))
+
+
+def _parts(directory: Path, names: Sequence[str]) -> list[Path]:
     return [
         directory / name
-        for name in sorted(_names(directory))
+        for name in sorted(names)
         if name.lower() in CHECKPOINT_DIRECTORIES and not (directory / name).is_symlink()
     ]

@@ -14,14 +14,12 @@ from ckpt.marks import Marks
 from ckpt.records import Checkpoint, Run, checkpoint_id, foreign_run_id
 from ckpt.retention import Policy
 from ckpt.scan.cache import Cache
+from ckpt.scan.failing import UNREADABLE, is_exhausted, is_failing
 from ckpt.scan.finding import checkpoint_parts, may_be_checkpoint
 from ckpt.scan.view import RunView, assemble, with_marks
 
 FOREIGN_TRAINING_S = 600.0  # a run that was written to within this time counts as training
 SETTLE_S = 30.0  # a file that is not whole and was written to within this time may still be being written
-
-UNREADABLE = "unreadable"
-"""Stands for the content of a file that cannot be read."""
 
 
 def read_foreign(directory: Path, root: Path, cache: Cache, foreign_marks: Path | None, now: float) -> RunView:
@@ -61,14 +59,21 @@ def read_foreign(directory: Path, root: Path, cache: Cache, foreign_marks: Path 
 
 
 def _files_by_inode(directories: Iterable[Path], problems: list[str]) -> list[list[str]]:
-    """Checkpoint files, each with all its names: regular name first, then hard links and symbolic links."""
+    """Checkpoint files, each with all its names: regular name first, then hard links and symbolic links.
+
+    Raises OSError where a disk fails.
+    """
     groups: dict[tuple[int, int], list[str]] = {}
     links: list[str] = []
     for directory in directories:
         try:
             with os.scandir(directory) as listing:
                 entries = sorted(listing, key=lambda e: e.name)
+        except FileNotFoundError:
+            continue
         except OSError as error:
+            if is_failing(error):
+                raise
             problems.append(f"{printable(directory.name)}/ cannot be read: {error.strerror}")
             continue
         for entry in entries:
@@ -79,7 +84,7 @@ def _files_by_inode(directories: Iterable[Path], problems: list[str]) -> list[li
                 continue
             try:
                 info = entry.stat(follow_symlinks=False)
-            except OSError:
+            except FileNotFoundError:
                 continue
             if stat.S_ISREG(info.st_mode):
                 groups.setdefault((info.st_dev, info.st_ino), []).append(entry.path)
@@ -105,6 +110,8 @@ def _foreign_checkpoint(
     except FileNotFoundError:
         return None
     except OSError as error:
+        if is_exhausted(error):
+            raise
         return _unreadable(run_id, names, relative, marks, error)
     # A clock that stands elsewhere, as on a file server, may be a little ahead.
     unsettled = found.state != "complete" and abs(now - info.st_mtime) < SETTLE_S

@@ -18,6 +18,7 @@ from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, POINTER_NAMES, PRUNER, 
 from ckpt.records import Checkpoint, CheckpointState, Lineage, Run, RunStatus, checkpoint_id, foreign_run_id
 from ckpt.retention import Policy
 from ckpt.scan.cache import Cache, identity
+from ckpt.scan.failing import UNREADABLE, is_exhausted, is_failing
 from ckpt.scan.numbers import count_or_none, number, number_or_none, whole_or_none
 from ckpt.scan.view import RunView, assemble, with_marks
 
@@ -33,6 +34,8 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
         if not isinstance(manifest, dict) or not isinstance(manifest.get("id"), str):
             raise ValueError("no id in it")
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and is_failing(error):
+            raise
         problems.append(f"run.json cannot be used: {error}")
         manifest = {}
     run_id = str(manifest.get("id") or foreign_run_id(str(root), os.path.relpath(directory, root)))
@@ -43,6 +46,8 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
     try:
         marks = marks_module.read(paths.marks)
     except OSError as error:
+        if is_failing(error):
+            raise
         problems.append(f"marks.jsonl cannot be read, so everything is kept: {error.strerror}")
         marks = Marks()
         policy = Policy(monitor=policy.monitor, mode=policy.mode)
@@ -104,6 +109,8 @@ def _own_checkpoints(
     except FileNotFoundError:
         return []
     except OSError as error:
+        if is_failing(error):
+            raise
         problems.append(f"checkpoints/ cannot be read: {error.strerror}")
         return []
     checkpoints = []
@@ -122,12 +129,15 @@ def _own_checkpoints(
         except FileNotFoundError:
             continue
         except OSError as error:
+            if is_exhausted(error):
+                raise
             checkpoint = Checkpoint(
-                id=checkpoint_id(run_id, name, "unreadable"),
+                id=checkpoint_id(run_id, name, UNREADABLE),
                 run=run_id,
                 path=entry.path,
                 framework="ckpt",
                 state="corrupt",
+                fingerprint=UNREADABLE,
                 files=(entry.path,),
                 problems=(f"cannot be read: {error.strerror}",),
             )
@@ -176,12 +186,14 @@ def _identity_of(marker: os.DirEntry[str]) -> tuple[int, ...] | None:
 
 
 def _read_marker(path: str) -> dict[str, Any] | None:
-    """The commit marker; None when there is none, {} when it cannot be used."""
+    """The commit marker; None when there is none, {} when it cannot be used. Raises OSError when the disk fails."""
     try:
         marker = files.read_json(Path(path), limit=64 << 20)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and is_failing(error):
+            raise
         return {}
     return marker if isinstance(marker, dict) else {}
 
