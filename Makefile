@@ -1,6 +1,7 @@
 # make demo    set up and run the main job, then open the dashboard on it
 # make test    set up and run the tests
 # make check   format, lint, types, import contracts, tests
+# make faults  the faults of tests/faults, many rounds (make test runs two)
 # make bench   the figures: one JSON line each
 # make fmt     format and fix what can be fixed
 
@@ -9,8 +10,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 WORKERS ?= 2
+ROUNDS ?= 50
 
-.PHONY: demo test check bench fmt clean
+.PHONY: demo test check faults bench fmt clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,6 +34,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+faults: $(STAMP)
+	CKPTD_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -o timeout=3600 tests/faults
 
 bench: $(STAMP)
 	@for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done

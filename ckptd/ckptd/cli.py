@@ -36,7 +36,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from ckptd import lifecycle
+        from ckptd.process import lifecycle
 
         show(f"ckptd {lifecycle.version()}")
         raise typer.Exit
@@ -64,7 +64,7 @@ def run(
     import faulthandler
 
     from ckpt.paths import StatePaths
-    from ckptd import lifecycle, logs
+    from ckptd.process import lifecycle, logs
 
     lifecycle.need_posix()
     logs.to_file(StatePaths.here().log) if log_file else logs.to_stderr()
@@ -82,7 +82,7 @@ def start(watch: Watch = None, idle_exit: IdleExit = False) -> None:
     Example: ckptd start && ckpt watch add ~/runs
     """
     from ckpt.paths import StatePaths
-    from ckptd import background
+    from ckptd.process import background
 
     note = background.start(watch=watch or (), idle_exit=idle_exit)
     verb = "already runs" if note.get("already") else "started"
@@ -95,7 +95,7 @@ def stop() -> None:
 
     Example: ckptd stop
     """
-    from ckptd import background
+    from ckptd.process import background
 
     pid = background.stop()
     say("no ckptd runs" if pid is None else f"ckptd (process {pid}) ended")
@@ -109,7 +109,7 @@ def reload(json: AsJson = False) -> None:
 
     Example: ckptd config check && ckptd reload
     """
-    from ckptd import background
+    from ckptd.process import background
 
     with background.running() as client:
         answer = client.post("/v1/reload")
@@ -135,7 +135,7 @@ def install(
 
     Examples: ckptd install;  ckptd install --print;  ckptd install --remove
     """
-    from ckptd import installing
+    from ckptd.process import installing
 
     if print_only:
         for line in installing.unit().splitlines():
@@ -152,7 +152,7 @@ def status(json: AsJson = False) -> None:
 
     Example: ckptd status --json
     """
-    from ckptd import background
+    from ckptd.process import background
 
     answer = background.status()
     if json:
@@ -208,7 +208,7 @@ def rebuild(json: AsJson = False) -> None:
     Example: ckptd rebuild
     """
     from ckpt.client import Client, daemon_note
-    from ckptd.rebuild import rebuild_here
+    from ckptd.catalog.rebuild import rebuild_here
 
     if daemon_note() is not None:
         with Client.connect(autostart=False) as client:
@@ -233,7 +233,9 @@ def check(json: AsJson = False) -> None:
 
     from ckpt.exceptions import DaemonError, NoDaemonError, UsageError
     from ckpt.paths import config_home
-    from ckptd import background, config_check, config_file
+    from ckptd.config import check as config_check
+    from ckptd.config import file as config_file
+    from ckptd.process import background
 
     reading = config_file.read(config_home(), os.environ)
     status = None

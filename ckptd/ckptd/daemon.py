@@ -18,16 +18,18 @@ from ckpt import protocol
 from ckpt.encoding import path_fields, printable
 from ckpt.exceptions import CkptError
 from ckpt.paths import StatePaths, config_home, socket_path
-from ckptd import config as config_module
-from ckptd import config_file, courtesy, lifecycle, parts
-from ckptd.api import Activity, Api
-from ckptd.config import Config
-from ckptd.coverage import Coverage
-from ckptd.notify import Notify
-from ckptd.renewal import renew
+from ckptd import parts
+from ckptd.catalog.renewal import renew
+from ckptd.config import file as config_file
+from ckptd.config import values as config_module
+from ckptd.config.values import Config
+from ckptd.process import courtesy, lifecycle
+from ckptd.process.notify import Notify
 from ckptd.rounds import Rhythm, Rounds
-from ckptd.server import Server
-from ckptd.watcher import Dirt, Watcher
+from ckptd.serving.api import Activity, Api
+from ckptd.serving.server import Server
+from ckptd.watching.coverage import Coverage
+from ckptd.watching.watcher import Dirt, Watcher
 
 log = logging.getLogger("ckptd")
 

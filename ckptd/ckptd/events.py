@@ -17,8 +17,8 @@ from itertools import takewhile
 from typing import Any
 
 from ckpt.scan import RunView
+from ckptd.catalog.sameness import much_the_same
 from ckptd.journal import Journal
-from ckptd.sameness import much_the_same
 
 REMEMBERED = 10_000
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from ckpt.exceptions import UsageError
 from ckpt.paths import StatePaths, config_home
-from ckptd import config_file, lifecycle, parts
-from ckptd.service import Service
+from ckptd import parts
+from ckptd.config import file as config_file
+from ckptd.process import lifecycle
+from ckptd.serving.service import Service
 
 
 def look(directories: Sequence[str]) -> Service:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.paths import StatePaths
-from ckptd.catalog import Catalog
+from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events
 from ckptd.journal import Journal
-from ckptd.keeper import Keeper
-from ckptd.marking import Marking
-from ckptd.repeats import Repeats
-from ckptd.roots import Roots
-from ckptd.scanner import Scanner
-from ckptd.service import Service
-from ckptd.undo import Undo
+from ckptd.keeping.keeper import Keeper
+from ckptd.keeping.marking import Marking
+from ckptd.keeping.undo import Undo
+from ckptd.looking.scanner import Scanner
+from ckptd.roots.roots import Roots
+from ckptd.serving.repeats import Repeats
+from ckptd.serving.service import Service
 
 
 @dataclass(frozen=True)

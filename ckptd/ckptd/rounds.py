@@ -20,12 +20,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 
 from ckpt.exceptions import UsageError
-from ckptd.api import Activity
-from ckptd.config import Config
-from ckptd.coverage import Coverage
-from ckptd.notify import Notify
+from ckptd.config.values import Config
 from ckptd.parts import Parts
-from ckptd.watcher import Dirt, Watcher
+from ckptd.process.notify import Notify
+from ckptd.serving.api import Activity
+from ckptd.watching.coverage import Coverage
+from ckptd.watching.watcher import Dirt, Watcher
 
 log = logging.getLogger("ckptd.rounds")
 _COURTESY = 20.0

@@ -19,7 +19,7 @@ import pytest
 
 from ckpt.client import Client, daemon_note
 from ckpt.exceptions import CkptError, UsageError
-from ckptd.connections import CONNECTIONS_MAX
+from ckptd.serving.connections import CONNECTIONS_MAX
 
 DESCRIPTORS = 400
 

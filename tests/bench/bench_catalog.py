@@ -39,7 +39,7 @@ from ckpt import scan
 from ckpt.records import Checkpoint, Run
 from ckpt.retention import Policy, plan
 from ckpt.scan import RunView
-from ckptd.catalog import Catalog
+from ckptd.catalog.catalog import Catalog
 
 TIMES = 5
 RATE = 10  # checkpoints a second, for the daemon's share

@@ -11,7 +11,7 @@ import pytest
 from ckpt.paths import StatePaths
 from ckptd import parts
 from ckptd.parts import Parts
-from ckptd.service import Service
+from ckptd.serving.service import Service
 
 
 @dataclass

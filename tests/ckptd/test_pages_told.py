@@ -44,7 +44,8 @@ def test_every_kind_of_event_is_told() -> None:
 
 
 def test_the_limits_are_told() -> None:
-    from ckptd import api, connections, events, repeats, requests
+    from ckptd import events
+    from ckptd.serving import api, connections, repeats, requests
 
     limits = DOCUMENT.split("## Limits")[1]
     for text in (

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptd import cli
-from ckptd.scanner import Scanner
+from ckptd.looking.scanner import Scanner
 
 
 def close_queues() -> None:

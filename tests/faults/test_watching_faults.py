@@ -25,7 +25,7 @@ CHILD = r"""
 import json, os, resource, sys
 from pathlib import Path
 from ckpt.scan import Excludes
-from ckptd.watcher import Dirt, Watcher
+from ckptd.watching.watcher import Dirt, Watcher
 
 dirt = Dirt(lambda: None)
 watcher = Watcher(dirt, Path(sys.argv[1]) / "beat")
@@ -280,7 +280,7 @@ def test_what_may_not_be_read_is_blind_until_it_may(start: Callable[..., Child])
         allowed = (
             shutil.which("setpriv")
             and not subprocess.run(
-                [*wrapped, sys.executable, "-c", "import ckptd.watcher"], check=False, capture_output=True
+                [*wrapped, sys.executable, "-c", "import ckptd.watching.watcher"], check=False, capture_output=True
             ).returncode
         )
         if not allowed:

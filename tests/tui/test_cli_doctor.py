@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ckpt_tui.doctor import asking, mounts
+from ckpt_tui.doctor import asking
 from ckpt_tui.doctor.check import Check
 from ckpt_tui.doctor.checks import check_all
 from ckpt_tui.doctor.facts import ConfigFile, Disk, Facts, Inotify, Place, RootSeen
@@ -352,17 +352,3 @@ def test_an_unanswered_question_is_given_up() -> None:
         theirs.send(b"!")
     assert isinstance(answers["slow"], TimeoutError) and answers["quick"] == b"x"
     assert isinstance(answers["bad"], ZeroDivisionError)
-
-
-def test_the_innermost_mount_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = tmp_path / "mountinfo"
-    table.write_text(
-        "1 0 8:1 / / rw - ext4 /dev/sda rw\n"
-        f"2 1 0:9 / {tmp_path}/a\\040b rw shared:1 - nfs4 server:/x rw\n"
-        f"3 2 8:2 / {tmp_path}/a\\040b/local rw - xfs /dev/sdb rw\n"
-    )
-    monkeypatch.setattr(mounts, "_MOUNTS", table)
-    (tmp_path / "a b" / "local" / "in").mkdir(parents=True)
-    assert mounts.network_file_system(str(tmp_path / "a b")) == "nfs4"
-    assert mounts.network_file_system(str(tmp_path / "a b" / "local" / "in")) is None
-    assert mounts.network_file_system("/") is None

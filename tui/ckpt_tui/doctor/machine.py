@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ckpt import paths
+from ckpt import mounts, paths
 from ckpt.exceptions import CkptError
 from ckpt_tui.doctor.facts import Disk, Inotify, Place, RootSeen
-from ckpt_tui.doctor.mounts import network_file_system
 
 _LIMITS = Path("/proc/sys/fs/inotify")
 _NAMESPACE_LIMITS = Path("/proc/sys/user")
@@ -63,7 +62,7 @@ def _place(name: Literal["config", "state", "runtime", "socket"], path: Path) ->
         writable=os.access(directory, os.W_OK | os.X_OK),
         owner=info.st_uid if info else None,
         mode=stat.S_IMODE(info.st_mode) if info else None,
-        file_system=network_file_system(str(directory)),
+        file_system=mounts.unreliable(str(directory)),
     )
 
 
@@ -173,4 +172,4 @@ def look_at_root(path: str) -> RootSeen:
             next(entries, None)
     except OSError as error:
         return RootSeen(path, problem=error.strerror or str(error))
-    return RootSeen(path, file_system=network_file_system(path))
+    return RootSeen(path, file_system=mounts.unreliable(path))

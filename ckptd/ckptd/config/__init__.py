@@ -1,0 +1,1 @@
+"""config.toml: what it may say, reading it, and what a change of it means."""

@@ -1,0 +1,1 @@
+"""What the daemon changes: removals by policy, marks, and taking either back."""

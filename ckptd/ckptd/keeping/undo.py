@@ -1,0 +1,120 @@
+"""The latest act that can be taken back: a mark, or the removals of one plan, whoever made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ckpt.encoding import printable
+from ckpt.exceptions import UsageError
+from ckpt.records import Run
+from ckpt.trash import TrashEntry
+from ckptd.catalog.catalog import Catalog
+from ckptd.journal import Journal
+from ckptd.keeping.keeper import Keeper
+from ckptd.keeping.marking import Marking
+
+
+class Undo:
+    """Finds and takes back. Trainings remove too, so the trashes are asked as well as the daemon's own journal."""
+
+    def __init__(self, catalog: Catalog, journal: Journal, keeper: Keeper, marking: Marking) -> None:
+        self._catalog = catalog
+        self._journal = journal
+        self._keeper = keeper
+        self._marking = marking
+
+    def latest(self) -> dict[str, Any] | None:
+        """What `take_back` would take back; None when there is nothing."""
+        found = self._latest()
+        return None if found is None else found[0]
+
+    def take_back(self) -> dict[str, Any]:
+        """Takes the latest act back and says what it was. Raises UsageError when there is nothing."""
+        found = self._latest()
+        if found is None:
+            raise UsageError("there is nothing to undo", hint="what was purged from the trash cannot come back")
+        act, line = found
+        if act["kind"] == "remove":
+            act["restored"] = self._keeper.restore_entries(self._batch())
+        else:
+            view = self._catalog.get(act["run"])
+            if view is None:
+                raise UsageError(
+                    f"run {printable(act['run'])} is not known any more",
+                    hint="if it was moved, watch the directory that it lies in now: ckpt watch add DIR",
+                )
+            self._marking.take_back(view, line["inverse"])
+        self._journal.record("undo", of=line.get("seq"), plan=act.get("plan"), run=act.get("run"))
+        return act
+
+    def _latest(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        acts = [found for found in (self._last_mark(), self._last_removal()) if found is not None]
+        return max(acts, key=lambda found: found[0]["at"]) if acts else None
+
+    def _last_mark(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        undone: set[Any] = set()
+        moves: list[dict[str, Any]] = []
+        for line in reversed(self._journal.acts()):
+            kind = line.get("kind")
+            if kind == "undo":
+                undone.add(line.get("of"))
+            elif kind == "moved":
+                moves.insert(0, line)
+            elif kind == "mark" and line.get("seq") not in undone and isinstance(line.get("inverse"), dict):
+                line = _followed(line, moves)
+                view = self._catalog.get(str(line.get("run")))
+                if view is None:
+                    continue
+                what = " ".join(str(line[k]) for k in ("mark", "name") if line.get(k))
+                act = {
+                    "kind": str(line["mark"]),
+                    "at": float(line["at"]),
+                    "run": view.run.id,
+                    "checkpoint": line.get("checkpoint"),
+                    "name": line.get("name"),
+                    "text": f"{what} on {view.run.name}/{line.get('file')}",
+                }
+                return act, line
+        return None
+
+    def _batch(self) -> list[tuple[Run, TrashEntry]]:
+        """What the plan that removed last removed, as far as it still lies in the trash."""
+        entries = self._keeper.entries()
+        if not entries:
+            return []
+        newest = entries[0][1]
+        return [item for item in entries if item[1] is newest or (newest.plan and item[1].plan == newest.plan)]
+
+    def _last_removal(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        batch = self._batch()
+        if not batch:
+            return None
+        newest = batch[0][1]
+        names = ", ".join(sorted({printable(run.name) for run, _ in batch}))
+        what = printable(Path(newest.path).name) if len(batch) == 1 else f"{len(batch)} checkpoints"
+        act = {
+            "kind": "remove",
+            "at": newest.trashed_at,
+            "run": batch[0][0].id if len({run.id for run, _ in batch}) == 1 else None,
+            "checkpoint": None,
+            "plan": newest.plan,
+            "entries": [entry.id for _, entry in batch],
+            "bytes": sum(entry.bytes for _, entry in batch),
+            "text": f"removal of {what} of {names} by its policy",
+        }
+        return act, {}
+
+
+def _followed(line: dict[str, Any], moves: list[dict[str, Any]]) -> dict[str, Any]:
+    """The act of a mark, told with the ids that its run and checkpoints have after some moves, oldest first."""
+    run, ids = line.get("run"), {line.get("checkpoint"): line.get("checkpoint")}
+    inverse = dict(line["inverse"])
+    ids[inverse.get("checkpoint")] = inverse.get("checkpoint")
+    for move in moves:
+        new = move.get("checkpoints")
+        if move.get("was") == run and isinstance(new, dict):
+            run = move.get("run")
+            ids = {was: new.get(now, now) for was, now in ids.items()}
+    inverse["checkpoint"] = ids[inverse.get("checkpoint")]
+    return {**line, "run": run, "checkpoint": ids[line.get("checkpoint")], "inverse": inverse}

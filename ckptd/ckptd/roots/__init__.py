@@ -1,0 +1,1 @@
+"""The watched directories: which, what each is, and what people should know of it."""

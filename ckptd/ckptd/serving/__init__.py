@@ -1,0 +1,1 @@
+"""The API: answers, the socket, its limits."""

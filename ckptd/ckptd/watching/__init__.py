@@ -1,0 +1,1 @@
+"""Hints that something changed on disk, and which directories they are asked for."""

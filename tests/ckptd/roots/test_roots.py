@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckpt.exceptions import AddressError, UsageError
+from ckptd.config.values import Root
+from ckptd.roots.roots import Roots, Watched
+
+
+def test_a_root_is_kept_over_a_restart_and_a_session_is_not(tmp_path: Path) -> None:
+    store = tmp_path / "roots.json"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    roots = Roots(store)
+    roots.add(str(tmp_path / "a"), "observe", ["x*"])
+    roots.add(str(tmp_path / "b"), "observe", [], keep=False)
+    again = Roots(store)
+    assert again.load(()) == []
+    assert [(w.root.path, w.root.exclude) for w in again.all()] == [(str(tmp_path / "a"), ("x*",))]
+
+
+@pytest.mark.parametrize(("name", "said"), [("missing", "does not exist"), ("file", "is a file")])
+def test_what_cannot_be_a_root_says_why(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError) as error:
+        Roots(None).add(str(tmp_path / name), "observe", [])
+    assert said in str(error.value)
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not sys.platform.startswith("linux"), reason="drops root's rights to test")
+def test_an_unreadable_directory_says_so(tmp_path: Path) -> None:
+    base = Path("/tmp") / f"ckptd-unreadable-{os.getpid()}"
+    (base / "closed").mkdir(parents=True)
+    (base / "closed").chmod(0)
+    code = (
+        "import os; from ckptd.roots.roots import Roots; os.setgid(65534); os.setuid(65534)\n"
+        f"try: Roots(None).add({str(base / 'closed')!r}, 'observe', [])\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    finally:
+        (base / "closed").rmdir()
+        base.rmdir()
+    assert "UsageError" in done.stdout
+    assert "cannot be read: Permission denied" in done.stdout
+
+
+def test_enforcement_is_refused_for_now(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not available for them yet"):
+        Roots(None).add(str(tmp_path), "enforce", [])
+
+
+def test_inside_is_refused_and_around_takes_over(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    roots = Roots(tmp_path / "roots.json")
+    roots.add(str(tmp_path / "a" / "b"), "observe", [])
+    _, absorbed = roots.add(str(tmp_path / "a"), "observe", [])
+    assert [w.root.path for w in absorbed] == [str(tmp_path / "a" / "b")]
+    with pytest.raises(UsageError, match="already watched by"):
+        roots.add(str(tmp_path / "a" / "b"), "observe", [])
+    assert [w.root.path for w in roots.all()] == [str(tmp_path / "a")]
+
+
+def test_a_name_that_only_begins_alike_is_not_inside(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs2").mkdir()
+    roots = Roots(None)
+    roots.add(str(tmp_path / "runs"), "observe", [])
+    roots.add(str(tmp_path / "runs2"), "observe", [])
+    assert len(roots.all()) == 2
+
+
+def test_what_config_names_is_changed_there(tmp_path: Path) -> None:
+    inner = tmp_path / "a"
+    inner.mkdir()
+    roots = Roots(None)
+    roots.load([Root(path=str(inner), origin="config.toml")])
+    with pytest.raises(UsageError, match=r"config\.toml"):
+        roots.remove(str(inner))
+    with pytest.raises(UsageError, match=r"config\.toml"):
+        roots.add(str(tmp_path), "observe", [])
+
+
+def test_removing_what_is_not_watched_says_what_is(tmp_path: Path) -> None:
+    roots = Roots(None)
+    roots.add(str(tmp_path), "observe", [])
+    with pytest.raises(AddressError) as error:
+        roots.remove(str(tmp_path / "other"))
+    assert error.value.candidates == (str(tmp_path),)
+
+
+def test_a_directory_in_the_place_of_another_is_not_believed(tmp_path: Path) -> None:
+    place = tmp_path / "runs"
+    place.mkdir()
+    watched = Watched(Root(path=str(place)))
+    assert watched.check() is None
+    place.rename(tmp_path / "old")
+    assert "cannot be reached" in (watched.check() or "")
+    place.mkdir()
+    assert "another directory" in (watched.check() or "")
+
+
+def test_when_a_disk_will_be_full() -> None:
+    watched = Watched(Root(path="/"))
+    assert watched.full_in_s() is None
+    watched.free.extend([(0.0, 1000), (200.0, 800)])
+    assert watched.full_in_s() == pytest.approx(800.0)
+    watched.free.append((300.0, 1200))
+    assert watched.full_in_s() is None
+
+
+def test_a_list_that_cannot_be_used_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    store = tmp_path / "roots.json"
+    store.write_text('{"roots": [{"nope": 1}]}')
+    assert "cannot be used" in Roots(store).load(())[0]
+
+
+def test_a_reload_keeps_what_this_life_was_given(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    roots = Roots(tmp_path / "roots.json")
+    roots.add(str(tmp_path / "a"), "observe", [], keep=False)
+    watched = roots.all()[0]
+    roots.load(())
+    assert roots.all() == [watched]
+
+
+def test_free_space_is_not_remembered_at_every_question() -> None:
+    watched = Watched(Root(path="/"))
+    for second in range(100):
+        watched.sample(float(second))
+    assert len(watched.free) == 10
+
+
+def test_what_is_left_out_everywhere_is_left_out_below_each_root(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    roots = Roots(None)
+    roots.load([Root(path=str(tmp_path / "a"), exclude=("one",), origin="config.toml")], everywhere=["two"])
+    watched = roots.all()[0]
+    assert watched.patterns == ("one", "two")
+    assert watched.excludes.covers(str(tmp_path / "a" / "two" / "x"))
+    roots.load([watched.root])
+    assert watched.patterns == ("one",)
+
+
+def test_which_directory_a_root_was_is_remembered_and_written_only_when_it_changes(tmp_path: Path) -> None:
+    store = tmp_path / "roots.json"
+    (tmp_path / "a").mkdir()
+    configured = [Root(path=str(tmp_path / "a"), origin="config.toml")]
+    roots = Roots(store)
+    roots.load(configured)
+    assert roots.all()[0].check() is None
+    roots.remember()
+    written = store.stat()
+    roots.remember()
+    assert store.stat().st_ino == written.st_ino
+    (tmp_path / "a").rename(tmp_path / "b")
+    (tmp_path / "a").mkdir()
+    again = Roots(store)
+    assert again.load(configured) == []
+    assert "another directory" in (again.all()[0].check() or "")
+    assert str(tmp_path / "b") in (again.all()[0].check() or "")
+
+
+def test_a_renamed_root_of_config_stays_until_it_is_changed_there(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    roots = Roots(None)
+    roots.load([Root(path=str(tmp_path / "a"), origin="config.toml")])
+    assert roots.all()[0].check() is None
+    (tmp_path / "a").rename(tmp_path / "b")
+    added, _ = roots.add(str(tmp_path / "b"), "observe", [])
+    assert added.moved_from == str(tmp_path / "a")
+    assert [w.root.path for w in roots.all()] == [str(tmp_path / "a"), str(tmp_path / "b")]
