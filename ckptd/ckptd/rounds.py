@@ -110,9 +110,11 @@ class Rounds:
 
     async def stop(self) -> None:
         """Ends all tasks; what they are in the middle of is finished by its thread."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while unfinished := [task for task in self._tasks if not task.done()]:
+            # More than once: asyncio.wait_for of Python 3.11 drops a cancel that comes when its wait has just ended.
+            for task in unfinished:
+                task.cancel()
+            await asyncio.wait(unfinished, timeout=0.1)
 
     def look_soon(self) -> None:
         """Asks for a full look now. Call it in the loop."""

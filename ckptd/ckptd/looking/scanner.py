@@ -3,8 +3,8 @@
 A look never believes a root that is not what it was: then nothing is marked gone. One look runs at a time, and one run
 is read at a time: who wants a single run waits for one run and not for a whole look.
 
-    health.py    whether a root is believed     reader.py  one run at a time    announced.py  runs outside all roots
-    identity.py  which directory a path is      disks.py   what is mounted      adopting.py   marks that follow runs
+    health.py   whether a root is believed    announced.py  runs outside all roots    states.py  the live numbers
+    reader.py   one run at a time             adopting.py   marks that follow runs    places.py  where runs were
 """
 
 from __future__ import annotations

@@ -206,7 +206,8 @@ def test_a_daemon_that_does_not_end_is_told_with_what_ends_it(
     monkeypatch.setattr(background, "STOP_S", 0.5)
     monkeypatch.setattr(background, "_ASKING_S", 0.2)
     code = (
-        "import signal, sys, time\nfrom ckpt.paths import StatePaths, socket_path\nfrom ckptd import lifecycle\n"
+        "import signal, sys, time\nfrom ckpt.paths import StatePaths, socket_path\n"
+        "from ckptd.process import lifecycle\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "lock = lifecycle.take_lock(StatePaths.here(), socket_path()); listener = lifecycle.bind(socket_path())\n"
         "print('up', flush=True); time.sleep(100)"

@@ -65,7 +65,7 @@ def test_what_is_refused_is_told() -> None:
 
 def test_as_many_files_as_may_be_open() -> None:
     code = (
-        "import resource\nfrom ckptd import courtesy\n"
+        "import resource\nfrom ckptd.process import courtesy\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 900))\n"
         "print(courtesy.raise_descriptor_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))"
     )

@@ -26,7 +26,7 @@ def test_the_lock_tells_where_the_socket_is_and_refuses_a_second_holder(own_plac
     assert note is not None
     assert (note["pid"], note["socket"]) == (os.getpid(), "/somewhere/s")
     assert stat.S_IMODE(state.directory.stat().st_mode) == 0o700
-    code = "from ckpt.paths import StatePaths, socket_path; from ckptd import lifecycle\n"
+    code = "from ckpt.paths import StatePaths, socket_path; from ckptd.process import lifecycle\n"
     code += "lifecycle.take_lock(StatePaths.here(), socket_path())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f"{LockedError.__name__}: ckptd already runs as process {os.getpid()}" in done.stderr
@@ -35,7 +35,7 @@ def test_the_lock_tells_where_the_socket_is_and_refuses_a_second_holder(own_plac
 
 
 def test_a_note_that_a_crash_left_behind_counts_for_nothing(own_places: Path) -> None:
-    code = "from ckpt.paths import StatePaths, socket_path; from ckptd import lifecycle; import os, signal\n"
+    code = "from ckpt.paths import StatePaths, socket_path; from ckptd.process import lifecycle; import os, signal\n"
     code += "lifecycle.take_lock(StatePaths.here(), socket_path()); os.kill(os.getpid(), signal.SIGKILL)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
     assert StatePaths.here().lock.read_bytes()

@@ -18,7 +18,7 @@ HEAD = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d "
 def python(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs code with a log in a process of its own: logging is set for a whole process."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    setup = "import logging, sys, pathlib\nfrom ckptd import logs\nlog = logging.getLogger('ckptd')\n"
+    setup = "import logging, sys, pathlib\nfrom ckptd.process import logs\nlog = logging.getLogger('ckptd')\n"
     return subprocess.run(
         [sys.executable, "-c", setup + code, *arguments], text=True, timeout=60, check=False, **options
     )
@@ -142,7 +142,7 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_was_lost_is_told() ->
         + "for n in range(3000): log.info('line %d', n)\nprint('lived', flush=True)\n"
         + "sys.stdin.read()\nlog.info('again')"
     )
-    command = "import logging, sys\nfrom ckptd import logs\nlog = logging.getLogger('ckptd')\n" + code
+    command = "import logging, sys\nfrom ckptd.process import logs\nlog = logging.getLogger('ckptd')\n" + code
     with subprocess.Popen(
         [sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=writer, text=True
     ) as process:
