@@ -30,6 +30,9 @@ from ckptd.watching.watcher import Dirt, Watcher
 log = logging.getLogger("ckptd.rounds")
 _COURTESY = 20.0
 """A round that took long waits this many times as long before the next: at most a twentieth of one core."""
+_REST = 4.0
+_REST_MAX_S = 5.0
+"""After a look at what was dirty: four times as long as it took, so that what changes all the time takes a fifth."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ class Rounds:
             directories, everything = self._dirt.take()
             await self.ready.wait()
             async with self._looking:
+                began = time.monotonic()
                 try:
                     if everything:
                         await asyncio.to_thread(self._watcher.fill)
@@ -175,6 +179,8 @@ class Rounds:
                     self._dirt.all()
                     raise
                 await asyncio.to_thread(self._parts.keeper.sweep, read)
+            # One huge directory in which something happens all the time must not take a core.
+            await asyncio.sleep(min(_REST_MAX_S, _REST * (time.monotonic() - began)))
 
     async def _keep_polling(self) -> None:
         await self.ready.wait()

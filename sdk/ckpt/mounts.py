@@ -88,6 +88,11 @@ def mounted_below(table: str, directories: Iterable[str]) -> frozenset[tuple[str
     )
 
 
+def mount_points(table: str) -> frozenset[str] | None:
+    """All places where something is mounted, bind mounts of the same file system included; None for an empty table."""
+    return frozenset(point for _, point, _ in _mounts(table)) if table else None
+
+
 def _mounts(table: str) -> Iterator[tuple[str, str, str]]:
     """Number, place and type of each mount."""
     for line in table.splitlines():

@@ -71,6 +71,8 @@ class Catalog:
         with _no_collecting():
             for path in sorted(self._directory.glob("*.json")):
                 try:
+                    if not path.is_file():
+                        raise ValueError("not a file")
                     document = TinyDB(path, storage=DocumentStorage).table("runs").get(doc_id=1)
                     if not isinstance(document, Mapping):
                         raise ValueError("no run in it")

@@ -22,6 +22,7 @@ from pathlib import Path
 from ckpt import files, scan
 from ckpt.paths import RunPaths, StatePaths
 from ckpt.scan import RunView, Survey
+from ckpt.scan.finding import is_part
 from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events
 from ckptd.journal import Journal
@@ -307,6 +308,7 @@ class Scanner:
             above = next((view for path in _parents(directory) if (view := self._catalog.at(path))), None)
             if above is not None:
                 runs.add(above.run.path)
+                runs |= self._whose_part(above.run.path)
                 if above.run.own:
                     structural = directory == above.run.path and not os.path.isfile(RunPaths(Path(directory)).manifest)
             if structural:
@@ -316,6 +318,15 @@ class Scanner:
         return runs, [
             path for path in sorted(subtrees) if not any(p in subtrees for p in _parents(os.path.dirname(path)))
         ]
+
+    def _whose_part(self, path: str) -> set[str]:
+        """The known runs of which a run's directory is a part as well (`exp/checkpoints` beside `exp`)."""
+        above = set()
+        while is_part(path):
+            path = os.path.dirname(path)
+            if self._catalog.at(path) is not None:
+                above.add(path)
+        return above
 
     def _remember(self) -> None:
         if self._writes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from ckptd.roots.identity import mount_point
+from ckpt import mounts
 
 
 class Disks:
@@ -16,23 +17,23 @@ class Disks:
 
     def saw(self, paths: Iterable[str]) -> None:
         """Remembers on which file systems directories lie that are there now."""
-        asked: dict[str, bool] = {}
-        for point in {mount_point(os.path.dirname(path), asked) for path in paths} | {
-            path for path in paths if os.path.ismount(path)
-        }:
+        is_mount = _mounted()
+        points: dict[str, str] = {"": "/", "/": "/"}
+        for path in paths:
+            point = _at_or_above(path, is_mount, points)
             if point != "/":
-                try:
+                with contextlib.suppress(OSError):
                     self.known[point] = os.statvfs(point).f_fsid
-                except OSError:
-                    continue
 
     def missing(self, path: str) -> str | None:
         """The mount point at or above a path whose file system is not there now; None when none is missing."""
-        for point, file_system in self.known.items():
-            if path != point and not path.startswith(point + "/"):
-                continue
+        points = [point for point in self.known if path == point or path.startswith(point + "/")]
+        if not points:
+            return None
+        is_mount = _mounted()
+        for point in points:
             try:
-                if not os.path.ismount(point) or os.statvfs(point).f_fsid != file_system:
+                if not is_mount(point) or os.statvfs(point).f_fsid != self.known[point]:
                     return point
             except OSError:
                 return point
@@ -43,3 +44,20 @@ class Disks:
         prefix = directory.rstrip("/") + "/"
         for point in [p for p in self.known if p == directory or p.startswith(prefix)]:
             del self.known[point]
+
+
+def _mounted() -> Callable[[str], bool]:
+    """Tells whether something is mounted at a path now: from the table of mounts, else from what the path is."""
+    points = mounts.mount_points(mounts.mount_table())
+    return os.path.ismount if points is None else points.__contains__
+
+
+def _at_or_above(path: str, is_mount: Callable[[str], bool], points: dict[str, str]) -> str:
+    """The mount point that holds a path; `points` are those found so far, by directory."""
+    passed = []
+    while path not in points and not is_mount(path):
+        passed.append(path)
+        path = os.path.dirname(path)
+    point = points.setdefault(path, path)
+    points.update(dict.fromkeys(passed, point))
+    return point

@@ -80,19 +80,3 @@ def renamed_to(path: str, known: Identity) -> str | None:
     except OSError:
         return None
     return None
-
-
-def mount_point(path: str, known: dict[str, bool] | None = None) -> str:
-    """The directory at or above a path at which its file system is mounted; `known` spares asking twice.
-
-    A path that does not exist is asked for as if it lay in the nearest directory that does.
-    """
-    known = {} if known is None else known
-    while path not in ("/", ""):
-        is_mount = known.get(path)
-        if is_mount is None:
-            is_mount = known[path] = os.path.ismount(path)
-        if is_mount:
-            return path
-        path = os.path.dirname(path)
-    return "/"

@@ -40,8 +40,13 @@ def may_be_checkpoint(name: str) -> bool:
     return checkpoint_suffix(name) and not is_temporary(name)
 
 
+def is_part(directory: str) -> bool:
+    """Whether a directory's name stands for a part of the run above it."""
+    return os.path.basename(directory).lower() in CHECKPOINT_DIRECTORIES
+
+
 def foreign_directory(directory: Path, root: Path) -> Path:
-    if directory != root and directory.name.lower() in CHECKPOINT_DIRECTORIES:
+    if directory != root and is_part(str(directory)):
         return directory.parent
     return directory
 

@@ -367,3 +367,8 @@ def test_all_follows_every_change() -> None:
     catalog.all().clear()
     catalog.remove("b" * 32)
     assert [v.run.id[0] for v in catalog.all()] == ["a"]
+
+
+def test_what_is_no_file_does_not_hold_up_the_start(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "aaa.json")
+    assert Catalog(tmp_path).load() == ["aaa.json"]

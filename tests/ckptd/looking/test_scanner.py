@@ -495,3 +495,19 @@ def test_a_foreign_file_that_cannot_be_read_is_still_there_and_stays_marked(
     assert {c.path: (c.id, c.state, c.pinned) for c in world.catalog.at(str(base)).checkpoints} == {
         path: (c.id, "complete", c.pinned) for path, c in before.items()
     }
+
+
+def test_a_change_in_a_part_that_is_a_run_too_reaches_the_run_above_it(world: Any, tmp_path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    part = tmp_path / "runs" / "a" / "checkpoints"
+    (part / "checkpoints").mkdir(parents=True)
+    for file in (part / "x.safetensors", part / "checkpoints" / "y.safetensors"):
+        save_file({"w": np.zeros(3, np.float32)}, file)
+    watch(world, tmp_path / "runs")
+    world.scanner.full()
+    assert world.catalog.at(str(part.parent)) is not None
+    (part / "x.safetensors").unlink()
+    world.scanner.dirty({str(part): True})
+    assert world.catalog.at(str(part.parent)) is None

@@ -277,3 +277,24 @@ def test_warnings_say_what_to_do_and_do_not_list_everything() -> None:
     assert "and 1 more cannot be read" in told[5]
     assert "ckpt watch add /r" in told[6]
     assert root_warnings("/r", directories=MANY_DIRECTORIES, links=[], unreadable=[], missing=[]) == []
+
+
+@AS_ROOT
+def test_a_directory_of_the_same_disk_that_is_bound_below_a_root_is_a_disk_too(
+    world: Any, runs: Any, tmp_path: Path
+) -> None:
+    runs.run("exp1", checkpoints=1, base=tmp_path / "elsewhere")
+    bound = runs.base / "bound"
+    bound.mkdir(parents=True)
+    runs.run("exp2", checkpoints=1)
+    done = subprocess.run(["mount", "--bind", str(tmp_path / "elsewhere"), str(bound)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    try:
+        world.post("/v1/roots", path=str(runs.base))
+        world.scanner.full()
+    finally:
+        unmount(bound)
+    world.scanner.full()
+    assert world.catalog.at(str(bound / "exp1")) is not None
+    assert str(bound) in status(world)["warnings"][0]

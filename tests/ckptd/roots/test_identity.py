@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ckptd.roots.disks import Disks
-from ckptd.roots.identity import Identity, mount_point, renamed_to
+from ckptd.roots.identity import Identity, renamed_to
 
 KNOWN = Identity(device=1, inode=2, file_system=3, boot="a")
 
@@ -48,11 +48,6 @@ def test_a_new_name_beside_the_old_one_is_found(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "b")
     assert renamed_to(str(tmp_path / "a"), known) == str(tmp_path / "b")
     assert renamed_to(str(tmp_path / "gone" / "a"), known) is None
-
-
-def test_every_path_lies_on_some_file_system(tmp_path: Path) -> None:
-    assert str(tmp_path).startswith(mount_point(str(tmp_path)))
-    assert mount_point(str(tmp_path / "not" / "there")) == mount_point(str(tmp_path))
 
 
 def test_a_disk_that_was_never_a_mount_point_now_is_missing(tmp_path: Path) -> None:
