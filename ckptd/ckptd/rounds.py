@@ -189,6 +189,7 @@ class Rounds:
             await asyncio.sleep(max(self._config().poll_s, _COURTESY * took))
             began = time.monotonic()
             async with self._looking:
+                # A root that is not believed is asked again: its disk may be back.
                 for watched in self._coverage.polled():
                     read = await asyncio.to_thread(self._parts.scanner.look, watched)
                     await asyncio.to_thread(self._parts.keeper.sweep, read)

@@ -107,6 +107,13 @@ def loads(data: bytes | str) -> Any:
         raise ValueError(str(error)) from None
 
 
+def quoted(path: str) -> str:
+    """A path as a shell takes it, for commands in hints; printable."""
+    import shlex
+
+    return shlex.quote(printable(path))
+
+
 def printable(text: str) -> str:
     """Text that any UTF-8 terminal or JSON reader takes: undecodable bytes and control characters escaped."""
     if text.isprintable() and text.isascii():

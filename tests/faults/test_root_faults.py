@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -316,73 +316,76 @@ def test_a_root_that_is_mounted_read_only_and_writable_again(
 
 
 @pytest.fixture
-def nobody(root: Path, own_places: Path, runs: Any, weights: Weights, start: Callable[..., Any]) -> Iterator[Any]:
+def open_root(own_places: Path) -> Path:
+    """A root that another user can reach; the directories of tests are closed to him."""
+    own_places.chmod(0o755)
+    path = own_places / "root"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def nobody(open_root: Path, own_places: Path, runs: Any, weights: Weights, start: Callable[..., Any]) -> Any:
     """A daemon of a user whom permissions hold back, over a filled root."""
     setpriv = shutil.which("setpriv")
     if os.geteuid() != 0 or setpriv is None:
         pytest.skip("needs root and setpriv for a daemon of another user")
-    fill(root, runs, weights)
+    fill(open_root, runs, weights)
     become = (setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups")
-    places = [root, *root.parents[: len(root.parents) - 2]]
-    opened = [(place, place.stat().st_mode) for place in places if place.stat().st_mode & 0o005 != 0o005]
-    for place, mode in opened:
-        place.chmod(mode | 0o755)
     if subprocess.run([*become, sys.executable, "-c", "import ckptd"], cwd="/", check=False).returncode:
         pytest.skip("another user cannot read this installation")
-    for place in (own_places, *(own_places / name for name in ("state", "run", "config"))):
-        place.mkdir(exist_ok=True)
+    for place in (own_places / name for name in ("state", "run", "config")):
+        place.mkdir()
         os.chown(place, 65534, 65534)
-    daemon = start("--watch", root, wrap=become, HOME="/")
+    daemon = start("--watch", open_root, wrap=become, HOME="/")
     assert daemon.runs() == {"own": 2, "foreign": 3, "other": 1}
-    yield daemon
-    for place, mode in opened:
-        place.chmod(mode)
+    return daemon
 
 
 @pytest.mark.parametrize("what", ["foreign", "own", "deep", "deep/er", "own/checkpoints"])
 def test_a_subtree_that_may_not_be_read_keeps_what_was_known(
-    nobody: Any, what: str, root: Path, until: Until, weights: Weights, runs: Any, equals_scan: Callable[..., None]
+    nobody: Any, what: str, open_root: Path, until: Until, weights: Weights, runs: Any, equals_scan: Callable[..., None]
 ) -> None:
     before = nobody.runs()
-    (root / what).chmod(0)
+    (open_root / what).chmod(0)
     nobody.look()
     nobody.look()
     assert nobody.runs() == before
     assert nobody.events(*GONE) == []
-    weights(root / "beside" / "model.safetensors")
+    weights(open_root / "beside" / "model.safetensors")
     until(lambda: nobody.runs() == {**before, "beside": 1})
-    (root / what).chmod(0o755)
+    (open_root / what).chmod(0o755)
     nobody.look()
     assert nobody.runs() == {**before, "beside": 1}
-    weights(root / "foreign" / "model-4.safetensors")
-    weights(root / "deep" / "er" / "other" / "model-4.safetensors")
-    runs.checkpoint(root / "own", step=77)
+    weights(open_root / "foreign" / "model-4.safetensors")
+    weights(open_root / "deep" / "er" / "other" / "model-4.safetensors")
+    runs.checkpoint(open_root / "own", step=77)
     until(lambda: nobody.runs() == {"own": 3, "foreign": 4, "other": 2, "beside": 1})
     assert nobody.events(*GONE) == []
-    equals_scan(nobody, root)
+    equals_scan(nobody, open_root)
 
 
 def test_a_root_that_may_not_be_read_is_degraded_until_it_may(
-    nobody: Any, root: Path, until: Until, weights: Weights, equals_scan: Callable[..., None]
+    nobody: Any, open_root: Path, until: Until, weights: Weights, equals_scan: Callable[..., None]
 ) -> None:
     before = nobody.runs()
-    root.chmod(0)
+    open_root.chmod(0)
     look_until(nobody, until, lambda: nobody.root()["state"] == "degraded")
     assert "ermission" in nobody.root()["problem"]
     assert nobody.runs() == before
-    weights(root / "foreign" / "model-4.safetensors")
-    root.chmod(0o755)
+    weights(open_root / "foreign" / "model-4.safetensors")
+    open_root.chmod(0o755)
     look_until(nobody, until, lambda: nobody.root()["state"] == "ok")
     until(lambda: nobody.runs() == {**before, "foreign": 4})
     assert nobody.events(*GONE) == []
-    sees_at_once(nobody, until, weights, root)
-    equals_scan(nobody, root)
+    sees_at_once(nobody, until, weights, open_root)
+    equals_scan(nobody, open_root)
 
 
 def test_files_that_may_not_be_read_are_kept_and_told_of(
-    nobody: Any, root: Path, until: Until, equals_scan: Callable[..., None]
+    nobody: Any, open_root: Path, until: Until, equals_scan: Callable[..., None]
 ) -> None:
-    path = root / "foreign" / "model-2.safetensors"
+    path = open_root / "foreign" / "model-2.safetensors"
     before = nobody.runs()
     path.chmod(0)
     os.utime(path)
@@ -392,4 +395,4 @@ def test_files_that_may_not_be_read_are_kept_and_told_of(
     nobody.look()
     assert nobody.runs() == before
     assert nobody.events(*GONE) == []
-    equals_scan(nobody, root)
+    equals_scan(nobody, open_root)

@@ -98,7 +98,7 @@ def work(daemon: Any, root: Path, runs: Any, weights: Weights, until: Until, sai
         said[f"c{number}"] = str(foreign)
         catalog = StatePaths.here().catalog
         files = len(list(catalog.glob("*.json")))
-        until(lambda: daemon.process.poll() is not None or len(list(catalog.glob("*.json"))) > files, 5.0)
+        until(lambda: daemon.process.poll() is not None or len(list(catalog.glob("*.json"))) > files, 1.5)
 
 
 def lost(daemon: Any, said: dict[str, str]) -> list[str]:

@@ -48,14 +48,10 @@ class Adopting:
         try:
             if any(is_mark(line) for line in files.read_json_lines(target, limit=marks.MAX_BYTES)):
                 return False
-            for source, known in self._elsewhere():
-                if source == target or not _is_candidate(known, view.run):
-                    continue
-                lines = list(files.read_json_lines(source, limit=marks.MAX_BYTES))
-                place = last_place(lines)
-                if place is not None and self._is_same_run(place, lines, source.stem, view):
-                    self._take_over(source, place, lines, view.run)
-                    return True
+            found = self._source(target, view)
+            if found is not None:
+                self._take_over(*found, view.run)
+                return True
         except (OSError, CkptError) as error:
             log.warning("marks of %s cannot be taken over: %s", printable(view.run.path), error)
         return False
@@ -78,23 +74,38 @@ class Adopting:
             self._listed = listed
         return self._places
 
-    def _is_same_run(self, place: Place, lines: list[Any], was: str, view: RunView) -> bool:
-        """Whether a run is the one that was at a place. Raises OSError."""
+    def _source(self, target: Path, view: RunView) -> tuple[Path, Place, list[Any]] | None:
+        """The file of marks that are a run's, with where that was and its lines. Raises OSError.
+
+        The same directory goes before the same content: runs that were copied from each other hold the same files.
+        """
+        copies: list[tuple[Path, Place, list[Any]]] = []
+        for source, known in self._elsewhere():
+            if source == target or not _is_candidate(known, view.run):
+                continue
+            lines = list(files.read_json_lines(source, limit=marks.MAX_BYTES))
+            place = last_place(lines)
+            if place is None:
+                continue
+            if _is_same_directory(place, lines, source.stem, view):
+                return source, place, lines
+            if self._is_copy(place, lines, source.stem, view):
+                copies.append((source, place, lines))
+        return copies[0] if len(copies) == 1 else None
+
+    def _is_copy(self, place: Place, lines: list[Any], was: str, view: RunView) -> bool:
+        """Whether a run is what was at a place, copied to another disk under its name, and there taken away.
+
+        On the same disk a run that moves stays the same directory. Raises OSError.
+        """
         run = view.run
-        if place.path == run.path and place.root == run.root:
-            # Rewritten for this run before, but not renamed yet.
-            return True
-        _, ids = translated(lines, was, place, run)
-        matching = {c.id for c in view.checkpoints}.intersection(ids.values())
-        if not matching:
+        here = numbers(run.path)
+        if here is None or here[0] == place.device or os.path.basename(run.path) != os.path.basename(place.path):
             return False
-        if touches(place, run):
-            return True
-        there, here = numbers(place.path), numbers(run.path)
-        if here == (place.device, place.inode):
-            return there != here
-        # Another directory: it must be a copy of all that was marked, and the former one certainly taken away.
-        return there is None and len(matching) == len(set(ids.values())) and self._is_cleared(place)
+        _, ids = translated(lines, was, place, run)
+        wanted = set(ids.values())
+        complete = bool(wanted) and wanted.issubset({c.id for c in view.checkpoints})
+        return complete and numbers(place.path) is None and self._is_cleared(place)
 
     def _is_cleared(self, place: Place) -> bool:
         """Whether a run that is not at its place was taken away, rather than its disk. Raises OSError."""
@@ -124,3 +135,16 @@ def _is_candidate(place: Place, run: Run) -> bool:
     Raises OSError.
     """
     return touches(place, run) or numbers(place.path) != (place.device, place.inode)
+
+
+def _is_same_directory(place: Place, lines: list[Any], was: str, view: RunView) -> bool:
+    """Whether a run is the directory that was at a place, with something in it that was marked. Raises OSError."""
+    run = view.run
+    if place.path == run.path and place.root == run.root:
+        # Rewritten for this run before, but not renamed yet.
+        return True
+    _, ids = translated(lines, was, place, run)
+    if {c.id for c in view.checkpoints}.isdisjoint(ids.values()):
+        return False
+    here = numbers(run.path)
+    return touches(place, run) or (here == (place.device, place.inode) and numbers(place.path) != here)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ckpt import files
-from ckpt.encoding import printable
+from ckpt.encoding import printable, quoted
 from ckpt.paths import RunPaths
 from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events
@@ -49,7 +49,7 @@ class Health:
             else:
                 problem = (
                     f"the machine was restarted, and none of the {len(known)} runs that were known is there; mount its "
-                    f"disk, or `ckpt watch add {printable(watched.root.path)}` accepts what is there now"
+                    f"disk, or `ckpt watch add {quoted(watched.root.path)}` accepts what is there now"
                 )
         if problem is not None:
             self.degrade(watched, problem)
@@ -65,7 +65,7 @@ class Health:
         self._accepted.discard(path)
         first = path not in self._seen
         here = set(found)
-        accept = f"`ckpt watch add {printable(path)}` accepts it"
+        accept = f"`ckpt watch add {quoted(path)}` accepts it"
         if known and not accepted and not here.intersection(known):
             if not here and not os.listdir(path):
                 self.degrade(watched, f"it is empty, but {_runs(len(known))} known; is its disk mounted? {accept}")

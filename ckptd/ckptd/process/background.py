@@ -25,6 +25,7 @@ ANSWER_S = 10.0
 """Seconds that a page which needs no work may take."""
 _ASKING_S = 3.0
 _HELD_UP_S = 2.0  # a process that was stopped by a signal is not waited for longer
+_EXIT_TRIES = 50
 
 
 def command(*arguments: str) -> list[str]:
@@ -112,6 +113,7 @@ def stop() -> int | None:
     began = time.monotonic()
     while time.monotonic() - began < STOP_S:
         if lock.is_free() or lock.holder().get("pid") != pid:
+            _await_exit(pid)
             return pid if isinstance(pid, int) else 0
         if time.monotonic() - began > _HELD_UP_S and _is_held_up(pid):
             raise DaemonError(
@@ -123,6 +125,16 @@ def stop() -> int | None:
         f"ckptd (process {printable(str(pid))}) did not end within {STOP_S:g} s",
         hint=f"it may be finishing an act; {_how_to_end(pid)}",
     )
+
+
+def _await_exit(pid: Any) -> None:
+    """Waits a moment for a process that has given its lock back: its last act is its exit."""
+    for _ in range(_EXIT_TRIES):
+        try:
+            os.kill(pid, 0)
+        except (OSError, TypeError, OverflowError):
+            return
+        time.sleep(0.02)
 
 
 def _options(paths: Sequence[str]) -> list[str]:

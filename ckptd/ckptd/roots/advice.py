@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckpt.encoding import printable
+from ckpt.encoding import printable, quoted
 
 MANY_DIRECTORIES = 20_000  # directories below a root above which looking at it costs something
 _NAMED = 3  # directories that a warning names
@@ -23,12 +23,12 @@ def root_warnings(
     if directories is not None and directories > MANY_DIRECTORIES:
         told.append(
             f"it has {directories} directories, which makes every look slow; watch a narrower one, or leave some out "
-            f"with `ckpt watch add {printable(path)} --exclude GLOB`"
+            f"with `ckpt watch add {quoted(path)} --exclude GLOB`"
         )
     for link, target in links[:_NAMED]:
         told.append(
             f"{printable(link)} is a link to {printable(target)}, which holds runs; links are not followed: "
-            f"`ckpt watch add {printable(target)}`"
+            f"`ckpt watch add {quoted(target)}`"
         )
     if len(links) > _NAMED:
         told.append(f"{len(links) - _NAMED} more links lead to runs outside; `ckpt status --json` lists them")
@@ -39,6 +39,6 @@ def root_warnings(
     for point in missing:
         told.append(
             f"the file system at {printable(point)} is not mounted; its runs stay as they were: mount it, or "
-            f"`ckpt watch add {printable(path)}` takes them as gone"
+            f"`ckpt watch add {quoted(path)}` takes them as gone"
         )
     return told

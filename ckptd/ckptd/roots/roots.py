@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ckpt.encoding import path_fields, printable
+from ckpt.encoding import path_fields, printable, quoted
 from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt.scan import Excludes
 from ckptd.config.values import Origin, Root, check_mode
@@ -101,7 +101,7 @@ class Watched:
     def _moved(self) -> str | None:
         """What to say when the directory has another name beside the old one."""
         name = None if self.identity is None else renamed_to(self.root.path, self.identity)
-        return name and f"; it was renamed to {printable(name)}: `ckpt watch add {printable(name)}` follows it"
+        return name and f"; it was renamed to {printable(name)}: `ckpt watch add {quoted(name)}` follows it"
 
     def sample(self, now: float) -> None:
         """Remembers the free space of the root's disk."""
@@ -138,6 +138,8 @@ class Roots:
         self._watched: dict[str, Watched] = {}
         self._everywhere: tuple[str, ...] = ()
         self.disks = Disks()
+        self._aside: dict[str, Root] = {}
+        """Roots of commands that config.toml names too, or names one above: theirs again when it does not any more."""
 
     def load(
         self, configured: Iterable[Root], session: Iterable[str] = (), *, everywhere: Sequence[str] = ()
@@ -156,10 +158,12 @@ class Roots:
             self._everywhere = tuple(everywhere)
             self.disks.known = {**stored.disks, **self.disks.known}
             wanted += [w.root for w in before.values() if w.root.origin == "session"]
-            self._watched = {}
+            self._watched, self._aside = {}, {}
             for root in sorted(wanted, key=lambda r: len(r.path)):
                 holder = self.holder(root.path)
                 if holder is not None:
+                    if root.origin == "command":
+                        self._aside[root.path] = root
                     if holder.root.path != root.path:
                         problems.append(f"{printable(root.path)} lies inside {printable(holder.root.path)}")
                     continue
@@ -185,9 +189,10 @@ class Roots:
     def add(self, path: str, mode: str, exclude: Sequence[str], *, keep: bool = True) -> tuple[Watched, list[Watched]]:
         """Watches a directory; returns it and the roots inside it that it takes over.
 
-        Naming a root again sets its excludes and accepts the directory that stands there now. A directory that was a
-        root under another name replaces that root (`moved_from`). Raises UsageError for one that does not exist, is no
-        directory, is not readable or lies inside another, and for mode enforce.
+        Roots that were moved into it are taken over too. Naming a root again sets its excludes and accepts the
+        directory that stands there now. A directory that was a root under another name replaces that root
+        (`moved_from`). Raises UsageError for one that does not exist, is no directory, is not readable or lies inside
+        another, and for mode enforce.
         """
         try:
             check_mode(mode)
@@ -203,6 +208,8 @@ class Roots:
                     hint="every run below a root is watched; nothing needs to be added",
                 )
             if holder is not None and holder.root.origin == "config.toml":
+                if keep:
+                    self._aside[real] = Root(path=real, exclude=tuple(exclude), origin="command")
                 origin = "config.toml"
                 exclude = holder.root.exclude
             inner = [w for w in self._watched.values() if _inside(w.root.path, real) and w.root.path != real]
@@ -216,8 +223,10 @@ class Roots:
             if holder is not None and holder.root.origin == "command":
                 origin = "command"
             before = dict(self._watched)
+            inner += [w for w in self._watched.values() if _moved_into(w, real)]
             for watched in inner:
                 del self._watched[watched.root.path]
+                self._aside.pop(watched.root.path, None)
             moved = None if holder is not None else self._known_as(real)
             if moved is not None:
                 exclude = exclude or moved.root.exclude
@@ -290,7 +299,7 @@ class Roots:
         return None
 
     def _save(self) -> None:
-        kept = [w.root for w in self._watched.values() if w.root.origin == "command"]
+        kept = [w.root for w in self._watched.values() if w.root.origin == "command"] + list(self._aside.values())
         seen = {path: w.identity for path, w in self._watched.items() if w.identity is not None}
         self._store.write(kept, seen, self.disks.known)
 
@@ -300,6 +309,17 @@ class Roots:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             problems.append(f"{self._store.path} cannot be used ({error}); add its roots again with `ckpt watch add`")
             return Stored()
+
+
+def _moved_into(watched: Watched, directory: str) -> bool:
+    """Whether a root has left its place and lies in a directory now, under its own name."""
+    known = watched.identity
+    if known is None or watched.root.origin == "config.toml" or os.path.lexists(watched.root.path):
+        return False
+    try:
+        return known.is_(Identity.of(os.path.join(directory, os.path.basename(watched.root.path)))) is True
+    except OSError:
+        return False
 
 
 def root_json(watched: Watched, runs: int, checkpoints: int, size: int, now: float | None = None) -> dict[str, Any]:

@@ -250,6 +250,10 @@ class Service:
         )
         self._scanner.accept(watched)
         self._watch(watched.root.path)
+        for inner in absorbed:
+            if not inner.root.path.startswith(watched.root.path.rstrip("/") + "/"):
+                # It was moved into the new one: under its old path there is nothing any more.
+                self._scanner.forget(inner)
         former = [inner.root.path for inner in absorbed] + ([watched.moved_from] if watched.moved_from else [])
         for path in former:
             self._events.emit("root.removed", path=printable(path))

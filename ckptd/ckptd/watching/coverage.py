@@ -52,8 +52,8 @@ class Coverage:
             watched.problem = watched.polled
 
     def polled(self) -> list[Watched]:
-        """Roots of whose changes no event tells."""
-        return [watched for watched in self._roots.all() if _why_polled(watched) is not None]
+        """Roots of whose changes no event tells, and those that are not believed now."""
+        return [w for w in self._roots.all() if w.state == "degraded" or _why_polled(w) is not None]
 
     def _why_blind(self, root: str, blind: dict[str, str]) -> str | None:
         if self._watcher.state != "watching":

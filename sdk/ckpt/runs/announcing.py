@@ -18,8 +18,10 @@ log = logging.getLogger("ckpt.runs")
 def announce(run_id: str, directory: Path) -> None:
     """Tells where a run is; never fails, and never waits for a disk."""
     try:
-        announced = StatePaths.here().announced
-        announced.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state = StatePaths.here()
+        state.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        announced = state.announced
+        announced.mkdir(exist_ok=True, mode=0o700)
         target = announced / f"{run_id}.json"
         temporary = files.temporary_name(target)
         content = {**path_fields(str(directory)), "id": run_id, "at": time.time()}

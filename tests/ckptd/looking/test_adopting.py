@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,11 +113,6 @@ def test_a_copy_beside_the_original_takes_nothing(world: Any, base: Path) -> Non
     world.scanner.full()
     assert said(world, base / "copy") == NONE
     assert said(world, base / "a") == ALL
-    # With the original gone the copy is what is left of it; one that turned up before it went stays as it is known.
-    shutil.rmtree(base / "a")
-    shutil.copytree(base / "copy", base / "later")
-    world.scanner.full()
-    assert said(world, base / "later") == ALL
 
 
 def test_other_files_under_a_used_inode_take_nothing(world: Any, base: Path) -> None:
@@ -188,12 +184,48 @@ def test_a_kill_between_rewriting_and_renaming_loses_nothing(
     assert [path.stem for path in second.state.marks.iterdir()] == [foreign_run_id(str(root), "b")]
 
 
-def test_a_run_that_was_copied_to_another_place_and_removed_keeps_its_marks(world: Any, base: Path) -> None:
+def test_a_run_that_was_copied_to_another_disk_and_removed_keeps_its_marks(world: Any, base: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == base.stat().st_dev:
+        pytest.skip("there is only one disk")
     foreign(base / "other")
-    shutil.copytree(base / "a", base / "deep" / "b")
-    shutil.rmtree(base / "a")
+    with tempfile.TemporaryDirectory(dir=memory) as disk:
+        world.roots.add(disk, "observe", [])
+        shutil.copytree(base / "a", Path(disk) / "other")
+        shutil.copytree(base / "a", Path(disk) / "a")
+        shutil.rmtree(base / "a")
+        world.scanner.full()
+        assert said(world, Path(disk) / "other") == NONE
+        assert said(world, Path(disk) / "a") == ALL
+
+
+def test_runs_with_the_same_content_keep_each_its_own_marks_when_their_root_is_renamed(
+    world: Any, tmp_path: Path
+) -> None:
+    root, renamed = tmp_path / "root", tmp_path / "renamed"
+    first = foreign(root / "t1")
+    for name in ("t2", "t3", "deep/t4"):
+        shutil.copytree(first, root / name)
+    world.post("/v1/roots", path=str(root))
+    for name in ("t1", "t3", "deep/t4"):
+        world.post("/v1/marks", ref=str(root / name / "model.pt"), kind="note", text=f"of {name}")
+    root.rename(renamed)
     world.scanner.full()
-    assert said(world, base / "deep" / "b") == ALL
+    world.post("/v1/roots", path=str(renamed))
+    notes = {name: checkpoint(world, renamed / name).note for name in ("t1", "t2", "t3", "deep/t4")}
+    assert notes == {"t1": "of t1", "t2": None, "t3": "of t3", "deep/t4": "of deep/t4"}
+
+
+def test_marks_follow_a_root_that_was_moved_into_one_that_is_watched_now(world: Any, base: Path) -> None:
+    wide = base.parent / "wide"
+    world.post("/v1/roots", path=str(base))
+    wide.mkdir()
+    base.rename(wide / base.name)
+    world.scanner.full()
+    answer = world.post("/v1/roots", path=str(wide))
+    assert answer["absorbed"] == [str(base)]
+    assert [view.run.path for view in world.catalog.all()] == [str(wide / base.name / "a")]
+    assert said(world, wide / base.name / "a") == ALL
 
 
 def test_a_pin_on_a_file_that_was_rewritten_is_told_as_gone(world: Any, base: Path) -> None:

@@ -176,3 +176,17 @@ def test_a_renamed_root_of_config_stays_until_it_is_changed_there(tmp_path: Path
     added, _ = roots.add(str(tmp_path / "b"), "observe", [])
     assert added.moved_from == str(tmp_path / "a")
     assert [w.root.path for w in roots.all()] == [str(tmp_path / "a"), str(tmp_path / "b")]
+
+
+def test_what_a_command_named_stays_when_config_names_it_for_a_while(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "inner").mkdir(parents=True)
+    runs = str(tmp_path / "runs")
+    roots = Roots(tmp_path / "roots.json")
+    roots.load(())
+    roots.add(f"{runs}/inner", "observe", [])
+    for configured in ([Root(path=runs, origin="config.toml")], [Root(path=f"{runs}/inner", origin="config.toml")]):
+        roots.load(configured)
+        roots.remember()
+        assert [w.root.origin for w in roots.all()] == ["config.toml"]
+    roots.load(())
+    assert [(w.root.path, w.root.origin) for w in roots.all()] == [(f"{runs}/inner", "command")]
