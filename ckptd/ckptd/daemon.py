@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ckpt import protocol
+from ckpt import files, protocol
 from ckpt.encoding import path_fields, printable
 from ckpt.exceptions import CkptError
 from ckpt.paths import StatePaths, config_home, socket_path
@@ -56,6 +56,9 @@ class Daemon:
         """Serves until a signal or a stop request. Raises CkptError when it cannot start."""
         lock = lifecycle.take_lock(self._state, self._socket)
         try:
+            for directory in (self._state.directory, self._state.catalog):
+                # What a killed daemon was writing.
+                files.sweep_temporaries(directory, older_than_s=0.0)
             self._parts = parts.writing(self._state)
             self._problems += [f"{name} in the catalog was moved aside" for name in self._parts.catalog.load()]
             self._problems += self._parts.roots.load(self._config.roots, self._watch, everywhere=self._config.exclude)
