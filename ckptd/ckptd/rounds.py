@@ -32,7 +32,9 @@ _COURTESY = 20.0
 """A round that took long waits this many times as long before the next: at most a twentieth of one core."""
 _REST = 4.0
 _REST_MAX_S = 5.0
-"""After a look at what was dirty: four times as long as it took, so that what changes all the time takes a fifth."""
+_SHORT_S = 0.1
+"""After a look at what was dirty: four times as long as it took beyond what is short, so that one huge directory that
+changes all the time takes about a fifth of a core."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class Rounds:
                     raise
                 await asyncio.to_thread(self._parts.keeper.sweep, read)
             # One huge directory in which something happens all the time must not take a core.
-            await asyncio.sleep(min(_REST_MAX_S, _REST * (time.monotonic() - began)))
+            await asyncio.sleep(min(_REST_MAX_S, _REST * max(0.0, time.monotonic() - began - _SHORT_S)))
 
     async def _keep_polling(self) -> None:
         await self.ready.wait()
