@@ -1,7 +1,7 @@
 # make demo    set up and run the main job, then open the dashboard on it
 # make test    set up and run the tests
 # make check   format, lint, types, import contracts, tests
-# make faults  the faults of tests/faults, many rounds (make test runs one)
+# make faults  the faults of tests/faults, many rounds (make test runs two)
 # make bench   the figures: one JSON line each
 # make fmt     format and fix what can be fixed
 

@@ -1,6 +1,6 @@
 """Real faults on the real daemon: its process, storms of writes beside it, mounts, and the comparison with a full look.
 
-CKPTD_FAULT_ROUNDS says how often each random fault is tried (once by default, `make faults` says more), and
+CKPTD_FAULT_ROUNDS says how often each random fault is tried (2 by default, `make faults` says more), and
 CKPTD_FAULT_SEED where the random numbers start; a failure names its seed.
 """
 
@@ -27,7 +27,7 @@ from ckpt.client import Client, daemon_note
 from ckpt.exceptions import CkptError
 from ckpt.paths import StatePaths, socket_path
 
-ROUNDS = int(os.environ.get("CKPTD_FAULT_ROUNDS") or 1)
+ROUNDS = int(os.environ.get("CKPTD_FAULT_ROUNDS") or 2)
 SEED = int(os.environ.get("CKPTD_FAULT_SEED") or 0) or int(time.time())
 HERE = Path(__file__).parent
 PATIENCE_S = 30.0
