@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +118,40 @@ class RunMaker:
 def runs(tmp_path: Path) -> RunMaker:
     """A maker of own runs below `tmp_path/runs`."""
     return RunMaker(tmp_path / "runs")
+
+
+PRODUCERS = Path(__file__).parent / "producers"
+
+
+@pytest.fixture(scope="session")
+def produced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`produced("lightning")`: a directory in which `tests/producers/lightning.py` has worked, once for all workers.
+
+    The script is run as `python lightning.py DIRECTORY` with the real library, and writes beside the checkpoints, as
+    `expected.json`, what that library itself reads back. Nobody may change what is in the directory: copy it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "produced"
+    shared.mkdir(exist_ok=True)
+
+    def produce(name: str) -> Path:
+        made = shared / name
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                working = shared / f"{name}.part"
+                shutil.rmtree(working, ignore_errors=True)
+                working.mkdir()
+                quiet = {"PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+                done = subprocess.run(
+                    [sys.executable, str(PRODUCERS / f"{name}.py"), str(working)],
+                    env={**os.environ, **quiet, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+                    capture_output=True,
+                    text=True,
+                    timeout=170,
+                )
+                assert done.returncode == 0, f"{name} cannot be produced:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+                working.rename(made)
+        return made
+
+    return produce

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Literal
 
 from ckpt.diff.keys import CONTAINER_FACTS, changes, facts, flattened, leaves
+from ckpt.diff.keys import metrics as measured
 from ckpt.diff.record import Difference, KeyChange, TensorChange
 from ckpt.diff.streams import equal_bytes
 from ckpt.encoding import printable
 from ckpt.exceptions import CorruptError, FormatError, IncompleteError
-from ckpt.formats.layouts import PLAIN, Layout, recognise
+from ckpt.formats.containers.tensors import Placed, whole_storage
+from ckpt.formats.meanings.layouts import PLAIN, Layout, recognise
+from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.reading import Opened, opened
 from ckpt.formats.source import Unfinished, Unreadable
-from ckpt.formats.tensors import Placed, whole_storage
-from ckpt.formats.values import mapping_of
 
 
 def diff(a: Path | str, b: Path | str) -> Difference:
@@ -51,7 +52,7 @@ def _require_whole(file: Opened) -> None:
 def _compare(file_a: Opened, file_b: Opened) -> Difference:
     a, b = file_a.inspection, file_b.inspection
     metadata = changes(facts(file_a), facts(file_b))
-    metrics = changes(a.metrics, b.metrics)
+    metrics = changes(measured(file_a), measured(file_b))
     config = changes(flattened(a.config), flattened(b.config))
     values = changes(leaves(file_a), leaves(file_b))
     added, removed, changed, identical = _tensors(file_a, file_b)
@@ -136,7 +137,7 @@ def _kind(a: Placed, file_a: Opened, b: Placed, file_b: Opened) -> Literal["shap
         # Other checksums mean other values only where the tensor is all that they are made over.
         if whole_storage(a) and whole_storage(b):
             return "value"
-    return None if equal_bytes(a, file_a, b, file_b) else "value"
+    return None if equal_bytes(a, b) else "value"
 
 
 def _described(placed: Placed) -> str:

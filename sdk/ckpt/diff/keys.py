@@ -8,11 +8,11 @@ from typing import Any
 
 from ckpt.diff.record import KeyChange
 from ckpt.encoding import printable
-from ckpt.formats.family import Scalars
-from ckpt.formats.plain import Plain
+from ckpt.formats.meanings.plain import Plain
+from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.pickled.values import NumpyArray, Storage, Tensor
+from ckpt.formats.pickled.walk import walk
 from ckpt.formats.reading import Opened
-from ckpt.formats.values import NumpyArray, Storage, Tensor
-from ckpt.formats.walk import walk
 
 FACTS = ("framework", "format", "epoch", "step", "loss", "learning_rate", "saved_at", "parameter_count", "tensor_count")
 CONTAINER_FACTS = frozenset({"format", "bytes"})
@@ -64,10 +64,17 @@ def flattened(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def facts(opened: Opened) -> dict[str, Any]:
-    """The metadata of a file by name, those that it has."""
+    """The metadata of a checkpoint by name: what it holds, and not what only its own name says."""
     inspection = opened.inspection
-    found = {name: getattr(inspection, name) for name in (*FACTS, "bytes")}
+    said = (name for name in (*FACTS, "bytes") if name not in inspection.from_name)
+    found = {name: getattr(inspection, name) for name in said}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def metrics(opened: Opened) -> dict[str, float]:
+    """The metrics that a checkpoint holds."""
+    inspection = opened.inspection
+    return {name: value for name, value in inspection.metrics.items() if f"metrics.{name}" not in inspection.from_name}
 
 
 def leaves(opened: Opened) -> dict[str, Any]:
@@ -75,10 +82,10 @@ def leaves(opened: Opened) -> dict[str, Any]:
 
     A long row of numbers, such as a generator's state, is one entry: its length and a digest.
     """
-    content, family = opened.content, opened.family
-    if content is None or family is None:
+    content = opened.content
+    if content is None:
         return {}
-    scalars = Scalars(opened.source, family)
+    scalars = Scalars()
     found: dict[str, Any] = {f"__metadata__.{name}": text for name, text in content.texts.items()}
     rows: dict[str, list[tuple[str, Any]]] = {}
     for name, value in walk(content.top):

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from ckpt.formats.containers.tensors import Placed
 from ckpt.formats.dtypes import ITEM_BYTES
-from ckpt.formats.reading import Opened
 from ckpt.formats.source import Damaged
-from ckpt.formats.tensors import Placed
 
 CHUNK = 1 << 20
 _WHOLE_SPAN = 16 << 20  # a view with gaps is read at once up to this size, else run by run
@@ -18,7 +17,7 @@ _PAGE = 4096
 _CAST: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
-def equal_bytes(a: Placed, file_a: Opened, b: Placed, file_b: Opened) -> bool:
+def equal_bytes(a: Placed, b: Placed) -> bool:
     """Whether two tensors of one shape and dtype hold the same bits, element by element.
 
     Memory stays at a few chunks where both lie in memory in one order; a view whose elements lie scattered in the
@@ -29,7 +28,7 @@ def equal_bytes(a: Placed, file_a: Opened, b: Placed, file_b: Opened) -> bool:
     if not a.info.bytes:
         return True
     if a.contiguous and b.contiguous:
-        return _same_runs(a, file_a, b, file_b)
+        return _same_runs(a, b)
     shape, stride_a, stride_b = _aligned(a, b)
     width = ITEM_BYTES[a.info.dtype]
     elements = math.prod(shape)
@@ -37,9 +36,9 @@ def equal_bytes(a: Placed, file_a: Opened, b: Placed, file_b: Opened) -> bool:
         # Views that look at their bytes many times over: the bytes behind both say it all.
         if stride_a != stride_b:
             raise Damaged(f"tensor {a.info.name!r} overlaps itself in two different ways")
-        return _same_runs(a, file_a, b, file_b)
-    left = _gathered(file_a, a, shape, stride_a, width)
-    right = _gathered(file_b, b, shape, stride_b, width)
+        return _same_runs(a, b)
+    left = _gathered(a, shape, stride_a, width)
+    right = _gathered(b, shape, stride_b, width)
     return _same(left, right)
 
 
@@ -57,42 +56,41 @@ def _aligned(a: Placed, b: Placed) -> tuple[tuple[int, ...], tuple[int, ...], tu
     return tuple(row[2] for row in rows), tuple(row[0] for row in rows), tuple(row[1] for row in rows)
 
 
-def _same_runs(a: Placed, file_a: Opened, b: Placed, file_b: Opened) -> bool:
-    runs = zip(_run(file_a, a.start, a.span, a), _run(file_b, b.start, b.span, b), strict=True)
+def _same_runs(a: Placed, b: Placed) -> bool:
+    runs = zip(_run(a, a.start, a.span), _run(b, b.start, b.span), strict=True)
     return all(left == right for left, right in runs)
 
 
-def _position(file: Opened, placed: Placed) -> int:
-    if file.family is None or placed.tensor.storage is None:
+def _read(placed: Placed, start: int, length: int) -> bytes:
+    if placed.home is None or placed.tensor.storage is None:
         raise Damaged(f"tensor {placed.info.name!r} has no bytes")
-    return file.family.position(placed.tensor.storage)
+    return placed.home.bytes_of(placed.tensor.storage, start, length)
 
 
-def _run(file: Opened, start: int, length: int, placed: Placed) -> Iterator[bytes]:
-    at = _position(file, placed) + start
-    for done in range(0, length, CHUNK):
-        yield file.source.read(at + done, min(CHUNK, length - done))
+def _run(placed: Placed, start: int, length: int) -> Iterator[bytes]:
+    for done in range(start, start + length, CHUNK):
+        yield _read(placed, done, min(CHUNK, start + length - done))
 
 
-def _gathered(file: Opened, placed: Placed, shape: Sequence[int], stride: Sequence[int], width: int) -> Iterator[bytes]:
+def _gathered(placed: Placed, shape: Sequence[int], stride: Sequence[int], width: int) -> Iterator[bytes]:
     """The elements in the order of `shape`, whose last dimensions are read as runs where they lie side by side."""
     inner, outer = 1, len(shape)
     while outer and stride[outer - 1] == inner:
         inner *= shape[outer - 1]
         outer -= 1
-    at = _position(file, placed) + placed.start
+    at = placed.start
     if outer == 0:
-        yield from _run(file, placed.start, inner * width, placed)
+        yield from _run(placed, placed.start, inner * width)
         return
     limit = _WHOLE_SPAN if inner * width >= _PAGE else _SCATTERED_SPAN
-    whole = memoryview(file.source.read(at, placed.span)) if placed.span <= limit else None
+    whole = memoryview(_read(placed, at, placed.span)) if placed.span <= limit else None
     single = inner == 1 and width in _CAST and whole is not None and stride[outer - 1] > 0
     loops = outer - 1 if single else outer
     for offset in _offsets(shape[:loops], stride[:loops]):
         if whole is None:
             start = at + offset * width
             for done in range(0, inner * width, CHUNK):
-                yield file.source.read(start + done, min(CHUNK, inner * width - done))
+                yield _read(placed, start + done, min(CHUNK, inner * width - done))
         elif single:
             count, step = shape[outer - 1], stride[outer - 1]
             begin = offset * width

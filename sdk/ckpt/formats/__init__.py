@@ -9,8 +9,9 @@ values in them mean is one table for all (`layouts`).
 
 from __future__ import annotations
 
-from ckpt.formats.reading import SUFFIXES, inspect
+from ckpt.formats.reading import inspect
 from ckpt.formats.record import Inspection
 from ckpt.formats.shown import inspection_to_json
+from ckpt.formats.suffixes import SUFFIXES, may_be_file
 
-__all__ = ["SUFFIXES", "Inspection", "inspect", "inspection_to_json"]
+__all__ = ["SUFFIXES", "Inspection", "inspect", "inspection_to_json", "may_be_file"]

@@ -1,30 +1,34 @@
-"""Opens a file with the family that recognises it and puts together what it says."""
+"""Opens a checkpoint with what recognises it and puts together what it says."""
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckpt.encoding import printable
-from ckpt.formats.bare_pickle import BarePickle
-from ckpt.formats.family import Content, Family, NotACheckpoint, Scalars
-from ckpt.formats.meaning import meaning, parameter_count
+from ckpt.formats.containers.bare_pickle import BarePickle
+from ckpt.formats.containers.family import Content, Family, NotACheckpoint, digest
+from ckpt.formats.containers.safetensors import Safetensors
+from ckpt.formats.containers.tensors import Placed, collect, hint
+from ckpt.formats.containers.torch_legacy import TorchLegacy
+from ckpt.formats.containers.torch_zip import TorchZip
+from ckpt.formats.directories import known
+from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.kind import Kind
+from ckpt.formats.meanings.meaning import Meaning, meaning, parameter_count
+from ckpt.formats.meanings.names import from_name
+from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.pickled.walk import Omissions
 from ckpt.formats.record import Inspection
-from ckpt.formats.safetensors import Safetensors
 from ckpt.formats.source import Source, Unreadable
-from ckpt.formats.tensors import Placed, collect, hint
-from ckpt.formats.torch_legacy import TorchLegacy
-from ckpt.formats.torch_zip import TorchZip
-from ckpt.formats.walk import Omissions
-
-SUFFIXES: frozenset[str] = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})
-"""Suffixes of files that may be checkpoints."""
 
 FAMILIES: tuple[type[Family], ...] = (TorchZip, Safetensors, TorchLegacy, BarePickle)
-"""Families in the order in which they are asked whether a file is theirs."""
+"""Families of files in the order in which they are asked whether a file is theirs."""
 
 _MAX_UNKNOWN = 200
 _MAX_PROBLEM = 400
@@ -32,27 +36,56 @@ _MAX_PROBLEM = 400
 
 @dataclass(slots=True)
 class Opened:
-    """A file that is open for reading: what is known of it, and its tensors' places. `family` is None for no family."""
+    """A checkpoint that is open for reading: what is known of it, and its tensors' places."""
 
-    source: Source
     inspection: Inspection
-    family: Family | None = None
     content: Content | None = None
     tensors: list[Placed] = field(default_factory=list)
 
 
 @contextmanager
 def opened(path: Path | str) -> Iterator[Opened]:
-    """The file, open while the context lasts. Raises OSError only; bad content is a state of the inspection."""
-    with Source(path) as source:
-        result = Opened(source, Inspection(path=source.path, bytes=source.size))
+    """The checkpoint, open while the context lasts; bad content is a state of the inspection.
+
+    Raises OSError: the path is missing, cannot be read, is no regular file, or a directory that is no checkpoint.
+    """
+    text = os.fspath(path)
+    if os.path.isdir(text):
+        with _opened_directory(text) as result:
+            yield result
+        return
+    with Source(text) as source:
+        result = Opened(Inspection(path=source.path, bytes=source.size))
         try:
             with _collector_paused():
-                _read(result)
+                _read(result, source)
         except Unreadable as error:
             _fail(result, error)
         result.inspection = result.inspection.evolve(bytes_read=source.bytes_read)
         yield result
+
+
+@contextmanager
+def _opened_directory(path: str) -> Iterator[Opened]:
+    kind = kind_of(path)
+    if kind is None:
+        raise IsADirectoryError(errno.EISDIR, "a directory that is no checkpoint itself", path)
+    result = Opened(Inspection(path=path, framework=kind.framework, format=kind.format))
+    folder: Folder | None = None
+    try:
+        try:
+            folder = Folder(path, family_of)
+            result.inspection = result.inspection.evolve(bytes=folder.size, files=tuple(folder.files))
+            with _collector_paused():
+                _read_directory(result, kind(folder))
+        except Unreadable as error:
+            _fail(result, error)
+        if folder is not None:
+            result.inspection = result.inspection.evolve(bytes_read=folder.bytes_read)
+        yield result
+    finally:
+        if folder is not None:
+            folder.close()
 
 
 @contextmanager
@@ -69,33 +102,66 @@ def _collector_paused() -> Iterator[None]:
 
 
 def inspect(path: Path | str) -> Inspection:
-    """What a file says of itself, read without torch, without unpickling and without its tensors' bytes.
+    """What a checkpoint says of itself, read without torch, without unpickling and without its tensors' bytes.
 
-    Never raises for bad content: that is state "incomplete" or "corrupt" with `problems`. Raises OSError for a file
-    that is missing, unreadable or not a regular file.
+    `path` is a file, or a directory that is one checkpoint. Never raises for bad content: that is state "incomplete" or
+    "corrupt" with `problems`. Raises OSError for what is missing, unreadable, or no checkpoint by its kind.
     """
     with opened(path) as result:
         return result.inspection
 
 
-def _read(result: Opened) -> None:
-    source = result.source
+def kind_of(path: str) -> type[Kind] | None:
+    """The kind of checkpoint that a directory is; None when it is none. Raises OSError when it cannot be listed."""
+    files: set[str] = set()
+    directories: set[str] = set()
+    with os.scandir(path) as listing:
+        for entry in listing:
+            (directories if entry.is_dir(follow_symlinks=False) else files).add(entry.name)
+    return known.recognise(os.path.basename(os.path.abspath(path)), files, directories)
+
+
+def family_of(source: Source) -> Family:
+    """The family that recognises a file, opened on it. Raises NotACheckpoint."""
+    for family in FAMILIES:
+        if family.recognise(source):
+            return family(source)
+    raise NotACheckpoint("it is not a checkpoint of any known format")
+
+
+def _read(result: Opened, source: Source) -> None:
     if not source.size:
         result.inspection = result.inspection.evolve(state="incomplete", problems=("it is empty",))
         return
-    kind = next((family for family in FAMILIES if family.recognise(source)), None)
-    if kind is None:
-        raise NotACheckpoint("it is not a checkpoint of any known format")
-    family = kind(source)
+    family = family_of(source)
     result.inspection = result.inspection.evolve(framework=family.framework, format=family.format)
-    result.family = family
     family.prove()
     content = result.content = family.read()
     result.inspection = result.inspection.evolve(
         fingerprint=content.fingerprint, unknown_globals=content.unknown_globals[:_MAX_UNKNOWN]
     )
+    _tell(result, content, meaning(content, Scalars(), family.framework), Omissions())
+
+
+def _read_directory(result: Opened, opened_as: Kind) -> None:
+    opened_as.prove()
+    contents = opened_as.read()
+    folder = opened_as.folder
+    listing = [
+        f"{name}\0{member.info.st_size}".encode("utf-8", "surrogateescape") for name, member in folder.files.items()
+    ]
+    fingerprint = f"{opened_as.format}:{digest([*listing, *map(folder.print_of, opened_as.telling())])}"
+    unknown = tuple(sorted(set(contents.unknown_globals)))[:_MAX_UNKNOWN]
+    content = result.content = Content(contents.top, fingerprint, unknown)
+    result.inspection = result.inspection.evolve(fingerprint=fingerprint, unknown_globals=unknown)
     omissions = Omissions()
-    found = meaning(content, Scalars(source, family), family.framework)
+    for reason in contents.omitted:
+        omissions.add(reason)
+    _tell(result, content, contents.meaning, omissions)
+
+
+def _tell(result: Opened, content: Content, found: Meaning, omissions: Omissions) -> None:
+    _complete_by_name(found, os.path.basename(os.path.abspath(result.inspection.path)))
     result.inspection = result.inspection.evolve(
         framework=found.framework,
         epoch=found.epoch,
@@ -106,9 +172,13 @@ def _read(result: Opened) -> None:
         metrics=found.metrics,
         config=found.config,
         resume=found.resume,
+        monitor=found.monitor,
+        mode=found.mode,
+        references=found.references,
+        from_name=found.from_name,
     )
-    result.tensors = collect(content.top, family, omissions)
-    hints = {placed.info.name: text for placed in result.tensors if (text := hint(placed, family)) is not None}
+    result.tensors = collect(content.top, omissions)
+    hints = {placed.info.name: text for placed in result.tensors if (text := hint(placed)) is not None}
     result.inspection = result.inspection.evolve(
         parameter_count=parameter_count(content.top, result.tensors),
         tensor_count=len(result.tensors),
@@ -118,8 +188,25 @@ def _read(result: Opened) -> None:
     )
 
 
+def _complete_by_name(found: Meaning, name: str) -> None:
+    """Takes from the name what the content does not say."""
+    named = from_name(name)
+    taken: list[str] = []
+    if found.step is None and named.step is not None:
+        found.step = named.step
+        taken.append("step")
+    if found.epoch is None and named.epoch is not None:
+        found.epoch = named.epoch
+        taken.append("epoch")
+    for metric, value in named.metrics.items():
+        if metric not in found.metrics:
+            found.metrics[metric] = value
+            taken.append(f"metrics.{metric}")
+    found.from_name = tuple(taken)
+
+
 def _fail(result: Opened, error: Unreadable) -> None:
-    known = result.inspection
+    known_so_far = result.inspection
     unknown = {"framework": "unknown", "format": "unknown"} if isinstance(error, NotACheckpoint) else {}
     problem = printable(error.problem[:_MAX_PROBLEM])
-    result.inspection = known.evolve(state=error.state, problems=(*known.problems, problem), **unknown)
+    result.inspection = known_so_far.evolve(state=error.state, problems=(*known_so_far.problems, problem), **unknown)

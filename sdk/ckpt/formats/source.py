@@ -53,23 +53,34 @@ class Source:
 
     def __init__(self, path: Path | str) -> None:
         self.path = os.fspath(path)
-        flags = os.O_RDONLY
-        for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
-            flags |= getattr(os, name, 0)
-        self._fd = os.open(self.path, flags)
-        status = os.fstat(self._fd)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(self._fd)
-            code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
-            raise OSError(code, f"not a regular file: {os.strerror(code)}", self.path)
+        self._fd = -1
+        status = self._open()
+        self._identity = (status.st_dev, status.st_ino)
         self.size = status.st_size
         self._head = b""
         self.bytes_read = 0
+
+    def _open(self) -> os.stat_result:
+        flags = os.O_RDONLY
+        for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
+            flags |= getattr(os, name, 0)
+        opened = os.open(self.path, flags)
+        status = os.fstat(opened)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(opened)
+            code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+            raise OSError(code, f"not a regular file: {os.strerror(code)}", self.path)
+        self._fd = opened
+        return status
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`. Raises Unfinished when the file is too short, OSError."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise Unfinished(f"the file ends at byte {self.size}, before byte {offset + length}")
+        if self._fd < 0:
+            status = self._open()
+            if (status.st_dev, status.st_ino) != self._identity:
+                raise Unfinished("another file came in its place while it was read")
         parts: list[bytes] = []
         missing = length
         while missing:
@@ -99,7 +110,7 @@ class Source:
             return os.read(self._fd, length)
 
     def close(self) -> None:
-        """Closes the file; may be called twice."""
+        """Gives the descriptor back; may be called twice. Reading again opens the file again."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ckpt.formats import Inspection, inspect, inspection_to_json
-from ckpt.formats.layouts import role
+from ckpt.formats.meanings.layouts import role
 
 torch.set_num_threads(1)
 
@@ -80,8 +80,9 @@ def test_our_own_envelope(tmp_path: Path) -> None:
         "optimizer": True,
         "scheduler": True,
         "scaler": False,
-        "rng": {"python": True, "numpy": True, "torch": True, "cuda": False},
+        "rng": {"python": True, "numpy": True, "torch": True, "cuda": False, "ranks": 1},
         "data": False,
+        "topology": {},
     }
     assert found.parameter_count == 8
     names = [info.name for info in found.tensors]

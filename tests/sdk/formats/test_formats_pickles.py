@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from ckpt.formats import inspect, inspection_to_json, pickles
+from ckpt.formats import inspect, inspection_to_json
+from ckpt.formats.pickled import stream
+from ckpt.formats.pickled.values import Opaque
 from ckpt.formats.source import Damaged, TooLarge, Unfinished, Unreadable
-from ckpt.formats.values import Opaque
 
 
 def torch_file(path: Path, data: bytes, **others: bytes) -> Path:
@@ -60,7 +61,7 @@ def test_no_code_of_a_file_runs(tmp_path: Path, protocol: int) -> None:
     ],
 )
 def test_calls_become_opaque_values(data: bytes) -> None:
-    loaded = pickles.load(data)
+    loaded = stream.load(data)
     assert isinstance(loaded.value, Opaque)
     assert loaded.unknown == (loaded.value.path,)
 
@@ -78,7 +79,7 @@ def test_calls_become_opaque_values(data: bytes) -> None:
 @pytest.mark.parametrize("protocol", range(6))
 def test_plain_values_come_out_as_they_went_in(value: Any, protocol: int) -> None:
     data = pickle.dumps(value, protocol=protocol)
-    loaded = pickles.load(b"head" + data + b"tail", 4)
+    loaded = stream.load(b"head" + data + b"tail", 4)
     assert loaded.value == value
     assert loaded.end == 4 + len(data)
     assert loaded.unknown == ()
@@ -89,7 +90,7 @@ def test_every_cut_of_a_pickle_is_told_from_a_whole_one() -> None:
         data = pickle.dumps({"a": [1, 300, 70000, 2.5, "text", b"raw", 1 << 100], "b": ({}, None)}, protocol=protocol)
         for end in range(len(data)):
             with pytest.raises(Unfinished):
-                pickles.load(data[:end])
+                stream.load(data[:end])
 
 
 def bomb_memo() -> bytes:
@@ -157,7 +158,7 @@ def test_bombs_neither_hang_nor_fill_the_memory(tmp_path: Path, data: bytes, sec
 )
 def test_lengths_that_lie_are_met_before_anything_is_allocated(data: bytes) -> None:
     with pytest.raises(Unfinished):
-        pickles.load(data)
+        stream.load(data)
 
 
 @pytest.mark.parametrize(
@@ -180,16 +181,16 @@ def test_lengths_that_lie_are_met_before_anything_is_allocated(data: bytes) -> N
 )
 def test_broken_pickles_are_damaged(data: bytes) -> None:
     with pytest.raises(Damaged):
-        pickles.load(data)
+        stream.load(data)
 
 
 def test_known_constructors_with_odd_arguments_stay_opaque() -> None:
     for name in ("_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter", "_rebuild_sparse_tensor"):
-        loaded = pickles.load(b"ctorch._utils\n" + name.encode() + b"\n(I1\ntR.")
+        loaded = stream.load(b"ctorch._utils\n" + name.encode() + b"\n(I1\ntR.")
         if name != "_rebuild_parameter":
             assert isinstance(loaded.value, Opaque)
     nested = b"ctorch._tensor\n_rebuild_from_type_v2\n" * 1000 + b"(I1\nt" + b"R" * 1000 + b"."
-    assert isinstance(pickles.load(nested).value, Opaque)
+    assert isinstance(stream.load(nested).value, Opaque)
 
 
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n((S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI%d\ntQ%s\x89}tR."
@@ -228,14 +229,14 @@ def test_a_tensor_whose_bytes_are_missing_is_found_out(tmp_path: Path) -> None:
 
 def test_keys_that_share_a_hash_do_not_slow_the_reader_down() -> None:
     prime = (1 << 61) - 1
-    stream = io.BytesIO()
-    stream.write(b"\x80\x02}(")
+    pickled = io.BytesIO()
+    pickled.write(b"\x80\x02}(")
     for index in range(60_000):
         raw = (prime * (index + 1)).to_bytes(12, "little")
-        stream.write(b"\x8a\x0c" + raw + b"K\x01")
-    stream.write(b"u.")
+        pickled.write(b"\x8a\x0c" + raw + b"K\x01")
+    pickled.write(b"u.")
     start = time.process_time()
-    assert len(pickles.load(stream.getvalue()).value) == 60_000
+    assert len(stream.load(pickled.getvalue()).value) == 60_000
     assert time.process_time() - start < 5
 
 
@@ -250,7 +251,7 @@ def test_a_plain_pickle_is_no_checkpoint_but_is_shown(tmp_path: Path) -> None:
 
 def test_bounds_are_errors_of_their_own() -> None:
     with pytest.raises(TooLarge):
-        pickles.load(b"\x80\x02" + b"}" * 1_100_000 + b".")
+        stream.load(b"\x80\x02" + b"}" * 1_100_000 + b".")
     with pytest.raises(TooLarge):
-        pickles.load(b"\x80\x02" + b"(" * 50_000)
+        stream.load(b"\x80\x02" + b"(" * 50_000)
     assert issubclass(TooLarge, Unreadable) and TooLarge.state == "complete"

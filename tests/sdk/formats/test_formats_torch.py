@@ -367,6 +367,6 @@ def test_an_opened_file_knows_where_its_tensors_lie(tmp_path: Path) -> None:
         torch.save({"other": torch.zeros(3), "x": tensor[4:10]}, path, **options)
         with opened(path) as file:
             placed = next(placed for placed in file.tensors if placed.info.name == "x")
-            assert file.family is not None and placed.tensor.storage is not None
-            at = file.family.position(placed.tensor.storage) + placed.start
-            assert file.source.read(at, placed.span) == tensor[4:10].numpy().tobytes()
+            assert placed.home is not None and placed.tensor.storage is not None
+            found = placed.home.bytes_of(placed.tensor.storage, placed.start, placed.span)
+            assert found == tensor[4:10].numpy().tobytes()

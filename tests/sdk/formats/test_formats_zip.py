@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from ckpt.formats import inspect
+from ckpt.formats.containers.zipdir import content_offset, read_directory, read_entry
 from ckpt.formats.source import Damaged, Source, Unfinished
-from ckpt.formats.zipdir import content_offset, read_directory, read_entry
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ckpt.formats.source import TooLarge
 
@@ -44,14 +44,30 @@ class Global:
     dtype: str | None = None
 
 
+class Home(Protocol):
+    """Where the bytes of storages lie: a file, or what several files make together. May raise Unreadable, OSError."""
+
+    big_endian: bool
+
+    def stored_bytes(self, storage: Storage) -> int | None:
+        """How many bytes of a storage are there; None when it is not."""
+
+    def checksum(self, storage: Storage) -> int:
+        """CRC-32 of a storage's bytes as it is stated there; 0 when none is."""
+
+    def bytes_of(self, storage: Storage, start: int, length: int) -> bytes:
+        """`length` bytes of a storage from its byte `start` on."""
+
+
 @dataclass(slots=True, eq=False)
 class Storage:
-    """The bytes that one or more tensors look at. `key` finds them in the file; `count` elements of `dtype`."""
+    """The bytes that one or more tensors look at. `key` finds them in `home`; `count` elements of `dtype`."""
 
     dtype: str
     key: str
     location: str
     count: int
+    home: Home | None = None
 
 
 @dataclass(slots=True, eq=False)

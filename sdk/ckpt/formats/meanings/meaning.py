@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from ckpt.formats import layouts
-from ckpt.formats.family import Content, Scalars
-from ckpt.formats.layouts import Layout, Role
-from ckpt.formats.plain import Plain
-from ckpt.formats.tensors import Placed
-from ckpt.formats.values import Opaque, Tensor, mapping_of
+from ckpt.formats.containers.family import Content
+from ckpt.formats.containers.tensors import Placed
+from ckpt.formats.meanings import layouts
+from ckpt.formats.meanings.layouts import Layout, Role
+from ckpt.formats.meanings.plain import Plain
+from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.pickled.values import Opaque, Tensor, mapping_of
 
 _MAX_METRICS = 500
 _COUNTERS = frozenset({*layouts.PLAIN.epoch, *layouts.PLAIN.step, "lr", "learning_rate", "format_version", "timestamp"})
@@ -31,6 +32,10 @@ class Meaning:
     metrics: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     resume: dict[str, Any] = field(default_factory=dict)
+    monitor: str | None = None
+    mode: Literal["min", "max"] | None = None
+    references: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    from_name: tuple[str, ...] = ()
 
 
 def meaning(content: Content, scalars: Scalars, framework: str) -> Meaning:
@@ -185,7 +190,7 @@ def bare_state(top: Any) -> bool:
 
 def _resume(whole: Any, top: Mapping[Any, Any]) -> dict[str, Any]:
     parts: dict[Role, bool] = {}
-    rng = {"python": False, "numpy": False, "torch": False, "cuda": False}
+    rng: dict[str, Any] = {"python": False, "numpy": False, "torch": False, "cuda": False, "ranks": 0}
     if bare_state(whole):
         parts["model"] = True
     else:
@@ -196,6 +201,7 @@ def _resume(whole: Any, top: Mapping[Any, Any]) -> dict[str, Any]:
             parts[kind] = True
             if kind == "rng":
                 _generators(key, value, rng)
+                rng["ranks"] = 1
     return {
         "model": parts.get("model", False),
         "optimizer": parts.get("optimizer", False),
@@ -203,10 +209,11 @@ def _resume(whole: Any, top: Mapping[Any, Any]) -> dict[str, Any]:
         "scaler": parts.get("scaler", False),
         "rng": rng,
         "data": parts.get("data", False),
+        "topology": {},
     }
 
 
-def _generators(key: str, value: Any, rng: dict[str, bool]) -> None:
+def _generators(key: str, value: Any, rng: dict[str, Any]) -> None:
     fields = mapping_of(value)
     named = fields.items() if fields is not None else [(key, value)]
     for name, state in named:
@@ -229,12 +236,12 @@ def parameter_count(top: Any, tensors: list[Placed]) -> int:
         for placed in tensors:
             by_role.setdefault(kinds.of(placed.info.name), []).append(placed)
         chosen = by_role.get("model") or by_role.get("ema") or by_role.get("other") or []
-    counted: set[tuple[str, int, tuple[int, ...], tuple[int, ...]]] = set()
+    counted: set[tuple[int, str, int, tuple[int, ...], tuple[int, ...]]] = set()
     total = 0
     for placed in chosen:
         tensor = placed.tensor
         if tensor.storage is not None:
-            view = (tensor.storage.key, tensor.offset, tensor.shape, tensor.stride)
+            view = (id(tensor.storage.home), tensor.storage.key, tensor.offset, tensor.shape, tensor.stride)
             if view in counted:
                 continue
             counted.add(view)

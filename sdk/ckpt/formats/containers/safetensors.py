@@ -6,28 +6,27 @@ import json
 from typing import Any, ClassVar
 
 from ckpt.formats import dtypes
-from ckpt.formats.family import Content, digest, samples
+from ckpt.formats.containers.family import Content, Family, digest, samples
+from ckpt.formats.pickled.values import Storage, Tensor
 from ckpt.formats.source import Damaged, Source, TooLarge, Unfinished
-from ckpt.formats.values import Storage, Tensor
 
 MAX_HEADER_BYTES = 16 << 20
 FORMAT_MAX_HEADER_BYTES = 100_000_000
 _METADATA = "__metadata__"
 
 
-class Safetensors:
+class Safetensors(Family):
     """A safetensors file. Whole when the offsets of its header cover the rest of the file exactly."""
 
     format: ClassVar[str] = "safetensors"
     framework: ClassVar[str] = "safetensors"
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        super().__init__(source)
         self._header = b""
         self._texts: dict[str, str] = {}
         self._tensors: dict[str, Tensor] = {}
         self._ranges: dict[str, tuple[int, int]] = {}
-        self.big_endian = False
 
     @classmethod
     def recognise(cls, source: Source) -> bool:
@@ -37,32 +36,29 @@ class Safetensors:
         return head[8:] == b"{"
 
     def prove(self) -> None:
-        if self._source.size < 9:
+        if self.source.size < 9:
             raise Unfinished("it is shorter than any safetensors header")
-        length = int.from_bytes(self._source.read(0, 8), "little")
+        length = int.from_bytes(self.source.read(0, 8), "little")
         if length > FORMAT_MAX_HEADER_BYTES:
             raise Damaged(f"its header claims {length} bytes; the format allows {FORMAT_MAX_HEADER_BYTES}")
-        if 8 + length > self._source.size:
+        if 8 + length > self.source.size:
             raise Unfinished(f"it ends inside its header of {length} bytes")
         if length > MAX_HEADER_BYTES:
             raise TooLarge(f"its header has {length} bytes, more than is read")
-        self._header = self._source.read(8, length)
+        self._header = self.source.read(8, length)
         self._parse(_decode(self._header))
-        self._cover(self._source.size - 8 - length)
+        self._cover(self.source.size - 8 - length)
 
     def read(self) -> Content:
         start = 8 + len(self._header)
-        size = self._source.size.to_bytes(8, "little")
-        places = [(start, self._source.size - start)]
-        fingerprint = digest([self._header, size, *samples(self._source, places)])
+        size = self.source.size.to_bytes(8, "little")
+        places = [(start, self.source.size - start)]
+        fingerprint = digest([self._header, size, *samples(self.source, places)])
         return Content(dict(self._tensors), f"safetensors:{fingerprint}", (), self._texts)
 
     def stored_bytes(self, storage: Storage) -> int | None:
         begin, end = self._ranges[storage.key]
         return end - begin
-
-    def checksum(self, storage: Storage) -> int:
-        return 0
 
     def position(self, storage: Storage) -> int:
         return 8 + len(self._header) + self._ranges[storage.key][0]
@@ -88,7 +84,7 @@ class Safetensors:
                     raise Damaged(f"tensor {name!r} is larger than any file")
             if count * dtypes.ITEM_BYTES[dtype] != span[1] - span[0]:
                 raise Damaged(f"tensor {name!r} does not fill its range of the file")
-            held = Storage(dtype, name, "cpu", count)
+            held = Storage(dtype, name, "cpu", count, self)
             self._tensors[name] = Tensor(held, 0, shape, tuple(reversed(stride)), dtype)
             self._ranges[name] = (span[0], span[1])
 

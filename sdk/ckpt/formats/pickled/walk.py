@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from ckpt.formats.values import Opaque
+from ckpt.formats.pickled.values import Opaque
 
 MAX_DEPTH = 200
 REVISITS = 100_000

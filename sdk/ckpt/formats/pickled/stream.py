@@ -12,9 +12,9 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from ckpt.formats import builders
+from ckpt.formats.pickled import builders
+from ckpt.formats.pickled.values import Budget, Global, Home, Opaque, SetOf
 from ckpt.formats.source import Damaged, TooLarge, Unfinished
-from ckpt.formats.values import Budget, Global, Opaque, SetOf
 
 MAX_PICKLE_BYTES = 64 << 20  # of one pickle
 MAX_OPERATIONS = 4_000_000
@@ -63,18 +63,18 @@ class _Names:
         return found
 
 
-def load(data: bytes, start: int = 0) -> Loaded:
-    """The value of the pickle that begins at `start`.
+def load(data: bytes, start: int = 0, home: Home | None = None) -> Loaded:
+    """The value of the pickle that begins at `start`; the storages that it names lie in `home`.
 
     Raises Unfinished when the data ends before the pickle does, Damaged when it breaks the rules of pickles, TooLarge
     when it passes a bound.
     """
     names = _Names()
-    value, end = _loop(data + _PADDING, start, len(data), names)
+    value, end = _loop(data + _PADDING, start, len(data), names, home)
     return Loaded(value, end, tuple(sorted(names.unknown)))
 
 
-def _loop(data: bytes, pos: int, size: int, names: _Names) -> tuple[Any, int]:
+def _loop(data: bytes, pos: int, size: int, names: _Names, home: Home | None) -> tuple[Any, int]:
     # Behind `size` the data is padded with what is no operation, which ends the loop where the data is cut off.
     budget = Budget()
     memo: dict[int, Any] = {}
@@ -119,7 +119,7 @@ def _loop(data: bytes, pos: int, size: int, names: _Names) -> tuple[Any, int]:
                 elif op == 0x89:  # NEWFALSE
                     stack.append(False)
                 elif op == 0x51:  # BINPERSID
-                    stack[-1] = storage(stack[-1])
+                    stack[-1] = storage(stack[-1], home)
                 elif op == 0x85:  # TUPLE1
                     stack[-1] = (stack[-1],)
                 elif op == 0x6A:  # LONG_BINGET

@@ -10,10 +10,11 @@ import datetime
 from typing import Any
 
 from ckpt.formats import dtypes
-from ckpt.formats.values import (
+from ckpt.formats.pickled.values import (
     Budget,
     Builder,
     Global,
+    Home,
     NumpyArray,
     NumpyDtype,
     Opaque,
@@ -69,14 +70,14 @@ def build(target: Any, state: Any) -> None:
             target.dtype, target.shape, target.fortran, target.data = dtype, shape, bool(fortran), data
 
 
-def storage(reference: Any) -> Any:
-    """The storage that a persistent id names; opaque when it is not torch's kind of id."""
+def storage(reference: Any, home: Home | None) -> Any:
+    """The storage in `home` that a persistent id names; opaque when it is not torch's kind of id."""
     if type(reference) is not tuple:
         return Opaque("persistent id", (reference,))
     if len(reference) >= 5 and reference[0] == "storage" and type(reference[1]) is Global:
         _, kind, name, location, count, *_ = reference
         if kind.dtype is not None and type(name) is str and type(location) is str and type(count) is int and count >= 0:
-            return Storage(kind.dtype, name, location, count)
+            return Storage(kind.dtype, name, location, count, home)
     return Opaque("persistent id", reference)
 
 

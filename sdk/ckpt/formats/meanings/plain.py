@@ -9,8 +9,8 @@ from typing import Any
 
 from ckpt.encoding import printable
 from ckpt.formats.dtypes import decode_items, numpy_dtype
-from ckpt.formats.family import Scalars
-from ckpt.formats.values import Global, NumpyArray, NumpyDtype, Opaque, SetOf, Storage, Tensor, mapping_of
+from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.pickled.values import Global, NumpyArray, NumpyDtype, Opaque, SetOf, Storage, Tensor, mapping_of
 
 MAX_VALUES = 20_000
 MAX_DEPTH = 20

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ckpt.formats import pickles, zipdir
-from ckpt.formats.family import SAMPLES, Content, NotACheckpoint, digest, samples
+from ckpt.formats.containers import zipdir
+from ckpt.formats.containers.family import SAMPLES, Content, Family, NotACheckpoint, digest, samples
+from ckpt.formats.pickled import stream
+from ckpt.formats.pickled.values import Storage
 from ckpt.formats.source import Damaged, Source, Unfinished
-from ckpt.formats.values import Storage
 
 _PICKLE = "data.pkl"
 
 
-class TorchZip:
+class TorchZip(Family):
     """A torch zip. The directory is written last, so a file with one has been written to its end."""
 
     format: ClassVar[str] = "torch"
     framework: ClassVar[str] = "torch"
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        super().__init__(source)
         self._entries: dict[str, zipdir.Entry] = {}
         self._root = ""
-        self.big_endian = False
 
     @classmethod
     def recognise(cls, source: Source) -> bool:
@@ -30,7 +30,7 @@ class TorchZip:
         return head == zipdir.LOCAL_MAGIC or (0 < len(head) < 4 and zipdir.LOCAL_MAGIC.startswith(head))
 
     def prove(self) -> None:
-        self._entries = zipdir.read_directory(self._source)
+        self._entries = zipdir.read_directory(self.source)
         roots = [name[: -len(_PICKLE)] for name in self._entries if name == _PICKLE or name.endswith("/" + _PICKLE)]
         if not roots:
             raise NotACheckpoint("it is a zip file without a data.pkl, so not one that torch wrote")
@@ -38,10 +38,10 @@ class TorchZip:
 
     def read(self) -> Content:
         entry = self._entries[self._root + _PICKLE]
-        data = zipdir.read_entry(self._source, entry, limit=pickles.MAX_PICKLE_BYTES)
+        data = zipdir.read_entry(self.source, entry, limit=stream.MAX_PICKLE_BYTES)
         self.big_endian = self._small("byteorder") == b"big"
         try:
-            loaded = pickles.load(data)
+            loaded = stream.load(data, home=self)
         except Unfinished as error:
             raise Damaged(error.problem) from None
         return Content(loaded.value, self._fingerprint(data), loaded.unknown)
@@ -56,11 +56,11 @@ class TorchZip:
         return self._entries[f"{self._root}data/{storage.key}"].crc
 
     def position(self, storage: Storage) -> int:
-        return zipdir.content_offset(self._source, self._entries[f"{self._root}data/{storage.key}"])
+        return zipdir.content_offset(self.source, self._entries[f"{self._root}data/{storage.key}"])
 
     def _small(self, name: str) -> bytes:
         entry = self._entries.get(self._root + name)
-        return b"" if entry is None else zipdir.read_entry(self._source, entry, limit=1024)
+        return b"" if entry is None else zipdir.read_entry(self.source, entry, limit=1024)
 
     def _fingerprint(self, data: bytes) -> str:
         entries = self._entries.values()
@@ -75,5 +75,5 @@ class TorchZip:
             return f"torch:{digest(listing)}"
         held = [entry for entry in entries if entry.size and entry.stored and "/data/" in entry.name]
         chosen = held[:: max(1, len(held) // SAMPLES)][:SAMPLES]
-        places = [(zipdir.content_offset(self._source, entry), entry.size) for entry in chosen]
-        return f"torch:{digest([data, *listing, *samples(self._source, places)])}"
+        places = [(zipdir.content_offset(self.source, entry), entry.size) for entry in chosen]
+        return f"torch:{digest([data, *listing, *samples(self.source, places)])}"

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.formats.dtypes import ITEM_BYTES
-from ckpt.formats.family import Family
+from ckpt.formats.pickled.values import Home, Storage, Tensor
+from ckpt.formats.pickled.walk import Omissions, walk
 from ckpt.formats.source import Damaged, TooLarge
-from ckpt.formats.values import Storage, Tensor
-from ckpt.formats.walk import Omissions, walk
 from ckpt.records import TensorInfo
 
 MAX_TENSORS = 500_000
@@ -23,6 +22,7 @@ class Placed:
     """A tensor of a file whose geometry has been checked against its storage.
 
     `start` and `span` are bytes: of the view's first element in the storage, and from there behind its last.
+    `home` is where the storage lies; None for a tensor without bytes.
     """
 
     info: TensorInfo
@@ -31,6 +31,7 @@ class Placed:
     start: int
     span: int
     stored: int
+    home: Home | None
 
     @property
     def elements(self) -> int:
@@ -38,7 +39,7 @@ class Placed:
         return math.prod(self.info.shape)
 
 
-def collect(top: Any, family: Family, omissions: Omissions) -> list[Placed]:
+def collect(top: Any, omissions: Omissions) -> list[Placed]:
     """All tensors of the tree in the order of the file, under unique names.
 
     Raises Damaged when one looks outside of its storage or its storage is not in the file, TooLarge.
@@ -56,13 +57,13 @@ def collect(top: Any, family: Family, omissions: Omissions) -> list[Placed]:
                 number += 1
             taken[base] = number
         taken[name] = 1
-        found.append(_place(name, value, family))
+        found.append(_place(name, value))
         if len(found) > MAX_TENSORS:
             raise TooLarge(f"it holds more than {MAX_TENSORS} tensors")
     return found
 
 
-def _place(name: str, tensor: Tensor, family: Family) -> Placed:
+def _place(name: str, tensor: Tensor) -> Placed:
     shape, stride, dtype = tensor.shape, tensor.stride, tensor.dtype
     if type(shape) is not tuple or type(stride) is not tuple or len(shape) != len(stride):
         raise Damaged(f"tensor {name!r} has no shape")
@@ -81,20 +82,22 @@ def _place(name: str, tensor: Tensor, family: Family) -> Placed:
         if elements > _MAX_ELEMENTS:
             raise Damaged(f"tensor {name!r} is larger than any memory")
     start, span, stored = 0, 0, 0
+    home: Home | None = None
     if tensor.storage is not None:
         if type(tensor.offset) is not int or tensor.offset < 0 or type(tensor.storage) is not Storage:
             raise Damaged(f"tensor {name!r} has no place in its storage")
         start = tensor.offset * width
         span = (reach + 1) * width if elements else 0
-        stored = _stored(name, tensor.storage, family)
+        home = tensor.storage.home
+        stored = _stored(name, tensor.storage)
         if elements and start + span > stored:
             raise Damaged(f"tensor {name!r} looks outside of its storage")
     info = TensorInfo(name=name, shape=shape, dtype=dtype, bytes=elements * width)
-    return Placed(info, tensor, contiguous or not elements, start, span, stored)
+    return Placed(info, tensor, contiguous or not elements, start, span, stored, home)
 
 
-def _stored(name: str, storage: Storage, family: Family) -> int:
-    stored = family.stored_bytes(storage)
+def _stored(name: str, storage: Storage) -> int:
+    stored = None if storage.home is None else storage.home.stored_bytes(storage)
     if stored is None:
         raise Damaged(f"the bytes of tensor {name!r} are not in the file")
     if stored < storage.count * ITEM_BYTES[storage.dtype]:
@@ -102,12 +105,12 @@ def _stored(name: str, storage: Storage, family: Family) -> int:
     return stored
 
 
-def hint(placed: Placed, family: Family) -> str | None:
+def hint(placed: Placed) -> str | None:
     """What tells a tensor's bytes from others without reading them; None when the file states no checksum."""
     storage = placed.tensor.storage
-    if storage is None or not placed.span:
+    if storage is None or placed.home is None or not placed.span:
         return None
-    checksum = family.checksum(storage)
+    checksum = placed.home.checksum(storage)
     if not checksum:
         return None
     layout = "c" if placed.contiguous else "x".join(map(str, placed.tensor.stride))

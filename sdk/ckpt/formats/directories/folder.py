@@ -1,0 +1,171 @@
+"""The files of a checkpoint directory: listed once, within bounds, and opened when they are asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from ckpt.formats.containers.family import Content, Family, samples
+from ckpt.formats.source import Damaged, Source, TooLarge, Unfinished
+
+MAX_FILES = 100_000
+MAX_DEPTH = 12
+MAX_JSON_BYTES = 64 << 20
+_OPEN = 32  # descriptors that one folder holds at a time
+_WHOLE_BYTES = 64 << 10  # a file up to this size tells itself in full
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file in the directory: its name relative to it, with slashes, and its stat."""
+
+    name: str
+    path: str
+    info: os.stat_result
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file in the directory that a family has recognised, proved whole and read."""
+
+    family: Family
+    content: Content
+
+    @property
+    def top(self) -> Any:
+        """Its tree of values."""
+        return self.content.top
+
+
+def members(path: str) -> Iterator[Member]:
+    """All regular files at and below a directory, links not followed. Raises OSError, TooLarge."""
+    pending = [("", path, 0)]
+    count = 0
+    while pending:
+        prefix, directory, depth = pending.pop()
+        with os.scandir(directory) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+        for entry in entries:
+            count += 1
+            if count > MAX_FILES:
+                raise TooLarge(f"it holds more than {MAX_FILES} files")
+            if entry.is_dir(follow_symlinks=False):
+                if depth >= MAX_DEPTH:
+                    raise TooLarge(f"its directories are nested deeper than {MAX_DEPTH} levels")
+                pending.append((f"{prefix}{entry.name}/", entry.path, depth + 1))
+                continue
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(info.st_mode):
+                yield Member(prefix + entry.name, entry.path, info)
+
+
+class Folder:
+    """A directory with what is in it, open for reading. Raises OSError, TooLarge when it cannot be listed."""
+
+    def __init__(self, path: str, opener: Callable[[Source], Family]) -> None:
+        self.path = os.path.abspath(path)
+        self.name = os.path.basename(self.path)
+        found = sorted(members(self.path), key=lambda member: member.name)
+        self.files: dict[str, Member] = {member.name: member for member in found}
+        self.directories = frozenset(name[: name.index("/", start)] for name in self.files for start in _slashes(name))
+        self._opener = opener
+        self._sources: dict[str, Source] = {}
+        self._parts: dict[str, Part] = {}
+
+    @property
+    def size(self) -> int:
+        """Size of all its files, each inode once."""
+        held = {(m.info.st_dev, m.info.st_ino): m.info.st_size for m in self.files.values()}
+        return sum(held.values())
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of its files was read so far."""
+        return sum(source.bytes_read for source in self._sources.values())
+
+    def source(self, name: str) -> Source:
+        """A file of the directory, open; Unfinished when it is not there."""
+        if name not in self.files:
+            raise Unfinished(f"{name} is missing")
+        known = self._sources.pop(name, None)
+        if known is None:
+            for old in list(self._sources.values())[: max(0, len(self._sources) - _OPEN + 1)]:
+                old.close()
+            known = Source(self.files[name].path)
+        self._sources[name] = known
+        return known
+
+    def raw(self, name: str, limit: int = MAX_JSON_BYTES) -> bytes:
+        """A whole file. Raises TooLarge for one of more than `limit` bytes."""
+        source = self.source(name)
+        if source.size > limit:
+            raise TooLarge(f"{name} has {source.size} bytes, more than is read")
+        return source.read(0, source.size)
+
+    def json(self, name: str) -> Any:
+        """A JSON file's value. Raises Unfinished for an empty or cut one, Damaged for what is no JSON."""
+        raw = self.raw(name)
+        if not raw.strip():
+            raise Unfinished(f"{name} is empty")
+        try:
+            return json.loads(raw.decode("utf-8"))
+        except json.JSONDecodeError as error:
+            kind = Unfinished if error.pos >= len(error.doc.rstrip()) - 1 else Damaged
+            raise kind(f"{name} is not valid JSON: {error.msg} at byte {error.pos}") from None
+        except (ValueError, RecursionError):
+            raise Damaged(f"{name} is not valid JSON") from None
+
+    def text(self, name: str, limit: int = 4096) -> str:
+        """A short text file without the blanks around it."""
+        return self.raw(name, limit).decode("utf-8", "replace").strip()
+
+    def open(self, name: str) -> Part:
+        """A file as its family reads it. Raises Unreadable, its problem led by the file's name; OSError."""
+        known = self._parts.get(name)
+        if known is not None:
+            return known
+        source = self.source(name)
+        if not source.size:
+            raise Unfinished(f"{name} is empty")
+        try:
+            family = self._opener(source)
+            family.prove()
+            part = self._parts[name] = Part(family, family.read())
+        except (Unfinished, Damaged, TooLarge) as error:
+            kind = Unfinished if isinstance(error, Unfinished) else Damaged if isinstance(error, Damaged) else TooLarge
+            raise kind(f"{name}: {error.problem}") from None
+        return part
+
+    def print_of(self, name: str) -> bytes:
+        """What changes with a file's content: all of a small one, its family's fingerprint, else samples of it."""
+        if name in self._parts:
+            return self._parts[name].content.fingerprint.encode("utf-8", "replace")
+        source = self.source(name)
+        if source.size <= _WHOLE_BYTES:
+            return source.read(0, source.size)
+        return b"".join([source.size.to_bytes(8, "little"), *samples(source, [(0, source.size)])])
+
+    def close(self) -> None:
+        """Closes all its files."""
+        for source in self._sources.values():
+            source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _slashes(name: str) -> Iterator[int]:
+    return (index for index, letter in enumerate(name) if letter == "/")

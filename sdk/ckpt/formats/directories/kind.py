@@ -1,0 +1,60 @@
+"""The face that every kind of checkpoint directory has: recognise it by names, prove that it is whole, read it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ckpt.formats.directories.folder import Folder
+from ckpt.formats.meanings.meaning import Meaning
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a checkpoint directory holds besides the bytes of its tensors.
+
+    `top` is one tree of values: a mapping by what the parts are (`model`, `optimizer`, `trainer_state` …), or the
+    tensors themselves where there is nothing but weights. Tensors know where their bytes lie.
+    """
+
+    meaning: Meaning
+    top: Any
+    unknown_globals: Collection[str] = ()
+    omitted: list[str] = field(default_factory=list)
+    """What was left out of `top`, a sentence each; "" is none."""
+
+
+class Kind(ABC):
+    """One kind of checkpoint directory, opened on one. All methods may raise `source.Unreadable` and OSError."""
+
+    framework: ClassVar[str]
+    format: ClassVar[str] = "directory"
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    @classmethod
+    @abstractmethod
+    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
+        """Whether a directory of that name, with these names directly in it, is one checkpoint of this kind.
+
+        Also while it is being written: as soon as its names tell. No file is opened.
+        """
+
+    @abstractmethod
+    def prove(self) -> None:
+        """Proves that it is whole, by the format's own marker. Raises Unfinished or Damaged when it is not."""
+
+    @abstractmethod
+    def read(self) -> Contents:
+        """What it says; `prove` comes first."""
+
+    def telling(self) -> Sequence[str]:
+        """Names of the files whose content stands for the whole in the fingerprint; all by default.
+
+        Sizes and names of all files are part of it anyway.
+        """
+        return tuple(self.folder.files)
