@@ -12,7 +12,8 @@ from ckpt.diff.streams import equal_bytes
 from ckpt.encoding import printable
 from ckpt.exceptions import CorruptError, FormatError, IncompleteError
 from ckpt.formats.containers.tensors import Placed, whole_storage
-from ckpt.formats.meanings.layouts import PLAIN, Layout, recognise
+from ckpt.formats.meanings.layout import Layout
+from ckpt.formats.meanings.layouts import PLAIN, recognise
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.reading import Opened, opened
 from ckpt.formats.source import Unfinished, Unreadable

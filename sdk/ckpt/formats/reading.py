@@ -13,21 +13,34 @@ from pathlib import Path
 from ckpt.encoding import printable
 from ckpt.formats.containers.bare_pickle import BarePickle
 from ckpt.formats.containers.family import Content, Family, NotACheckpoint, digest
+from ckpt.formats.containers.hdf5 import Hdf5, KerasWeights
+from ckpt.formats.containers.keras import Keras
 from ckpt.formats.containers.safetensors import Safetensors
+from ckpt.formats.containers.sb3 import StableBaselines
 from ckpt.formats.containers.tensors import Placed, collect, hint
 from ckpt.formats.containers.torch_legacy import TorchLegacy
 from ckpt.formats.containers.torch_zip import TorchZip
 from ckpt.formats.directories import known
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Kind
-from ckpt.formats.meanings.meaning import Meaning, meaning, parameter_count
+from ckpt.formats.meanings.meaning import Meaning, meaning
 from ckpt.formats.meanings.names import from_name
 from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.meanings.weights import parameter_count
 from ckpt.formats.pickled.walk import Omissions
 from ckpt.formats.record import Inspection
 from ckpt.formats.source import Source, Unreadable
 
-FAMILIES: tuple[type[Family], ...] = (TorchZip, Safetensors, TorchLegacy, BarePickle)
+FAMILIES: tuple[type[Family], ...] = (
+    Keras,
+    StableBaselines,
+    TorchZip,
+    Safetensors,
+    TorchLegacy,
+    KerasWeights,
+    Hdf5,
+    BarePickle,
+)
 """Families of files in the order in which they are asked whether a file is theirs."""
 
 _MAX_UNKNOWN = 200
@@ -140,7 +153,10 @@ def _read(result: Opened, source: Source) -> None:
     result.inspection = result.inspection.evolve(
         fingerprint=content.fingerprint, unknown_globals=content.unknown_globals[:_MAX_UNKNOWN]
     )
-    _tell(result, content, meaning(content, Scalars(), family.framework), Omissions())
+    omissions = Omissions()
+    for reason in content.omitted:
+        omissions.add(reason)
+    _tell(result, content, meaning(content, Scalars(), family.framework), omissions)
 
 
 def _read_directory(result: Opened, opened_as: Kind) -> None:
@@ -190,7 +206,7 @@ def _tell(result: Opened, content: Content, found: Meaning, omissions: Omissions
 
 def _complete_by_name(found: Meaning, name: str) -> None:
     """Takes from the name what the content does not say."""
-    named = from_name(name)
+    named = from_name(name, found.framework)
     taken: list[str] = []
     if found.step is None and named.step is not None:
         found.step = named.step

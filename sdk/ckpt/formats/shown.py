@@ -47,6 +47,11 @@ def inspection_to_json(inspection: Inspection) -> dict[str, Any]:
             for info in inspection.tensors
         ],
         "resume": inspection.resume,
+        "monitor": inspection.monitor,
+        "mode": inspection.mode,
+        "references": {name: [printable(path) for path in paths] for name, paths in inspection.references.items()},
+        "from_name": list(inspection.from_name),
+        "files": [printable(name) for name in inspection.files],
         "unknown_globals": [printable(name) for name in inspection.unknown_globals],
         "problems": [printable(problem) for problem in inspection.problems],
     }

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ckpt.formats import Inspection, inspect, inspection_to_json
-from ckpt.formats.meanings.layouts import role
+from ckpt.formats.meanings.roles import role
 
 torch.set_num_threads(1)
 

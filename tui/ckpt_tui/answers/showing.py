@@ -55,18 +55,20 @@ def answer_inspect(path: str, *, tensors: bool, json: bool, quiet: bool) -> None
     with running(json=json, quiet=quiet) as out:
         if not os.path.lexists(path):
             raise AddressError(
-                f"there is no {printable(path)}", hint="`ckpt inspect` reads a file; `ckpt show` takes addresses"
-            )
-        if os.path.isdir(path):
-            raise AddressError(
-                f"{printable(path)} is a directory", hint=f"`ckpt ls {printable(path)}` lists what it holds"
+                f"there is no {printable(path)}", hint="`ckpt inspect` reads what is there; `ckpt show` takes addresses"
             )
         from ckpt.formats import inspect, inspection_to_json
 
-        inspection = inspection_to_json(inspect(path))
+        try:
+            inspection = inspection_to_json(inspect(path))
+        except IsADirectoryError:
+            raise AddressError(
+                f"{printable(path)} is a directory, and no checkpoint itself",
+                hint=f"`ckpt ls {printable(path)}` lists what it holds",
+            ) from None
 
         def human() -> Iterable[str]:
-            from ckpt_tui.render.checkpoints import inspection_lines
+            from ckpt_tui.render.contents import inspection_lines
 
             return inspection_lines(inspection, all_tensors=tensors, paint=out.paint, width=out.width)
 

@@ -7,13 +7,20 @@ from typing import Any
 
 from ckpt.records import Checkpoint, Run, Verdict
 from ckpt_tui.output import Paint
-from ckpt_tui.render.words import NONE, ago, count, number, short
+from ckpt_tui.render.contents import (
+    STATE_STYLES,
+    content_lines,
+    counted,
+    made_with,
+    metric_lines,
+    names_only,
+    told_lines,
+)
+from ckpt_tui.render.words import NONE, ago, count, number
 from ckpt_tui.tables import Cell, Column, table
 from ckpt_tui.wording import file_name, moment_text, plural, size_text
 
 ACTION_STYLES = {"keep": "green", "remove": "red", "skip": "yellow"}
-STATE_STYLES = {"writing": "blue", "incomplete": "yellow", "corrupt": "red", "trashed": "dim"}
-MAX_TENSORS = 20  # shown unless all are asked for
 
 Row = tuple[Checkpoint, Verdict | None]
 
@@ -98,14 +105,15 @@ def checkpoint_lines(
     width: int | None,
 ) -> list[str]:
     """Everything about one checkpoint; `inspection` in the shape of `ckpt inspect --json`."""
+    said_by_name = names_only(inspection or {})
     pairs: list[tuple[str, str, str]] = [
         ("checkpoint", checkpoint.id, "bold"),
         ("file", checkpoint.path, ""),
         ("run", f"{run.name} ({run.id})", ""),
         ("state", checkpoint.state, STATE_STYLES.get(checkpoint.state, "green")),
-        ("framework", f"{checkpoint.framework}, {checkpoint.format}", ""),
-        ("step", count(checkpoint.step), ""),
-        ("epoch", count(checkpoint.epoch), ""),
+        ("framework", made_with(checkpoint.framework, checkpoint.format), ""),
+        ("step", counted(checkpoint.step, "step", said_by_name), ""),
+        ("epoch", counted(checkpoint.epoch, "epoch", said_by_name), ""),
         ("loss", number(checkpoint.value("loss")), ""),
         ("learning rate", number(checkpoint.learning_rate), ""),
         ("size", f"{size_text(checkpoint.bytes)} ({checkpoint.bytes} bytes)", ""),
@@ -122,74 +130,21 @@ def checkpoint_lines(
     if run.parent is not None:
         pairs.append(("forked from", lineage_text(run, paint=Paint(False)), ""))
     lines = [f"{name:<14} {paint(value, style)}" for name, value, style in pairs]
-    lines += [f"{'problem':<14} {paint(problem, 'red')}" for problem in checkpoint.problems]
+    if inspection is not None:
+        lines += told_lines(inspection, paint=paint)
+    lines += [
+        f"{'problem':<14} {paint(problem, 'red')}"
+        for problem in checkpoint.problems
+        if problem not in ((inspection or {}).get("problems") or ())
+    ]
     if verdict is not None:
         lines.append(f"{'verdict':<14} {paint(verdict.action, ACTION_STYLES.get(verdict.action, ''))}")
         lines += [f"{'':<14} {paint(reason.text)}" for reason in verdict.reasons]
         lines += [f"{'':<14} not kept by: {paint(reason.text)}" for reason in verdict.near_misses]
     if checkpoint.metrics:
-        lines += ["", paint("metrics", "bold")]
-        lines += [f"  {paint(name)}  {number(value)}" for name, value in sorted(checkpoint.metrics.items())]
+        lines += ["", *metric_lines(checkpoint.metrics, said_by_name, paint=paint)]
     if inspection is not None:
         lines += content_lines(inspection, all_tensors=all_tensors, paint=paint, width=width)
-    return lines
-
-
-def inspection_lines(inspection: Mapping[str, Any], *, all_tensors: bool, paint: Paint, width: int | None) -> list[str]:
-    """`ckpt inspect`: a file by itself."""
-    nonfinite = set(inspection.get("nonfinite") or ())
-    state = str(inspection["state"])
-    lines = [
-        f"{'file':<14} {paint(inspection['path'], 'bold')}",
-        f"{'state':<14} {paint(state, STATE_STYLES.get(state, 'green'))}",
-        f"{'framework':<14} {paint(inspection['framework'])}, {paint(inspection['format'])}",
-        f"{'step':<14} {count(inspection.get('step'))}",
-        f"{'epoch':<14} {count(inspection.get('epoch'))}",
-        f"{'size':<14} {size_text(int(inspection['bytes']))} ({inspection['bytes']} bytes, "
-        f"{inspection.get('bytes_read', 0)} read)",
-    ]
-    metrics = inspection.get("metrics") or {}
-    if metrics:
-        lines += ["", paint("metrics", "bold")]
-        lines += [
-            f"  {paint(name)}  {'NaN' if name in nonfinite else number(value)}"
-            for name, value in sorted(metrics.items())
-        ]
-    return lines + content_lines(inspection, all_tensors=all_tensors, paint=paint, width=width)
-
-
-def content_lines(inspection: Mapping[str, Any], *, all_tensors: bool, paint: Paint, width: int | None) -> list[str]:
-    """What is inside a file: problems, config, what a resume finds, tensors."""
-    lines: list[str] = []
-    problems = [*inspection.get("problems", ())]
-    unknown = list(inspection.get("unknown_globals") or ())
-    if problems or unknown:
-        lines.append("")
-        lines += [f"{'problem':<14} {paint(problem, 'red')}" for problem in problems]
-        if unknown:
-            lines.append(f"{'code names':<14} {paint(', '.join(map(str, unknown)), 'yellow')}")
-    for title, name in (("config", "config"), ("resume", "resume")):
-        content = inspection.get(name) or {}
-        if content:
-            lines += ["", paint(title, "bold")]
-            lines += [f"  {paint(key)}  {paint(short(value))}" for key, value in content.items()]
-    tensors = inspection.get("tensors") or []
-    parameters, tensor_count = inspection.get("parameter_count"), inspection.get("tensor_count")
-    lines += ["", f"{paint('tensors', 'bold')}  {tensor_count or 0} with {parameters or 0:,} parameters"]
-    shown = tensors if all_tensors else tensors[:MAX_TENSORS]
-    rows = [
-        [
-            f"  {item['name']}",
-            str(item["dtype"]),
-            "×".join(map(str, item["shape"])) or "scalar",
-            size_text(item["bytes"]),
-        ]
-        for item in shown
-    ]
-    columns = [Column(cut=True), Column(), Column(right=True), Column(right=True)]
-    lines += table(columns, rows, paint=paint, width=width, head=False) if rows else []
-    if len(shown) < len(tensors):
-        lines.append(f"  … {plural(len(tensors) - len(shown), 'more tensor')}: --tensors shows all")
     return lines
 
 

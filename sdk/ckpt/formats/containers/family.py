@@ -26,13 +26,15 @@ class NotACheckpoint(Damaged):
 class Content:
     """What a file holds besides the bytes of its tensors.
 
-    `top` is the tree of values, tensors in it as descriptions; `texts` are key-value texts that stand beside it.
+    `top` is the tree of values, tensors in it as descriptions; `texts` are key-value texts that stand beside it;
+    `omitted` names what is there and was not read.
     """
 
     top: Any
     fingerprint: str
     unknown_globals: tuple[str, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    omitted: Sequence[str] = ()
 
 
 class Family(ABC):

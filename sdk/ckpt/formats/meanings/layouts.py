@@ -1,36 +1,14 @@
-"""Who wrote a single file, and where that writer keeps what: one row a framework, known by its dictionary's keys.
-
-A place is a dotted path from the top of the file. The first place that holds a fitting value wins.
-"""
+"""Who wrote a single file, and where that writer keeps what: one row a framework, known by its dictionary's keys."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-Role = Literal["model", "ema", "optimizer", "scheduler", "scaler", "rng", "data", "other"]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One way of arranging a checkpoint. All `keys` stand at the top of a file that is of it."""
-
-    framework: str
-    keys: frozenset[str]
-    epoch: tuple[str, ...] = ()
-    step: tuple[str, ...] = ()
-    loss: tuple[str, ...] = ()
-    learning_rate: tuple[str, ...] = ()
-    saved_at: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ()
-    """Mappings whose numbers are metrics."""
-    config: tuple[str, ...] = ()
-    """Mappings of hyper-parameters: the first is shown as it is, the others under their own names."""
-    monitors: tuple[str, ...] = ()
-    """Mappings of callbacks; one with a `monitor` and its `current_score` gives a metric."""
-
+from ckpt.formats.meanings import rules
+from ckpt.formats.meanings.layout import Layout
+from ckpt.formats.meanings.places import at
 
 CKPT = Layout(
     framework="ckpt",
@@ -42,7 +20,22 @@ CKPT = Layout(
     saved_at=("save_timestamp", "training_state.timestamp"),
     metrics=("metrics", "training_state.metrics"),
     config=("config_snapshot", "model_config"),
+    states={"choice_rng_state": "other"},
 )
+
+_CKPT_BEFORE = replace(
+    CKPT,
+    keys=frozenset({"model_state_dict", "global_step", "epoch", "resume_state"}),
+    saved_at=("save_timestamp", "resume_state.timestamp", "timestamp"),
+    config=("config_snapshot", "model_config", "config"),
+    states={
+        "choice_rng_state": "other",
+        "resume_state.dataloader_manager_state": "data",
+        "resume_state.multi_train": "data",
+        "resume_state.rng": "rng",
+    },
+)
+"""Files of the format's first writers: no version, positions and generators inside of `resume_state`."""
 
 LIGHTNING = Layout(
     framework="lightning",
@@ -50,7 +43,215 @@ LIGHTNING = Layout(
     epoch=("epoch",),
     step=("global_step",),
     config=("hyper_parameters", "datamodule_hyper_parameters"),
-    monitors=("callbacks",),
+    rule=rules.lightning,
+)
+
+_NEMO = replace(LIGHTNING, framework="nemo", holds=("hyper_parameters.cfg.nemo_version",))
+
+_IGNITE = Layout(
+    framework="ignite",
+    keys=frozenset(),
+    holds=("*.epoch_length", "*.iteration"),
+    step=("trainer.iteration", "*.iteration"),
+    states={"trainer": "data", "trainer.rng_states": "rng", "checkpointer": "other"},
+    rule=rules.ignite,
+)
+
+_COMPOSER = Layout(
+    framework="composer",
+    keys=frozenset({"state", "rng"}),
+    holds=("state.timestamp.Timestamp",),
+    epoch=("state.timestamp.Timestamp.epoch",),
+    step=("state.timestamp.Timestamp.batch",),
+    config=("state.metadata",),
+    states={
+        "state.model": "model",
+        "state.optimizers": "optimizer",
+        "state.schedulers": "scheduler",
+        "state.scaler": "scaler",
+        "state.dataset_state": "data",
+        "state.timestamp": "data",
+    },
+    topology=(("world_size", "state.metadata.world_size"), ("world_size", "metadata.world_size")),
+    rule=rules.composer,
+)
+
+_TIMM = Layout(
+    framework="timm",
+    keys=frozenset({"arch", "version", "state_dict", "epoch"}),
+    epoch=("epoch",),
+    config=("args",),
+    topology=(("world_size", "args.world_size"),),
+    rule=rules.timm,
+)
+
+_ULTRALYTICS = Layout(
+    framework="ultralytics",
+    keys=frozenset({"train_args", "best_fitness"}),
+    epoch=("epoch",),
+    saved_at=("date",),
+    metrics=("train_metrics",),
+    config=("train_args",),
+    best=("fitness", "max"),
+)
+
+_FAIRSEQ = Layout(
+    framework="fairseq",
+    keys=frozenset({"optimizer_history", "extra_state", "model"}),
+    epoch=("extra_state.train_iterator.epoch", "extra_state.epoch"),
+    step=("optimizer_history.-1.num_updates",),
+    measured={"val_loss": "extra_state.val_loss", "best": "extra_state.best"},
+    config=("cfg", "args"),
+    states={
+        "optimizer_history": "other",
+        "optimizer_history.-1.lr_scheduler_state": "scheduler",
+        "criterion": "model",
+        "extra_state.train_iterator": "data",
+    },
+    topology=(
+        ("world_size", "cfg.distributed_training.distributed_world_size"),
+        ("world_size", "args.distributed_world_size"),
+    ),
+    rule=rules.fairseq,
+)
+
+_MMENGINE = Layout(
+    framework="mmengine",
+    keys=frozenset({"meta", "message_hub", "state_dict"}),
+    epoch=("meta.epoch",),
+    step=("meta.iter",),
+    saved_at=("meta.time",),
+    config=("meta.cfg",),
+    rule=rules.mmengine,
+)
+
+_FVCORE = Layout(
+    framework="fvcore",
+    keys=frozenset({"model", "iteration", "optimizer", "scheduler"}),
+    step=("iteration",),
+)
+
+_DETECTRON = Layout(
+    framework="fvcore",
+    keys=frozenset({"model", "iteration", "trainer"}),
+    step=("iteration", "trainer.iteration"),
+    states={"trainer": "other", "trainer._trainer.optimizer": "optimizer", "trainer.hooks.LRScheduler": "scheduler"},
+)
+"""fvcore's, with the trainer as one of the things saved."""
+
+_NANOGPT = Layout(
+    framework="nanogpt",
+    keys=frozenset({"iter_num", "model_args"}),
+    step=("iter_num",),
+    config=("config", "model_args"),
+    best=("best_val_loss", "min"),
+)
+
+_NNUNET = Layout(
+    framework="nnunet",
+    keys=frozenset({"network_weights", "trainer_name"}),
+    epoch=("current_epoch",),
+    loss=("logging.train_losses.-1",),
+    learning_rate=("logging.lrs.-1",),
+    saved_at=("logging.epoch_end_timestamps.-1",),
+    measured={
+        "train_loss": "logging.train_losses.-1",
+        "val_loss": "logging.val_losses.-1",
+        "mean_fg_dice": "logging.mean_fg_dice.-1",
+        "ema_fg_dice": "logging.ema_fg_dice.-1",
+    },
+    config=("init_args",),
+    best=("ema_fg_dice", "max"),
+)
+
+_TORCHTUNE = Layout(
+    framework="torchtune",
+    keys=frozenset({"epochs_run", "total_epochs", "max_steps_per_epoch"}),
+    epoch=("epochs_run",),
+    step=("steps_run",),
+)
+
+_DEEPSPEED = Layout(
+    framework="deepspeed",
+    keys=frozenset({"ds_config", "ds_version"}),
+    epoch=("epoch",),
+    step=("global_steps", "global_step"),
+    loss=("loss",),
+    config=("ds_config", "args"),
+    states={"module": "model", "data_sampler": "data", "buffer_names": "other", "param_shapes": "other"},
+    rule=rules.deepspeed,
+)
+
+_MEGATRON = Layout(
+    framework="megatron",
+    keys=frozenset({"checkpoint_version", "args", "iteration"}),
+    step=("iteration",),
+    config=("args",),
+    states={"opt_param_scheduler": "scheduler"},
+    topology=(
+        ("world_size", "args.world_size"),
+        ("tensor_parallel", "args.tensor_model_parallel_size"),
+        ("pipeline_parallel", "args.pipeline_model_parallel_size"),
+        ("data_parallel", "args.data_parallel_size"),
+        ("context_parallel", "args.context_parallel_size"),
+        ("expert_parallel", "args.expert_model_parallel_size"),
+    ),
+)
+
+_SB3 = Layout(
+    framework="sb3",
+    keys=frozenset({"data", "_stable_baselines3_version"}),
+    step=("data.num_timesteps",),
+    learning_rate=("data.learning_rate",),
+    config=("data",),
+    states={"policy": "model", "data": "other", "pytorch_variables": "other"},
+)
+
+_KERAS = Layout(
+    framework="keras",
+    keys=frozenset({"metadata", "config", "weights_file"}),
+    learning_rate=("config.compile_config.optimizer.config.learning_rate",),
+    saved_at=("metadata.date_saved",),
+    config=("config",),
+    states={"weights_file": "model", "config.compile_config": "optimizer"},
+)
+
+_MNIST = Layout(
+    framework="mnist-helloworld",
+    keys=frozenset({"epoch", "model_state_dict", "optimizer_state_dict", "loss", "accuracy", "model_config"}),
+    epoch=("epoch",),
+    loss=("loss",),
+    config=("model_config",),
+    best=("accuracy", "max"),
+)
+
+_STACK_WISE = Layout(
+    framework="stack-wise",
+    keys=frozenset({"rack_builder", "trunk_strategy"}),
+    epoch=("epoch",),
+    loss=("loss",),
+    saved_at=("timestamp",),
+    config=("config",),
+    states={"rack_builder": "model", "training_history": "other", "activation_cache": "other"},
+)
+
+_RACK = Layout(
+    framework="stack-wise",
+    keys=frozenset({"stacks", "current_stacks", "precision_settings"}),
+    saved_at=("timestamp",),
+    config=("config",),
+    states={"stacks": "model", "qlora_adapters": "model"},
+)
+
+_MLMANAGER = Layout(
+    framework="mlmanager",
+    keys=frozenset({"model_state_dict", "checkpoint_type", "best_metric", "metrics"}),
+    epoch=("epoch",),
+    loss=("metrics.loss", "metrics.train_loss"),
+    saved_at=("timestamp",),
+    metrics=("metrics",),
+    config=("training_args", "model_metadata", "loss_function_info"),
+    monitor=("monitor_metric",),
 )
 
 PLAIN = Layout(
@@ -77,52 +278,40 @@ PLAIN = Layout(
     metrics=("metrics",),
     config=("hyper_parameters", "hparams", "config", "model_config", "model_args", "args", "cfg", "config_snapshot"),
 )
+"""What remains: a file of nobody in particular, read by the keys that people use."""
 
-LAYOUTS: tuple[Layout, ...] = (CKPT, LIGHTNING)
-"""Rows in the order in which they are tried; `PLAIN` is what remains."""
+LAYOUTS: tuple[Layout, ...] = (
+    CKPT,
+    _CKPT_BEFORE,
+    _NEMO,
+    LIGHTNING,
+    _COMPOSER,
+    _ULTRALYTICS,
+    _FAIRSEQ,
+    _NANOGPT,
+    _MMENGINE,
+    _NNUNET,
+    _TORCHTUNE,
+    _DEEPSPEED,
+    _MEGATRON,
+    _SB3,
+    _KERAS,
+    _MLMANAGER,
+    _MNIST,
+    _STACK_WISE,
+    _RACK,
+    _TIMM,
+    _DETECTRON,
+    _FVCORE,
+    _IGNITE,
+)
+"""Rows in the order in which they are tried."""
 
 
 def recognise(top: Mapping[Any, Any]) -> Layout:
-    """The row that a file's top-level mapping is of."""
+    """The row that a file's top-level mapping is of; `PLAIN` when it is of none."""
+    names = top.keys()
     for layout in LAYOUTS:
-        if all(key in top for key in layout.keys):
+        if layout.keys <= names and all(at(top, place) is not None for place in layout.holds):
             return layout
     return PLAIN
-
-
-_ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = (
-    ("scheduler", re.compile(r"sched|lr_lambda|warmup")),
-    ("optimizer", re.compile(r"optim|(^|_)opt(_|s?$|\d)")),
-    ("scaler", re.compile(r"scaler|(^|_)amp(_|$)|mixedprecision")),
-    ("rng", re.compile(r"(^|_)rng|random_state|rng(_|$)|(^|_)seed")),
-    ("data", re.compile(r"loader|sampler|iterator|dataset_state|data_state|(^|_)loops$")),
-    ("ema", re.compile(r"(^|_)ema(_|$)|(^|_)shadow|swa_|averaged")),
-    (
-        "model",
-        re.compile(r"model|state_dict|(^|_)nets?(_|$)|network|module|weight|(^|_)params?(_|$)|generator|discriminator"),
-    ),
-)
-_NOT_WEIGHTS = re.compile(r"config|args|version|class|name|history|path|_id$")
-
-
-def role(key: Any) -> Role:
-    """What kind of state a key at the top of a file holds, by its name."""
-    if type(key) is not str or len(key) > 200:
-        return "other"
-    lowered = key.lower()
-    for kind, pattern in _ROLES:
-        if pattern.search(lowered):
-            return "other" if kind == "model" and _NOT_WEIGHTS.search(lowered) else kind
-    return "other"
-
-
-_METRIC = re.compile(
-    r"(^|[_./-])(loss|acc\d*|accuracy|error|err|f1|auc|auroc|map\d*|miou|iou|dice|bleu|rouge\w*|meteor|score|metric|"
-    r"perplexity|ppl|mae|mse|rmse|mape|r2|wer|cer|fid|psnr|ssim|lpips|nll|bpb|bpc|elbo|kl|reward|fitness|return|"
-    r"recall|precision|top\d+|val|best|eval|ndcg|mrr|hit|em|mcc)($|[_./-]|@)"
-)
-
-
-def is_metric(key: str) -> bool:
-    """Whether a number under that name at the top of a file measures the model."""
-    return len(key) <= 200 and _METRIC.search(key.lower()) is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 from ckpt.encoding import printable
 from ckpt.formats.dtypes import decode_items, numpy_dtype
+from ckpt.formats.meanings.places import fields_of, unwrapped
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import Global, NumpyArray, NumpyDtype, Opaque, SetOf, Storage, Tensor, mapping_of
 
@@ -28,7 +29,7 @@ class Plain:
 
     def mapping(self, value: Any) -> dict[str, Any]:
         """A mapping as plain data; {} for anything else."""
-        found = mapping_of(value)
+        found = fields_of(value)
         if found is None:
             return {}
         result = self._mapping(found, 0)
@@ -52,7 +53,8 @@ class Plain:
         if type(value) is SetOf:
             return sorted(self._listing(value.items, depth), key=_sort_key)
         if type(value) is Opaque:
-            return self._object(value, depth)
+            wrapped = unwrapped(value)
+            return self._object(value, depth) if wrapped is value else self.value(wrapped, depth + 1)
         return self._leaf(value)
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:

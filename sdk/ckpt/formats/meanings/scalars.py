@@ -8,6 +8,7 @@ from ckpt.formats import dtypes
 from ckpt.formats.pickled.values import Tensor
 
 _READS = 256
+_INTEGERS = 1 << 63
 
 
 class Scalars:
@@ -17,9 +18,14 @@ class Scalars:
         self._left = _READS
 
     def number(self, value: Any) -> int | float | None:
-        """The value as a number; None when it is none. Booleans are none. Raises Unreadable and OSError."""
+        """The value as a number; None when it is none. Raises Unreadable and OSError.
+
+        Booleans are none, and integers beyond 64 bits are none of a training's.
+        """
         kind = type(value)
-        if kind is int or kind is float:
+        if kind is int:
+            return value if -_INTEGERS <= value < _INTEGERS else None
+        if kind is float:
             return value  # type: ignore[no-any-return]
         if kind is Tensor:
             return self._element(value)

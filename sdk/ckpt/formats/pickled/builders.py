@@ -272,7 +272,16 @@ def key(value: Any) -> Any:
         return value
     if kind is tuple and len(value) <= 16:
         return "(" + ", ".join(str(part) if type(part) in (str, bool, float) else _label(part) for part in value) + ")"
+    if kind is Opaque and value.path == _CHUNK_INDEX:
+        fields = value.attributes()
+        return chunk_key(fields.get("fqn"), fields.get("offset"))
     return _label(value)
+
+
+def chunk_key(name: Any, offsets: Any) -> str:
+    """The key that torch's distributed checkpoints know one chunk of a tensor by; its offsets are None for a value."""
+    place = ",".join(_label(part) for part in offsets) if type(offsets) is tuple and len(offsets) <= 64 else ""
+    return f"{name if type(name) is str else _label(name)}\0{place}"
 
 
 def _label(value: Any) -> str:
@@ -284,6 +293,7 @@ def _label(value: Any) -> str:
     return f"<{type(value).__name__}>"
 
 
+_CHUNK_INDEX = "torch.distributed.checkpoint.metadata.MetadataIndex"
 _SMALL = 1 << 60  # beyond it chosen integers can share a hash, and a dict of them takes quadratic time
 
 _MODULE_ALIASES = {

@@ -1,0 +1,110 @@
+"""Checkpoints of Orbax: one step of a manager with its items, or one tree saved by itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, ClassVar
+
+from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.orbax_tree import DATABASE, NAMES, Tree
+from ckpt.formats.directories.told import told
+from ckpt.formats.source import Damaged, Unfinished
+
+_STEP = "_CHECKPOINT_METADATA"
+_COMMITTED = "commit_success.txt"
+_TEMPORARY = ".orbax-checkpoint-tmp"
+_STEP_NAME = re.compile(r"^(?:.*_)?(\d{1,18})$")
+
+
+class Orbax(Kind):
+    """A directory that an Orbax checkpointer wrote. Its step is its name, or that of the step that a tree lies in."""
+
+    framework: ClassVar[str] = "orbax"
+    format: ClassVar[str] = "orbax"
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__(folder)
+        self._trees: dict[str, Tree] = {}
+        self._step: dict[str, Any] = {}
+
+    @classmethod
+    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
+        """By the metadata that Orbax alone writes, and by the suffix of its temporary directories."""
+        return _STEP in files or _TEMPORARY in name or (NAMES in files and (DATABASE in files or "_sharding" in files))
+
+    def prove(self) -> None:
+        """Whole when it is committed and every item that it lists is there, with every array that an item names."""
+        files = self.folder.files
+        if _TEMPORARY in self.folder.name or any(_TEMPORARY in name for name in self.folder.directories):
+            raise Unfinished("it still has the name of a save that is not committed")
+        if _STEP in files:
+            self._step = _mapping(self.folder.json(_STEP), _STEP)
+            if _COMMITTED not in files and not self._step.get("commit_timestamp_nsecs"):
+                raise Unfinished(f"it is not committed: {_COMMITTED} is missing")
+        handlers = self._step.get("item_handlers")
+        for item in handlers if type(handlers) is dict else ():
+            if item not in self.folder.directories:
+                raise Unfinished(f"the item {item} is missing")
+        bases = ["", *(f"{name}/" for name in sorted(self.folder.directories) if "/" not in name)]
+        for base in bases:
+            if base + NAMES in files or base + DATABASE in files:
+                self._trees[base.rstrip("/")] = Tree(self.folder, base)
+            if base == "" and "" in self._trees:
+                break
+
+    def read(self) -> Contents:
+        """What it says: arrays of all its trees, metrics, and JSON items."""
+        top = self._top()
+        omitted = [reason for tree in self._trees.values() for reason in tree.omitted]
+        found = told(top, self.framework)
+        step = self._step_number()
+        if step is not None:
+            found.step = step
+        found.saved_at = _seconds(self._step.get("commit_timestamp_nsecs")) or found.saved_at
+        if not found.config and type(self._step.get("custom_metadata")) is dict:
+            found.config = told({"config": self._step["custom_metadata"]}, self.framework).config
+        return Contents(found, top, omitted=omitted)
+
+    def _top(self) -> Any:
+        if "" in self._trees:
+            return self._trees[""].top
+        top: dict[str, Any] = {}
+        for item in sorted(name for name in self.folder.directories if "/" not in name):
+            if item not in self._trees:
+                top[item] = self._other(item)
+        trees = {item: tree.top for item, tree in self._trees.items()}
+        if len(trees) == 1 and type(only := next(iter(trees.values()))) is dict and not top.keys() & only.keys():
+            return {**only, **top}
+        return {**trees, **top}
+
+    def _other(self, item: str) -> Any:
+        for name in (f"{item}/metadata", f"{item}/metrics"):
+            if name in self.folder.files:
+                return self.folder.json(name)
+        return tuple(name.partition("/")[2] for name in self.folder.files if name.startswith(f"{item}/"))
+
+    def _step_number(self) -> int | None:
+        names = [self.folder.name]
+        if _STEP not in self.folder.files:
+            names.append(os.path.basename(os.path.dirname(self.folder.path)))
+        for name in names:
+            named = _STEP_NAME.match(name)
+            if named is not None:
+                return int(named[1])
+        return None
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Damaged(f"{name} is no JSON mapping")
+    return dict(value)
+
+
+def _seconds(nanoseconds: Any) -> float | None:
+    if type(nanoseconds) is int and 0 < nanoseconds < 1 << 63:
+        return nanoseconds / 1e9
+    return None

@@ -1,0 +1,144 @@
+"""Arrays in the zarr format as Orbax stores them: shape and dtype of each, and its bytes where one chunk holds them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.orbax_ocdbt import Value
+from ckpt.formats.directories.orbax_zstd import decompressed
+from ckpt.formats.dtypes import ITEM_BYTES, numpy_dtype
+from ckpt.formats.pickled.values import Storage, Tensor
+from ckpt.formats.source import Damaged, Unfinished
+
+_DESCRIPTIONS = ("/.zarray", "/zarr.json")
+_MAX_DESCRIPTION_BYTES = 1 << 20
+_MAX_CHUNK_BYTES = 256 << 20
+_MAX_DIMENSIONS = 64
+
+
+class Arrays:
+    """The arrays of one tree by name. `values` are the keys of its store and where they lie.
+
+    Raises Unfinished when bytes that the store names are not there, Damaged, TooLarge, OSError.
+    """
+
+    def __init__(self, folder: Folder, values: Mapping[str, Value]) -> None:
+        self._folder = folder
+        self._values = values
+        self.unnamed: set[str] = set()
+        """Dtypes that have no name here; arrays of them are left out."""
+        for value in values.values():
+            _fits(folder, value)
+        self.tensors: dict[str, Tensor] = {}
+        for key in values:
+            for ending in _DESCRIPTIONS:
+                if key.endswith(ending):
+                    tensor = self._tensor(key.removesuffix(ending), key)
+                    if tensor is not None:
+                        self.tensors[key.removesuffix(ending)] = tensor
+
+    def _tensor(self, name: str, key: str) -> Tensor | None:
+        described = self._description(key)
+        shape = _sizes(described.get("shape"))
+        if shape is None:
+            raise Damaged(f"the shape of array {name!r} is none")
+        code = described.get("dtype", described.get("data_type"))
+        dtype = numpy_dtype(code) if type(code) is str else ""
+        if dtype not in ITEM_BYTES:
+            self.unnamed.add(str(code)[:40])
+            return None
+        return Tensor(self._storage(name, described, shape, dtype), 0, shape, _strides(shape), dtype)
+
+    def _description(self, key: str) -> dict[str, Any]:
+        try:
+            found = json.loads(read(self._folder, self._values[key], _MAX_DESCRIPTION_BYTES))
+        except (ValueError, RecursionError):
+            found = None
+        if type(found) is not dict:
+            raise Damaged(f"the description {key!r} of an array is not valid JSON")
+        return found
+
+    def _storage(self, name: str, described: dict[str, Any], shape: tuple[int, ...], dtype: str) -> Storage | None:
+        """The bytes of an array that lies whole in one chunk; None for any other."""
+        count = math.prod(shape)
+        compressor = described.get("compressor")
+        coded = compressor is not None and not (type(compressor) is dict and compressor.get("id") == "zstd")
+        chunked = _sizes(described.get("chunks")) != shape or described.get("order") != "C" or described.get("filters")
+        chunk = self._values.get(f"{name}/{'.'.join('0' * len(shape)) or '0'}")
+        length = count * ITEM_BYTES[dtype]
+        if described.get("zarr_format") != 2 or coded or chunked or chunk is None or length > _MAX_CHUNK_BYTES:
+            return None
+        big_endian = str(described.get("dtype")).startswith(">")
+        home = _Chunk(self._folder, name, chunk, length, compressor is not None, big_endian)
+        return Storage(dtype, name, "cpu", count, home)
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Where the bytes of a storage lie: one chunk, compressed or not. Holds the content of the last one read."""
+
+    folder: Folder
+    name: str
+    value: Value
+    length: int
+    compressed: bool
+    big_endian: bool
+    content: bytes | None = None
+
+    def stored_bytes(self, storage: Storage) -> int | None:
+        del storage
+        return self.length
+
+    def checksum(self, storage: Storage) -> int:
+        del storage
+        return 0
+
+    def bytes_of(self, storage: Storage, start: int, length: int) -> bytes:
+        del storage
+        if self.content is None:
+            raw = read(self.folder, self.value, _MAX_CHUNK_BYTES)
+            content = decompressed(f"array {self.name!r}", raw, self.length) if self.compressed else raw
+            if len(content) != self.length:
+                raise Damaged(f"array {self.name!r} does not have as many bytes as its shape says")
+            self.content = content
+        piece = self.content[start : start + length]
+        if start + length >= self.length:
+            self.content = None  # read to the end, as streams are
+        return piece
+
+
+def read(folder: Folder, value: Value, limit: int) -> bytes:
+    """A value's bytes. Raises Damaged for one of more than `limit` bytes, Unfinished, OSError."""
+    if value.length > limit:
+        raise Damaged(f"a value in {value.file} has {value.length} bytes, more than such a one can have")
+    return value.inline if value.inline is not None else folder.source(value.file).read(value.offset, value.length)
+
+
+def _fits(folder: Folder, value: Value) -> None:
+    member = folder.files.get(value.file)
+    if member is None:
+        raise Unfinished(f"{value.file} is missing")
+    if value.inline is None and value.offset + value.length > member.info.st_size:
+        raise Unfinished(f"{value.file} ends at byte {member.info.st_size}, before an array that lies in it")
+
+
+def _sizes(value: Any) -> tuple[int, ...] | None:
+    if type(value) is not list or len(value) > _MAX_DIMENSIONS:
+        return None
+    if not all(type(size) is int and 0 <= size < 1 << 60 for size in value):
+        return None
+    return tuple(value)
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(1, size)
+    return tuple(reversed(strides))

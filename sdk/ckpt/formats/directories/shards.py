@@ -1,0 +1,104 @@
+"""The weights of a model in a directory: one file, or shards that an index lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.gathering import Gathering
+from ckpt.formats.pickled.values import mapping_of
+from ckpt.formats.source import Damaged, Unfinished
+
+_INDEX = re.compile(r"(.+)\.(safetensors|bin)\.index\.json")
+_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.(safetensors|bin)")
+_SINGLE = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
+_MAX_SHARDS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where the weights lie: `index` and its shards, or with `index` "" single `files`; names in the folder."""
+
+    files: tuple[str, ...]
+    index: str = ""
+
+
+def is_index(name: str) -> bool:
+    """Whether a file of that name lists the shards of a model."""
+    return _INDEX.fullmatch(name) is not None
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file of that name holds weights of a model, all or some, or lists its shards."""
+    return name in _SINGLE or _SHARD.fullmatch(name) is not None or is_index(name)
+
+
+def find(names: Collection[str], prefix: str = "") -> tuple[Weights, ...]:
+    """Every set of weights directly below `prefix`, a name that ends in a slash or ""; of one model first.
+
+    Shards without an index belong to one that is still to be written: it is named all the same.
+    """
+    here = sorted(name[len(prefix) :] for name in names if name.startswith(prefix))
+    here = [name for name in here if "/" not in name]
+    sets: dict[str, Weights] = {}
+    for name in _SINGLE:
+        if name in here:
+            sets[name] = Weights((prefix + name,))
+    for name in here:
+        shard = _SHARD.fullmatch(name)
+        index = f"{shard[1]}.{shard[3]}.index.json" if shard is not None else name if is_index(name) else ""
+        if index:
+            known = sets.get(index, Weights((), prefix + index))
+            added = (prefix + name,) if shard is not None else ()
+            sets[index] = Weights(known.files + added, known.index)
+    return tuple(sets.values())
+
+
+def listed(folder: Folder, weights: Weights) -> tuple[str, ...]:
+    """Names of the files that make up the weights, an index' own word before what is there.
+
+    Raises Unfinished when the index or a file is missing, Damaged when the index is none.
+    """
+    if not weights.index:
+        return weights.files
+    return tuple(sorted(set(_map(folder, weights.index).values())))
+
+
+def read(gathering: Gathering, weights: Weights) -> dict[str, Any]:
+    """The tensors by their names. Raises Unfinished and Damaged when they are not all there."""
+    folder = gathering.folder
+    if not weights.index:
+        return _tensors(gathering, weights.files)
+    places = _map(folder, weights.index)
+    files = sorted(set(places.values()))
+    if len(files) > _MAX_SHARDS:
+        raise Damaged(f"{weights.index} lists more than {_MAX_SHARDS} files")
+    by_file = {name: _tensors(gathering, (name,)) for name in files}
+    for tensor, name in places.items():
+        if tensor not in by_file[name] and not gathering.omitted:
+            raise Damaged(f"{name} does not hold {tensor[:200]!r}, which {weights.index} has it hold")
+    return {tensor: value for found in by_file.values() for tensor, value in found.items()}
+
+
+def _tensors(gathering: Gathering, names: Collection[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in names:
+        found.update(mapping_of(gathering.tree(name)) or {})
+    return found
+
+
+def _map(folder: Folder, index: str) -> dict[str, str]:
+    if index not in folder.files:
+        raise Unfinished(f"{index} is missing")
+    value = folder.json(index)
+    places = value.get("weight_map") if type(value) is dict else None
+    if type(places) is not dict or not places or not all(type(name) is str for name in places.values()):
+        raise Damaged(f"{index} does not say which file holds which tensor")
+    prefix = index[: index.rfind("/") + 1]
+    for name in set(places.values()):
+        if prefix + name not in folder.files:
+            raise Unfinished(f"{prefix}{name} is missing, which {index} lists"[:400])
+    return {tensor: prefix + name for tensor, name in places.items()}

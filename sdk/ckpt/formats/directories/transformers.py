@@ -1,0 +1,127 @@
+"""Checkpoints of the Trainer of transformers: `checkpoint-<step>/`, with adapters and sharded engines in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+from typing import Any, ClassVar
+
+from ckpt.formats.containers.family import Content
+from ckpt.formats.directories import engines, shards, trainer_state
+from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.gathering import Gathering, gap, numbered
+from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.meanings.meaning import meaning
+from ckpt.formats.meanings.plain import Plain
+from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.source import Unfinished
+
+_NAME = re.compile(r"checkpoint-\d+")
+_STATE = "trainer_state.json"
+_ARGUMENTS = "training_args.bin"
+_UNFINISHED = "checkpoint-is-incomplete.txt"
+_STATES = {"optimizer": "optimizer.pt", "scheduler": "scheduler.pt", "scaler": "scaler.pt"}
+_RNG = re.compile(r"rng_state(?:_(\d{1,6}))?\.pth")
+_MEMBERS = frozenset(
+    {_STATE, _ARGUMENTS, _UNFINISHED, "config.json", "adapter_config.json", "generation_config.json", *_STATES.values()}
+)
+_CONFIGS = {"model_config": "config.json", "adapter_config": "adapter_config.json"}
+_ACCELERATE = re.compile(r"random_states_\d+\.pkl|(?:optimizer|scheduler)(?:_\d+)?\.bin")
+
+
+class Transformers(Kind):
+    """One checkpoint of a Trainer. Its first process writes `trainer_state.json` last."""
+
+    framework: ClassVar[str] = "transformers"
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__(folder)
+        self._gathering = Gathering(folder)
+        self._state: dict[str, Any] = {}
+        self._arguments: Any = None
+        self._weights: dict[str, Any] = {}
+        self._engines: engines.Engines | None = None
+        self._rng: dict[int, str] = {}
+
+    @classmethod
+    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
+        if any(_ACCELERATE.fullmatch(file) for file in files) and _STATE not in files:
+            return False
+        random = any(_RNG.fullmatch(file) for file in files)
+        if not _NAME.fullmatch(name):
+            # Where a training's directory holds its checkpoints, the state beside them is that of its end.
+            holds = any(_NAME.fullmatch(directory) for directory in directories)
+            return _STATE in files and (_STATES["optimizer"] in files or random) and not holds
+        parts = random or any(file in _MEMBERS or shards.is_weights(file) for file in files)
+        return parts or any(engines.is_engine(directory) for directory in directories)
+
+    def prove(self) -> None:
+        folder, gathering = self.folder, self._gathering
+        if _UNFINISHED in folder.files:
+            raise Unfinished(f"{_UNFINISHED} is there: its saving was not finished")
+        if _STATE not in folder.files:
+            raise Unfinished(f"{_STATE} is missing, which is written last")
+        self._state = gathering.mapping(_STATE)
+        if _ARGUMENTS in folder.files:
+            self._arguments = gathering.tree(_ARGUMENTS)
+        self._engines = engines.find(gathering)
+        self._weights = _weights(gathering)
+        if not self._weights and not self._engines.has_model:
+            raise Unfinished("it holds no weights")
+        for name in _STATES.values():
+            if name in folder.files:
+                gathering.tree(name)
+        self._prove_ranks()
+
+    def _prove_ranks(self) -> None:
+        self._rng = numbered(self.folder.files, _RNG)
+        if not self._rng or "rng_state.pth" in self.folder.files:
+            return
+        missing = gap(self._rng)
+        # The first process does not wait for the others before it writes the state.
+        settings = trainer_state.settings(self._arguments, Plain(Scalars()))
+        count = None if settings.get("save_on_each_node") is True else trainer_state.world_size(self._arguments)
+        if missing is None and count is not None and len(self._rng) < count:
+            missing = len(self._rng)
+        if missing is not None and settings.get("save_on_each_node") is not True:
+            raise Unfinished(f"rng_state_{missing}.pth is missing: not all processes have saved")
+
+    def read(self) -> Contents:
+        gathering = self._gathering
+        top: dict[str, Any] = {"model": self._weights}
+        top.update((key, gathering.tree(name)) for key, name in _STATES.items() if name in self.folder.files)
+        random = gathering.trees(self._rng.values())
+        if random is not None:
+            top["rng_state"] = random
+        if self._engines is not None:
+            self._engines.add_to(top)
+        found = meaning(Content({key: value for key, value in top.items() if value}, ""), Scalars(), self.framework)
+        found.framework, found.epoch, found.step, found.loss, found.metrics = self.framework, None, None, None, {}
+        trainer_state.tell(found, self._state)
+        plain = Plain(Scalars())
+        found.config = trainer_state.settings(self._arguments, plain)
+        for key, name in _CONFIGS.items():
+            if name in self.folder.files:
+                found.config[key] = plain.mapping(gathering.mapping(name))
+        found.monitor, found.mode = trainer_state.monitor(found.config)
+        # A resumed training finds its place in the data by skipping what its steps have seen.
+        found.resume["data"] = found.step is not None and found.config.get("ignore_data_skip") is not True
+        count = trainer_state.world_size(self._arguments) or len(self._rng)
+        found.resume["topology"] = {**found.resume["topology"], **({"world_size": count} if count else {})}
+        top["trainer_state"] = {key: value for key, value in self._state.items() if key != "log_history"}
+        return Contents(found, top, gathering.unknown_globals, gathering.omitted)
+
+
+def _weights(gathering: Gathering) -> dict[str, Any]:
+    """The model's own weights or an adapter's; further adapters under the names of their directories."""
+    found: dict[str, Any] = {}
+    for weights in shards.find(gathering.folder.files):
+        for name, tensor in shards.read(gathering, weights).items():
+            found.setdefault(name, tensor)
+    for directory in sorted(gathering.folder.directories):
+        if "/" in directory or engines.is_engine(directory):
+            continue
+        for weights in shards.find(gathering.folder.files, f"{directory}/"):
+            for name, tensor in shards.read(gathering, weights).items():
+                found.setdefault(f"{directory}.{name}", tensor)
+    return found

@@ -1,0 +1,45 @@
+"""What the names at the top of a file tell: which kind of state stands under one, and which numbers are metrics."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+Role = Literal["model", "ema", "optimizer", "scheduler", "scaler", "rng", "data", "other"]
+
+_ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = (
+    ("scheduler", re.compile(r"sched|lr_lambda|warmup")),
+    ("optimizer", re.compile(r"optim|(^|_)opt(_|s?$|\d)")),
+    ("scaler", re.compile(r"scaler|(^|_)amp(_|$)|mixedprecision")),
+    ("rng", re.compile(r"(^|_)rng|random_state|rng(_|$)|(^|_)seed")),
+    ("data", re.compile(r"loader|sampler|iterator|dataset_state|data_state|(^|_)loops$")),
+    ("ema", re.compile(r"(^|_)ema(_|$)|(^|_)shadow|swa_|averaged")),
+    (
+        "model",
+        re.compile(r"model|state_dict|(^|_)nets?(_|$)|network|module|weight|(^|_)params?(_|$)|generator|discriminator"),
+    ),
+)
+_NOT_WEIGHTS = re.compile(r"config|args|version|class|name|history|path|_id$")
+
+
+def role(key: Any) -> Role:
+    """What kind of state a key at the top of a file holds, by its name."""
+    if type(key) is not str or len(key) > 200:
+        return "other"
+    lowered = key.lower()
+    for kind, pattern in _ROLES:
+        if pattern.search(lowered):
+            return "other" if kind == "model" and _NOT_WEIGHTS.search(lowered) else kind
+    return "other"
+
+
+_METRIC = re.compile(
+    r"(^|[_./-])(loss|acc\d*|accuracy|error|err|f1|auc|auroc|map\d*|miou|iou|dice|bleu|rouge\w*|meteor|score|metric|"
+    r"perplexity|ppl|mae|mse|rmse|mape|r2|wer|cer|fid|psnr|ssim|lpips|nll|bpb|bpc|elbo|kl|reward|fitness|return|"
+    r"recall|precision|top\d+|val|best|eval|ndcg|mrr|hit|em|mcc)($|[_./-]|@)"
+)
+
+
+def is_metric(key: str) -> bool:
+    """Whether a number under that name at the top of a file measures the model."""
+    return len(key) <= 200 and _METRIC.search(key.lower()) is not None

@@ -1,0 +1,116 @@
+"""Which states a training finds in a file, and how the training was spread: the resume report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ckpt.formats.meanings.layout import Layout
+from ckpt.formats.meanings.places import at, fields_of
+from ckpt.formats.meanings.roles import Role, role
+from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.meanings.weights import bare_state
+from ckpt.formats.pickled.values import Tensor
+
+_GENERATORS = ("python", "numpy", "torch", "cuda")
+_MAX_RANKS = 1 << 20
+
+
+def states(top: Mapping[Any, Any], layout: Layout) -> Iterator[tuple[str, Role, Any]]:
+    """Key or place, kind and value of everything in a file that is some state and not empty."""
+    for key, value in top.items():
+        if held(value):
+            yield str(key)[:200], layout.states.get(key) or role(key), value
+    for place, kind in layout.states.items():
+        if "." in place:
+            value = at(top, place)
+            if held(value):
+                yield place.rpartition(".")[2], kind, value
+
+
+def held(value: Any) -> bool:
+    """Whether a value can be a state: not a mere number or text, and not empty."""
+    if value is None or type(value) in (bool, int, float, str):
+        return False
+    return not (type(value) in (dict, list, tuple) and not value)
+
+
+def resume(whole: Any, top: Mapping[Any, Any], layout: Layout, topology: Mapping[str, int]) -> dict[str, Any]:
+    """The report in the shape of `Inspection.resume`. `top` is the mapping that `whole` is, or {}.
+
+    Averaged weights are a model to go on with where the plain ones are not there.
+    """
+    kinds: set[Role] = set()
+    rng: dict[str, Any] = {**dict.fromkeys(_GENERATORS, False), "ranks": 0}
+    if bare_state(whole):
+        kinds.add("model")
+    else:
+        for name, kind, value in states(top, layout):
+            kinds.add(kind)
+            if kind == "rng":
+                rng["ranks"] = max(rng["ranks"], _generators(name, value, rng))
+    return {
+        "model": "model" in kinds or "ema" in kinds,
+        "optimizer": "optimizer" in kinds,
+        "scheduler": "scheduler" in kinds,
+        "scaler": "scaler" in kinds,
+        "rng": rng,
+        "data": "data" in kinds,
+        "topology": dict(topology),
+    }
+
+
+def spread(top: Mapping[Any, Any], layout: Layout, scalars: Scalars) -> dict[str, int]:
+    """How the training was spread, from the row's places: positive whole numbers by name."""
+    found: dict[str, int] = {}
+    for name, place in layout.topology:
+        number = scalars.number(at(top, place))
+        if number is not None and math.isfinite(number) and 0 < number == int(number):
+            found.setdefault(name, int(number))
+    return found
+
+
+def _generators(name: str, value: Any, rng: dict[str, Any]) -> int:
+    """Notes which generators' states are in a value, and gives the number of ranks that have their own there."""
+    if type(value) in (list, tuple) and all(fields_of(item) is not None for item in value):
+        for item in value[:64]:
+            _generators(name, item, rng)
+        return min(len(value), _MAX_RANKS)
+    fields = fields_of(value)
+    for key, state in fields.items() if fields is not None else [(name, value)]:
+        if type(key) is str and held(state):
+            for generator in _named(key.lower()) or _shaped(state):
+                rng[generator] = True
+    return 1
+
+
+def _named(name: str) -> tuple[str, ...]:
+    """Generators whose state stands under a name like that."""
+    found = tuple(generator for generator in ("python", "cuda") if generator in name)
+    if "numpy" in name or name.startswith("np_"):
+        found += ("numpy",)
+    if name in ("random", "random_state", "random_rng_state"):
+        found += ("python",)
+    if "cuda" not in name and ("torch" in name or "cpu" in name):
+        found += ("torch",)
+    return found
+
+
+def _shaped(state: Any) -> tuple[str, ...]:
+    """Generators whose states look like this one, or like the items of this list."""
+    found = _like(state)
+    if found is None and type(state) in (list, tuple):
+        return tuple(name for item in state[:8] if (name := _like(item)) is not None)
+    return () if found is None else (found,)
+
+
+def _like(state: Any) -> str | None:
+    if type(state) is Tensor:
+        return "torch" if state.dtype == "uint8" else None
+    if type(state) in (list, tuple) and state:
+        if state[0] == "MT19937":
+            return "numpy"
+        if type(state[0]) is int and len(state) == 3 and type(state[1]) in (list, tuple):
+            return "python"
+    return None

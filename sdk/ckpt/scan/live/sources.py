@@ -1,0 +1,80 @@
+"""The sources of a run's metrics, in the order in which they win.
+
+A metric that several of them tell is taken from the first. What a framework writes for itself comes before tables of
+known names, and TensorBoard comes last, because trainings write it beside their own and with other names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ckpt.scan.live import places
+from ckpt.scan.live.forms.event_files import EventFile
+from ckpt.scan.live.forms.form import Form
+from ckpt.scan.live.forms.lines import JsonRows, Lines, States, Table
+from ckpt.scan.live.forms.log_history import LogHistory
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file of metrics and the form in which it is written; `prefix` leads its metrics' names."""
+
+    path: str
+    form: Callable[[], Form]
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A way of writing metrics. `files` gives those of a run in the order in which they follow each other.
+
+    `together`: whether a row that goes back abandons the later points of every metric, or only those of its own.
+    """
+
+    name: str
+    files: Callable[[str], list[Written]]
+    together: bool = True
+
+
+def _in(form: Callable[[], Form], paths: Callable[[str], list[str]]) -> Callable[[str], list[Written]]:
+    return lambda directory: [Written(path, form) for path in paths(directory)]
+
+
+def _one(name: str) -> Source:
+    """A source of one table in the run directory."""
+    return Source(name, lambda directory: [Written(path, _table) for path in places.table(directory, name)])
+
+
+def _table() -> Form:
+    return Lines(Table())
+
+
+def _newest_history(directory: str) -> list[Written]:
+    from ckpt.scan.live.histories import newest
+
+    return [Written(path, LogHistory) for path in newest(places.trainer_states(directory))]
+
+
+def _dvclive(directory: str) -> list[Written]:
+    return [Written(path, lambda name=name: Lines(Table(name=name))) for path, name in places.dvclive_tables(directory)]
+
+
+def _tensorboard(directory: str) -> list[Written]:
+    return [
+        Written(path, lambda prefix=prefix: EventFile(prefix), prefix)
+        for path, prefix in places.event_files(directory)
+    ]
+
+
+SOURCES: tuple[Source, ...] = (
+    Source("ckpt", _in(lambda: Lines(States()), places.states)),
+    Source("transformers", _newest_history),
+    Source("lightning", _in(_table, places.lightning_tables)),
+    Source("dvclive", _dvclive, together=False),
+    # MMEngine's validation counts epochs where its training counts iterations, in one file.
+    Source("mmengine", _in(lambda: Lines(JsonRows()), places.mmengine_scalars), together=False),
+    *(_one(name) for name in places.TABLES),
+    Source("json lines", _in(lambda: Lines(JsonRows()), places.json_lines), together=False),
+    Source("tensorboard", _tensorboard, together=False),
+)
