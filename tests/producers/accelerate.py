@@ -77,9 +77,7 @@ def read_back(directory: Path) -> dict[str, Any]:
     return {
         "files": sorted(path.name for path in directory.iterdir()),
         "weights": tensors,
-        "parameters": sum(
-            torch.Size(shape).numel() for group in tensors.values() for shape, _ in group.values()
-        ),
+        "parameters": sum(torch.Size(shape).numel() for group in tensors.values() for shape, _ in group.values()),
         "step": int(optimizer["state"][0]["step"]),
         "lr": optimizer["param_groups"][0]["lr"],
         "last_epoch": loaded["scheduler.bin"]["last_epoch"] if "scheduler.bin" in loaded else None,

@@ -94,9 +94,7 @@ def read_back(directory: Path) -> dict[str, Any]:
     args = torch.load(directory / "training_args.bin", weights_only=False)
     optimizer = torch.load(directory / "optimizer.pt", weights_only=False)
     scheduler = torch.load(directory / "scheduler.pt", weights_only=False)
-    moments = {
-        f"{index}.{name}": value for index, kept in optimizer["state"].items() for name, value in kept.items()
-    }
+    moments = {f"{index}.{name}": value for index, kept in optimizer["state"].items() for name, value in kept.items()}
     rng = torch.load(directory / "rng_state.pth", weights_only=False)
     return {
         "epoch": state.epoch,
@@ -108,7 +106,11 @@ def read_back(directory: Path) -> dict[str, Any]:
         "stateful_callbacks": sorted(state.stateful_callbacks),
         "monitor": args.metric_for_best_model,
         "greater_is_better": args.greater_is_better,
-        "args": {key: value for key, value in args.to_dict().items() if type(value) in (int, float, str, bool)},
+        "args": {
+            key: value
+            for key, value in args.to_dict().items()
+            if type(value) in (int, float, str, bool) and not key.endswith("_token")
+        },
         "weights": described(weights(directory)),
         "parameters": sum(tensor.numel() for tensor in weights(directory).values()),
         "moments": described(moments),
@@ -165,14 +167,9 @@ def main(base: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
     adapted = get_peft_model(model(), LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
-    tuned = train(
-        base / "adapter", adapted, max_steps=2, metric_for_best_model="eval_runtime", greater_is_better=False
-    )
+    tuned = train(base / "adapter", adapted, max_steps=2, metric_for_best_model="eval_runtime", greater_is_better=False)
     tuned.model.save_pretrained(base / "standalone")
-    found = {
-        str(path.relative_to(base)): read_back(path)
-        for path in sorted(base.glob("*/checkpoint-*"))
-    }
+    found = {str(path.relative_to(base)): read_back(path) for path in sorted(base.glob("*/checkpoint-*"))}
     expected = {
         "checkpoints": found,
         "sharded": described(weights(base / "sharded")),

@@ -15,7 +15,8 @@ from ckpt.paths import RunPaths, StatePaths
 from ckpt.records import foreign_run_id
 from ckpt.scan import RunView
 from ckpt.scan.failing import UNREADABLE
-from ckpt.scan.foreign import FOREIGN_TRAINING_S, SETTLE_S
+from ckpt.scan.foreign import FOREIGN_TRAINING_S
+from ckpt.scan.recording import SETTLE_S
 from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events, changes
 from ckptd.looking.adopting import Adopting

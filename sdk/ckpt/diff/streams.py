@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator
 
+from ckpt.formats.containers.strided import Read, gathered, run
 from ckpt.formats.containers.tensors import Placed
 from ckpt.formats.dtypes import ITEM_BYTES
 from ckpt.formats.source import Damaged
-
-CHUNK = 1 << 20
-_WHOLE_SPAN = 16 << 20  # a view with gaps is read at once up to this size, else run by run
-_SCATTERED_SPAN = 256 << 20  # and one whose runs are shorter than a page, up to this
-_PAGE = 4096
-_CAST: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 def equal_bytes(a: Placed, b: Placed) -> bool:
@@ -37,8 +31,8 @@ def equal_bytes(a: Placed, b: Placed) -> bool:
         if stride_a != stride_b:
             raise Damaged(f"tensor {a.info.name!r} overlaps itself in two different ways")
         return _same_runs(a, b)
-    left = _gathered(a, shape, stride_a, width)
-    right = _gathered(b, shape, stride_b, width)
+    left = gathered(_reader(a), a.start, shape, stride_a, width)
+    right = gathered(_reader(b), b.start, shape, stride_b, width)
     return _same(left, right)
 
 
@@ -57,64 +51,15 @@ def _aligned(a: Placed, b: Placed) -> tuple[tuple[int, ...], tuple[int, ...], tu
 
 
 def _same_runs(a: Placed, b: Placed) -> bool:
-    runs = zip(_run(a, a.start, a.span), _run(b, b.start, b.span), strict=True)
+    runs = zip(run(_reader(a), a.start, a.span), run(_reader(b), b.start, b.span), strict=True)
     return all(left == right for left, right in runs)
 
 
-def _read(placed: Placed, start: int, length: int) -> bytes:
-    if placed.home is None or placed.tensor.storage is None:
+def _reader(placed: Placed) -> Read:
+    home, storage = placed.home, placed.tensor.storage
+    if home is None or storage is None:
         raise Damaged(f"tensor {placed.info.name!r} has no bytes")
-    return placed.home.bytes_of(placed.tensor.storage, start, length)
-
-
-def _run(placed: Placed, start: int, length: int) -> Iterator[bytes]:
-    for done in range(start, start + length, CHUNK):
-        yield _read(placed, done, min(CHUNK, start + length - done))
-
-
-def _gathered(placed: Placed, shape: Sequence[int], stride: Sequence[int], width: int) -> Iterator[bytes]:
-    """The elements in the order of `shape`, whose last dimensions are read as runs where they lie side by side."""
-    inner, outer = 1, len(shape)
-    while outer and stride[outer - 1] == inner:
-        inner *= shape[outer - 1]
-        outer -= 1
-    at = placed.start
-    if outer == 0:
-        yield from _run(placed, placed.start, inner * width)
-        return
-    limit = _WHOLE_SPAN if inner * width >= _PAGE else _SCATTERED_SPAN
-    whole = memoryview(_read(placed, at, placed.span)) if placed.span <= limit else None
-    single = inner == 1 and width in _CAST and whole is not None and stride[outer - 1] > 0
-    loops = outer - 1 if single else outer
-    for offset in _offsets(shape[:loops], stride[:loops]):
-        if whole is None:
-            start = at + offset * width
-            for done in range(0, inner * width, CHUNK):
-                yield _read(placed, start + done, min(CHUNK, inner * width - done))
-        elif single:
-            count, step = shape[outer - 1], stride[outer - 1]
-            begin = offset * width
-            row = whole[begin : begin + ((count - 1) * step + 1) * width].cast(_CAST[width])
-            yield row[::step].tobytes()
-        else:
-            yield whole[offset * width : (offset + inner) * width].tobytes()
-
-
-def _offsets(shape: Sequence[int], stride: Sequence[int]) -> Iterator[int]:
-    """Offsets of all positions of some dimensions, last one fastest."""
-    index = [0] * len(shape)
-    offset = 0
-    while True:
-        yield offset
-        for dimension in range(len(shape) - 1, -1, -1):
-            index[dimension] += 1
-            offset += stride[dimension]
-            if index[dimension] < shape[dimension]:
-                break
-            offset -= stride[dimension] * shape[dimension]
-            index[dimension] = 0
-        else:
-            return
+    return lambda start, length: home.bytes_of(storage, start, length)
 
 
 def _same(left: Iterator[bytes], right: Iterator[bytes]) -> bool:

@@ -12,6 +12,15 @@ from __future__ import annotations
 from ckpt.formats.reading import inspect
 from ckpt.formats.record import Inspection
 from ckpt.formats.shown import inspection_to_json
-from ckpt.formats.suffixes import SUFFIXES, may_be_file
+from ckpt.formats.suffixes import SUFFIXES, may_be_file, may_tell
+from ckpt.formats.verifying import Verification, verify
 
-__all__ = ["SUFFIXES", "Inspection", "inspect", "inspection_to_json", "may_be_file"]
+__all__ = [
+    "SUFFIXES",
+    "Inspection",
+    "Verification",
+    "inspect",
+    "inspection_to_json",
+    "may_be_file",
+    "verify",
+]

@@ -11,11 +11,12 @@ foreign run. Symbolic links are not followed: a link to a checkpoint is another 
 from ckpt.scan.cache import Cache
 from ckpt.scan.curves import curves
 from ckpt.scan.excludes import DEFAULT_EXCLUDES, Excludes
-from ckpt.scan.finding import is_own, run_of
+from ckpt.scan.finding import is_own
 from ckpt.scan.reading import read_run
 from ckpt.scan.signature import signature
 from ckpt.scan.survey import Survey, find_runs, survey
 from ckpt.scan.view import RunView, run_view_to_json
+from ckpt.scan.whose import run_of
 
 __all__ = [
     "DEFAULT_EXCLUDES",

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ckpt import formats
 from ckpt.formats import Inspection
@@ -17,17 +18,26 @@ class Cache:
     """What was read of files that have not changed since: inspections, without tensor lists, or finished records."""
 
     _known: dict[str, tuple[int, Inspection | Checkpoint]] = field(default_factory=dict)
+    _config: dict[str, Any] = field(default_factory=dict)
 
-    def inspect(self, path: str, info: os.stat_result) -> Inspection:
+    def inspect(self, path: str, info: os.stat_result, *members: Hashable) -> Inspection:
         """The inspection of a file, from memory when device, inode, size and times are the same.
 
-        Raises OSError when the file cannot be read.
+        For a directory `members` stand for the names and identities of all files in it. Raises OSError when it cannot
+        be read, or is a directory and no checkpoint.
         """
-        key = hash(identity(info))
+        key = hash((identity(info), *members))
         known = self._known.get(path)
         if known is not None and known[0] == key and isinstance(known[1], Inspection):
             return known[1]
-        inspection: Inspection = formats.inspect(path).evolve(tensors=(), storages={})
+        inspection: Inspection = formats.inspect(path).evolve(
+            tensors=(), storages={}, resume={}, unknown_globals=(), files=()
+        )
+        # Checkpoints of a run mostly have the same configuration: it is kept once.
+        if inspection.config == self._config:
+            inspection = inspection.evolve(config=self._config)
+        else:
+            self._config = inspection.config
         # Taken out first: the order of the entries is that in which they were read.
         self._known.pop(path, None)
         self._known[path] = (key, inspection)

@@ -1,55 +1,36 @@
-"""Metrics over steps, from the states that a run emitted."""
+"""Metrics over steps: from what a training writes as it goes, else from its checkpoints."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from ckpt import files
-from ckpt.encoding import metrics_from_disk
-from ckpt.paths import RunPaths
-from ckpt.scan.numbers import number_or_none, whole_or_none
+from ckpt.scan.live import curves_of
+from ckpt.scan.live.rows import Row
+from ckpt.scan.live.series import Collected
 from ckpt.scan.reading import read_run
+from ckpt.scan.view import RunView
 
 
 def curves(directory: Path, *, points: int = 500) -> dict[str, list[tuple[int, float]]]:
     """Every metric of a run over its steps, at most about `points` each, the last always among them.
 
-    Where a resumed training went back, the abandoned steps are left out. A run that emits no states gives the values of
-    its checkpoints. Raises OSError when the directory cannot be read.
+    All metrics together have at most about a million points. Where a resumed training went back, the abandoned steps
+    are left out. A run that writes no metrics gives the values of its checkpoints. Raises OSError when the directory
+    cannot be read.
     """
-    series: dict[str, list[tuple[int, float]]] = {}
-    previous = -1
-    for line in files.read_json_lines(RunPaths(directory).states):
-        step = whole_or_none(line.get("global_step")) if isinstance(line, dict) else None
-        if step is None:
-            continue
-        if step < previous:
-            for values in series.values():
-                while values and values[-1][0] >= step:
-                    values.pop()
-        previous = step
-        metrics = metrics_from_disk(line.get("metrics"))
-        for name in ("loss", "learning_rate"):
-            value = number_or_none(line.get(name))
-            if value is not None:
-                metrics.setdefault(name, value)
-        for name, value in metrics.items():
-            series.setdefault(name, []).append((step, value))
-    if not series:
-        for checkpoint in reversed(read_run(directory).checkpoints):
-            if checkpoint.step is None:
-                continue
-            metrics = dict(checkpoint.metrics)
-            if checkpoint.loss is not None:
-                metrics.setdefault("loss", checkpoint.loss)
-            for name, value in metrics.items():
-                series.setdefault(name, []).append((checkpoint.step, value))
-    return {name: _thin(values, points) for name, values in series.items()}
+    os.listdir(directory)
+    return curves_of(directory, points) or _of_checkpoints(read_run(directory), points)
 
 
-def _thin(values: list[tuple[int, float]], points: int) -> list[tuple[int, float]]:
-    if len(values) <= points:
-        return values
-    stride = -(-len(values) // points)
-    thinned = values[::stride]
-    return thinned if thinned[-1] == values[-1] else [*thinned, values[-1]]
+def _of_checkpoints(view: RunView, points: int) -> dict[str, list[tuple[int, float]]]:
+    collected = Collected(points, together=False)
+    oldest_first = list(reversed(view.checkpoints))
+    if not view.run.own:
+        # The order in which they were written may be lost, as in a copy: a lower step is no way back.
+        oldest_first.sort(key=lambda checkpoint: checkpoint.step or 0)
+    for checkpoint in oldest_first:
+        if checkpoint.step is not None:
+            loss = {} if checkpoint.loss is None else {"loss": checkpoint.loss}
+            collected.add(Row(checkpoint.step, checkpoint.epoch, {**loss, **checkpoint.metrics}))
+    return collected.curves()

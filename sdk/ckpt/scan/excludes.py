@@ -72,3 +72,9 @@ def _either(patterns: Iterable[str]) -> re.Pattern[str]:
 
 
 _NONE = re.compile(r"(?!)")
+_DEFAULT = _either(DEFAULT_EXCLUDES)
+
+
+def is_excluded(name: str) -> bool:
+    """Whether a directory of that name holds no runs anywhere."""
+    return _DEFAULT.match(name) is not None

@@ -1,17 +1,17 @@
-"""The run that a path belongs to, and the names by which runs and checkpoints are told."""
+"""The names and listings by which runs, their parts and their checkpoints are told."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 
 from ckpt import formats
-from ckpt.encoding import printable
-from ckpt.exceptions import AddressError
-from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, RunPaths, is_temporary
+from ckpt.formats.directories import known
+from ckpt.formats.directories.folder import MAX_DEPTH
+from ckpt.paths import RunPaths, is_temporary
 
 CHECKPOINT_DIRECTORIES = frozenset({"checkpoints", "checkpoint", "ckpts", "ckpt", "weights", "models"})
 """Names that stand for a part of a run and not for the run."""
@@ -29,15 +29,9 @@ def is_own(directory: Path) -> bool:
         raise
 
 
-def checkpoint_suffix(name: str) -> bool:
-    """Whether a file's suffix is one of a checkpoint."""
-    dot = name.rfind(".")
-    return dot > 0 and name[dot:].lower() in formats.SUFFIXES
-
-
 def may_be_checkpoint(name: str) -> bool:
     """Whether a file of that name may be a checkpoint, and a whole one."""
-    return checkpoint_suffix(name) and not is_temporary(name)
+    return formats.may_be_file(name) and not is_temporary(name)
 
 
 def is_part(directory: str) -> bool:
@@ -45,57 +39,31 @@ def is_part(directory: str) -> bool:
     return os.path.basename(directory).lower() in CHECKPOINT_DIRECTORIES
 
 
-def foreign_directory(directory: Path, root: Path) -> Path:
-    if directory != root and is_part(str(directory)):
-        return directory.parent
-    return directory
+def run_above(directory: str, top: str) -> str:
+    """The run that checkpoints directly in a directory belong to, `top` being the watched directory."""
+    return os.path.dirname(directory) if directory != top and is_part(directory) else directory
 
 
-def run_of(path: Path) -> tuple[Path, Path | None]:
-    """The run directory that a path belongs to, and the checkpoint file when the path is one.
+def is_checkpoint(directory: str) -> bool:
+    """Whether a directory is one checkpoint, by the names in it. Raises OSError when it cannot be listed."""
+    files: set[str] = set()
+    directories: set[str] = set()
+    with os.scandir(directory) as listing:
+        for entry in listing:
+            (directories if entry.is_dir(follow_symlinks=False) else files).add(entry.name)
+    return known.recognise(os.path.basename(directory), files, directories) is not None
 
-    Raises AddressError when nothing there is a run or a checkpoint.
+
+def topmost_checkpoint(path: str, top: str) -> str | None:
+    """The checkpoint directory that a path is, or lies in, below `top` or `top` itself; None when there is none.
+
+    Directories that cannot be listed are none.
     """
-    path = Path(os.path.abspath(path))
-    if path.is_dir():
-        if is_own(path):
-            return path, None
-        if is_own(path.parent) and path.name == "checkpoints":
-            return path.parent, None
-        if any(may_be_checkpoint(name) for part in (path, *_parts(path, _names(path))) for name in _names(part)):
-            return foreign_directory(path, Path("/")), None
-        raise AddressError(
-            f"{printable(str(path))} holds no run and no checkpoint",
-            hint="name a run directory or a checkpoint file; `ckpt ls DIR` lists what lies below a directory",
-        )
-    if not os.path.lexists(path):
-        raise AddressError(f"there is no {printable(str(path))}")
-    if path.suffix == MARKER_SUFFIX and path.with_suffix(CHECKPOINT_SUFFIX).exists():
-        path = path.with_suffix(CHECKPOINT_SUFFIX)
-    if path.is_symlink():
-        target = Path(os.path.realpath(path))
-        if target.parent == Path(os.path.realpath(path.parent)):
-            path = path.parent / target.name
-    if path.parent.name == "checkpoints" and is_own(path.parent.parent):
-        return path.parent.parent, path
-    return foreign_directory(path.parent, Path("/")), path
-
-
-def _names(directory: Path) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
-
-
-def checkpoint_parts(directory: Path) -> list[Path]:
-    """Subdirectories of a foreign run that are parts of it. Raises OSError when it cannot be listed."""
-    return _parts(directory, os.listdir(directory))
-
-
-def _parts(directory: Path, names: Sequence[str]) -> list[Path]:
-    return [
-        directory / name
-        for name in sorted(names)
-        if name.lower() in CHECKPOINT_DIRECTORIES and not (directory / name).is_symlink()
-    ]
+    above = [path]
+    while above[-1] != top and len(above) <= MAX_DEPTH:
+        above.append(os.path.dirname(above[-1]))
+    for directory in reversed(above):
+        with contextlib.suppress(OSError):
+            if is_checkpoint(directory):
+                return directory
+    return None

@@ -7,7 +7,8 @@ import os
 import stat
 from pathlib import Path
 
-from ckpt.scan.finding import checkpoint_parts, is_own, may_be_checkpoint
+from ckpt.scan.finding import is_own
+from ckpt.scan.listing import Listing, listing
 
 _NOT_READ = frozenset({"metrics.csv", "curves.png", "config.yaml", "early_stopping.jsonl"})
 """Files of own runs, written for people, that no record is read from."""
@@ -19,32 +20,7 @@ def signature(directory: Path, marks: Path | None = None) -> str:
     `marks` is the file that holds the marks of a foreign run. Sizes, inodes and times stand for content: what keeps all
     of them cannot be seen. Raises OSError when a directory of the run cannot be listed.
     """
-    own = is_own(directory)
-    base = str(directory)
-    lines: list[str] = []
-    for place in [base, *(str(part) for part in checkpoint_parts(directory))]:
-        prefix = place[len(base) :]
-        with os.scandir(place) as listing:
-            for entry in listing:
-                name = entry.name
-                if name in _NOT_READ if own else not may_be_checkpoint(name):
-                    continue
-                followed = not own and entry.is_symlink()
-                try:
-                    info = entry.stat(follow_symlinks=followed)
-                except FileNotFoundError:
-                    lines.append(f"{prefix}/{name}\0gone")
-                    continue
-                except OSError as error:
-                    # A link in a circle, or into a directory that may not be entered, says nothing of the run itself.
-                    if not followed:
-                        raise
-                    lines.append(f"{prefix}/{name}\0{error.errno}")
-                    continue
-                told = f"{info.st_ino} {info.st_mtime_ns}"
-                if not stat.S_ISDIR(info.st_mode):
-                    told += f" {info.st_ctime_ns} {info.st_size} {info.st_nlink}"
-                lines.append(f"{prefix}/{name}\0{told}")
+    lines = _own(directory) if is_own(directory) else _foreign(listing(str(directory)))
     if marks is not None:
         try:
             said = marks.stat()
@@ -54,3 +30,44 @@ def signature(directory: Path, marks: Path | None = None) -> str:
     lines.sort()
     digest = hashlib.blake2b("\n".join(lines).encode("utf-8", "surrogateescape"), digest_size=16)
     return digest.hexdigest()
+
+
+def _own(directory: Path) -> list[str]:
+    lines: list[str] = []
+    for place, prefix in ((directory, ""), (directory / "checkpoints", "/checkpoints")):
+        try:
+            with os.scandir(place) as listed:
+                entries = list(listed)
+        except (FileNotFoundError, NotADirectoryError):
+            if prefix:
+                continue
+            raise
+        for entry in entries:
+            if entry.name in _NOT_READ:
+                continue
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                lines.append(f"{prefix}/{entry.name}\0gone")
+                continue
+            lines.append(f"{prefix}/{entry.name}\0{_sign(info)}")
+    return lines
+
+
+def _foreign(listed: Listing) -> list[str]:
+    """Raises OSError when a directory of the run could not be listed."""
+    for _, error in listed.failed:
+        raise error
+    lines = [f"/{file.name}\0{_sign(file.info)}" for file in (*listed.files, *listed.pointers)]
+    lines += [f"/{link.name}\0{'gone' if link.info is None else _sign(link.info)}" for link in listed.links]
+    for directory in listed.directories:
+        lines.append(f"/{directory.name}\0{_sign(directory.info)} {directory.unfinished}")
+        lines += [f"/{directory.name}/{member.name}\0{_sign(member.info)}" for member in directory.members]
+    return lines
+
+
+def _sign(info: os.stat_result) -> str:
+    told = f"{info.st_ino} {info.st_mtime_ns}"
+    if not stat.S_ISDIR(info.st_mode):
+        told += f" {info.st_ctime_ns} {info.st_size} {info.st_nlink}"
+    return told

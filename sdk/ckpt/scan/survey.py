@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ckpt.paths import is_temporary
+from ckpt.formats.directories import known
 from ckpt.records import Record
 from ckpt.scan.excludes import ENVIRONMENT_MARKS, Excludes, is_environment
-from ckpt.scan.finding import CHECKPOINT_DIRECTORIES, checkpoint_suffix, is_own
+from ckpt.scan.finding import is_own, may_be_checkpoint, run_above, topmost_checkpoint
 
 LINK_DEPTH = 4  # directories below the target of a link that are looked at
 LINK_DIRECTORIES = 100  # directories that are listed to know whether a link leads to runs
@@ -55,6 +55,7 @@ def survey(root: Path, *, exclude: Sequence[str] = (), below: Path | None = None
         if stop is not None:
             links = tuple(_outside([stop], top, excludes)) if os.path.islink(stop) else ()
             return Survey(runs=(stop,) if not os.path.islink(stop) and is_own(Path(stop)) else (), links=links)
+        start = topmost_checkpoint(start, top) or start
     walk = _Walk(top, excludes)
     walk.go(start)
     return Survey(
@@ -109,6 +110,8 @@ class _Walk:
                 self.directories += 1
                 inside: list[str] = []
                 links: list[str] = []
+                files: set[str] = set()
+                names: set[str] = set()
                 holds = False
                 for entry in entries:
                     name = entry.name
@@ -116,17 +119,23 @@ class _Walk:
                         if name in ENVIRONMENT_MARKS and directory != self._top:
                             break
                         inside.append(entry.path)
-                    elif name == "run.json" and self._is_own(directory):
+                        names.add(name)
+                        continue
+                    files.add(name)
+                    if name == "run.json" and self._is_own(directory):
                         break
-                    elif entry.is_symlink():
+                    if entry.is_symlink():
                         links.append(entry.path)
                     elif name in ENVIRONMENT_MARKS and directory != self._top:
                         break
-                    elif not holds and checkpoint_suffix(name) and not is_temporary(name):
+                    elif not holds and may_be_checkpoint(name):
                         holds = True
                 else:
+                    if known.recognise(os.path.basename(directory), files, names) is not None:
+                        self.runs.add(directory if directory == self._top else run_above(os.path.dirname(directory), self._top))
+                        continue
                     if holds:
-                        self.runs.add(self._whole(directory))
+                        self.runs.add(run_above(directory, self._top))
                     below += [path for path in inside if not passes_over(path)]
                     self.links += [path for path in links if not passes_over(path)]
             level = below
@@ -141,12 +150,6 @@ class _Walk:
         except OSError:
             self.unreadable.append(directory)
         return True
-
-    def _whole(self, directory: str) -> str:
-        """The run that files in a directory belong to."""
-        if directory != self._top and os.path.basename(directory).lower() in CHECKPOINT_DIRECTORIES:
-            return os.path.dirname(directory)
-        return directory
 
 
 def _stop(top: str, start: str) -> str | None:

@@ -43,8 +43,13 @@ def with_marks(checkpoint: Checkpoint, marks: Marks) -> Checkpoint:
     return changed
 
 
-def assemble(run: Run, checkpoints: Sequence[Checkpoint], policy: Policy, now: float) -> RunView:
-    """The run with its moving tags, its plan and its totals. Records that do not change are shared, not copied."""
+def assemble(
+    run: Run, checkpoints: Sequence[Checkpoint], policy: Policy, now: float, *, size: int | None = None
+) -> RunView:
+    """The run with its moving tags, its plan and its totals. Records that do not change are shared, not copied.
+
+    `size` is what its checkpoints take together where some of them share files.
+    """
     ordered = refs.newest_first(checkpoints)
     moving = retention.moving_tags(ordered, policy)
     tagged = tuple(c.evolve(tags=tuple(sorted({*c.tags, *moving[c.id]}))) if c.id in moving else c for c in ordered)
@@ -52,7 +57,7 @@ def assemble(run: Run, checkpoints: Sequence[Checkpoint], policy: Policy, now: f
     best = refs.best_first(tagged, policy.monitor or "loss", policy.mode)[:1]
     full: Run = run.evolve(
         checkpoints=len(tagged),
-        bytes=sum(c.bytes for c in tagged),
+        bytes=sum(c.bytes for c in tagged) if size is None else size,
         latest=latest,
         best=best[0].id if best else None,
     )

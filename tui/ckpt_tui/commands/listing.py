@@ -1,4 +1,4 @@
-"""Commands that look: ls, show, inspect, diff, status, doctor."""
+"""Commands that look: ls, show, inspect, diff, verify, status, doctor."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ Tensors = Annotated[bool, typer.Option("--tensors", help="List every tensor.")]
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the app."""
-    for command in (ls, show, inspect, diff, status, doctor):
+    for command in (ls, show, inspect, diff, verify, status, doctor):
         app.command()(command)
 
 
@@ -73,18 +73,20 @@ def show(ref: Ref, tensors: Tensors = False, json: Json = False, quiet: Quiet = 
 
 
 def inspect(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint file.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint: a file or a directory.")],
     tensors: Tensors = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read the metadata of any checkpoint file.
+    """Read the metadata of any checkpoint, a file or a directory.
 
-    Nothing in the file is executed, and torch is not needed.
+    What is in it, how whole it is, and what a training that resumes from it finds. Nothing in it is executed, and
+    neither torch nor the framework that wrote it is needed.
 
     \b
     Examples:
       ckpt inspect model.pt
+      ckpt inspect out/checkpoint-500
       ckpt inspect model.safetensors --json
     """
     from ckpt_tui.answers.showing import answer_inspect
@@ -112,6 +114,34 @@ def diff(
     from ckpt_tui.answers.showing import answer_diff
 
     answer_diff(a, b, json=json, quiet=quiet)
+
+
+def verify(
+    refs: Annotated[
+        list[str] | None, typer.Argument(metavar="REF", help="Paths, ids, RUN@SELECTOR, or RUN for all of a run.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every checkpoint of every known run.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read whole checkpoints and compare every checksum that they state.
+
+    Torch files, and other files that are zips, hold a CRC-32 of every part; checkpoints of own runs have a BLAKE3
+    beside them. Files without checksums, as safetensors, are read to the end and their structure is proved. In a
+    directory every file is read. What is being written is left out. --quiet prints the paths of damaged ones.
+
+    Exit code 0: all whole, 1: something is damaged, 3: something could not be read.
+
+    \b
+    Examples:
+      ckpt verify exp3@best
+      ckpt verify exp3 exp4
+      ckpt verify out/checkpoint-500 model.pt
+      ckpt verify --all --json
+    """
+    from ckpt_tui.answers.verifying import answer_verify
+
+    answer_verify(refs or [], everything=everything, json=json, quiet=quiet)
 
 
 def status(json: Json = False, quiet: Quiet = False) -> None:

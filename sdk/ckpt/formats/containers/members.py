@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import zlib
 from typing import Any
 
+from ckpt.formats import bounded_json
 from ckpt.formats.containers import zipdir
 from ckpt.formats.containers.window import Window
 from ckpt.formats.source import Damaged, Source, TooLarge
@@ -55,8 +55,8 @@ def parsed(source: Source, entry: zipdir.Entry, *, limit: int) -> dict[str, Any]
     """A member that is a JSON object. Raises TooLarge, Damaged."""
     raw = content(source, entry, limit=limit)
     try:
-        value = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError):
+        value = bounded_json.parse(raw)
+    except ValueError:
         raise Damaged(f"entry {entry.name!r} of the zip is not valid JSON") from None
     if type(value) is not dict:
         raise Damaged(f"entry {entry.name!r} of the zip is not a JSON object")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, ClassVar
 
-from ckpt.formats import dtypes
+from ckpt.formats import bounded_json, dtypes
 from ckpt.formats.containers.family import Content, Family, digest, samples
 from ckpt.formats.pickled.values import Storage, Tensor
 from ckpt.formats.source import Damaged, Source, TooLarge, Unfinished
@@ -119,8 +118,8 @@ def _no_constant(name: str) -> Any:
 
 def _decode(header: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(header.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        value = bounded_json.parse(header, _unique, _no_constant)
+    except ValueError:
         raise Damaged("its header is not valid JSON") from None
     if type(value) is not dict:
         raise Damaged("its header is not a JSON object")

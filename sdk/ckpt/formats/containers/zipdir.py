@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from ckpt.formats.source import TAIL_BYTES, Damaged, Source, TooLarge, Unfinished
 
-MAX_DIRECTORY_BYTES = 64 << 20
+MAX_DIRECTORY_BYTES = 32 << 20
+MAX_ENTRIES = 200_000
 LOCAL_MAGIC = b"PK\x03\x04"
 _END = struct.Struct("<4s4H2IH")
 _LOCATOR = struct.Struct("<4sIQI")
@@ -57,6 +58,8 @@ def read_directory(source: Source) -> dict[str, Entry]:
         raise TooLarge(f"its zip directory has {length} bytes")
     if count * _CENTRAL.size > length:
         raise Damaged(f"the zip directory is too short for {count} entries")
+    if count > MAX_ENTRIES:
+        raise TooLarge(f"its zip directory has {count} entries, more than are read")
     raw = tail[offset - tail_at : end_at - tail_at] if offset >= tail_at else source.read(offset, length)
     entries = _parse(raw, count, offset)
     _check_ranges(entries, offset)

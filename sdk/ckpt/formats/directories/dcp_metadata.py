@@ -23,7 +23,7 @@ _MODULE = "torch.distributed.checkpoint."
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A slice of a file: its name relative to the directory, and bytes. `transforms` name what its bytes went through."""
+    """A slice of a file, named relative to the directory, in bytes; `transforms` name what it went through."""
 
     file: str
     offset: int

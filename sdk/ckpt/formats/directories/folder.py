@@ -7,15 +7,18 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
+from ckpt.formats import bounded_json
 from ckpt.formats.containers.family import Content, Family, samples
+from ckpt.formats.containers.slices import Slice
 from ckpt.formats.source import Damaged, Source, TooLarge, Unfinished
 
 MAX_FILES = 100_000
 MAX_DEPTH = 12
-MAX_JSON_BYTES = 64 << 20
+MAX_WHOLE_BYTES = 24 << 20
 _OPEN = 32  # descriptors that one folder holds at a time
 _WHOLE_BYTES = 64 << 10  # a file up to this size tells itself in full
 
@@ -49,11 +52,11 @@ def members(path: str) -> Iterator[Member]:
     while pending:
         prefix, directory, depth = pending.pop()
         with os.scandir(directory) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(islice(listing, MAX_FILES - count + 1), key=lambda entry: entry.name)
+        count += len(entries)
+        if count > MAX_FILES:
+            raise TooLarge(f"it holds more than {MAX_FILES} files")
         for entry in entries:
-            count += 1
-            if count > MAX_FILES:
-                raise TooLarge(f"it holds more than {MAX_FILES} files")
             if entry.is_dir(follow_symlinks=False):
                 if depth >= MAX_DEPTH:
                     raise TooLarge(f"its directories are nested deeper than {MAX_DEPTH} levels")
@@ -103,7 +106,7 @@ class Folder:
         self._sources[name] = known
         return known
 
-    def raw(self, name: str, limit: int = MAX_JSON_BYTES) -> bytes:
+    def raw(self, name: str, limit: int = MAX_WHOLE_BYTES) -> bytes:
         """A whole file. Raises TooLarge for one of more than `limit` bytes."""
         source = self.source(name)
         if source.size > limit:
@@ -116,12 +119,14 @@ class Folder:
         if not raw.strip():
             raise Unfinished(f"{name} is empty")
         try:
-            return json.loads(raw.decode("utf-8"))
+            return bounded_json.parse(raw)
         except json.JSONDecodeError as error:
             kind = Unfinished if error.pos >= len(error.doc.rstrip()) - 1 else Damaged
             raise kind(f"{name} is not valid JSON: {error.msg} at byte {error.pos}") from None
-        except (ValueError, RecursionError):
+        except ValueError:
             raise Damaged(f"{name} is not valid JSON") from None
+        except TooLarge as error:
+            raise TooLarge(f"{name}: {error.problem}") from None
 
     def text(self, name: str, limit: int = 4096) -> str:
         """A short text file without the blanks around it."""
@@ -144,6 +149,10 @@ class Folder:
             raise kind(f"{name}: {error.problem}") from None
         return part
 
+    def inside(self, name: str, offset: int, length: int) -> Family:
+        """What reads the file of its own that lies in a slice of a file, not proved yet."""
+        return self._opener(Slice(self.source(name), offset, length))
+
     def print_of(self, name: str) -> bytes:
         """What changes with a file's content: all of a small one, its family's fingerprint, else samples of it."""
         if name in self._parts:
@@ -152,6 +161,10 @@ class Folder:
         if source.size <= _WHOLE_BYTES:
             return source.read(0, source.size)
         return b"".join([source.size.to_bytes(8, "little"), *samples(source, [(0, source.size)])])
+
+    def beside(self, name: str) -> Folder:
+        """A directory next to this one, to be closed by itself. Raises OSError, TooLarge when it cannot be listed."""
+        return Folder(os.path.join(os.path.dirname(self.path), name), self._opener)
 
     def close(self) -> None:
         """Closes all its files."""

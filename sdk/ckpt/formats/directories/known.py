@@ -4,9 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 
+from ckpt.formats.directories.accelerate import Accelerate
+from ckpt.formats.directories.coral import Coral
+from ckpt.formats.directories.dcp import Dcp
+from ckpt.formats.directories.deepspeed import DeepSpeed
+from ckpt.formats.directories.keras_backup import KerasBackup
 from ckpt.formats.directories.kind import Kind
+from ckpt.formats.directories.lerobot import LeRobot
+from ckpt.formats.directories.megatron import Megatron
+from ckpt.formats.directories.nemo import NeMo
+from ckpt.formats.directories.orbax import Orbax
+from ckpt.formats.directories.peft import Peft
+from ckpt.formats.directories.ray import Ray
+from ckpt.formats.directories.sharded import Sharded
+from ckpt.formats.directories.torchtune import TorchTune
+from ckpt.formats.directories.transformers import Transformers
+from ckpt.formats.directories.verl import Verl
 
-KINDS: tuple[type[Kind], ...] = ()
+KINDS: tuple[type[Kind], ...] = (
+    NeMo,
+    Transformers,
+    Orbax,
+    Megatron,
+    Dcp,
+    DeepSpeed,
+    Accelerate,
+    Verl,
+    LeRobot,
+    KerasBackup,
+    Coral,
+    TorchTune,
+    Peft,
+    Sharded,
+    Ray,
+)
 
 
 def recognise(name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> type[Kind] | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
 from ckpt.formats.directories.orbax_tree import DATABASE, NAMES, Tree
 from ckpt.formats.directories.told import told
-from ckpt.formats.source import Damaged, Unfinished
+from ckpt.formats.source import Unfinished
 
 _STEP = "_CHECKPOINT_METADATA"
 _COMMITTED = "commit_success.txt"
@@ -42,7 +42,7 @@ class Orbax(Kind):
         if _TEMPORARY in self.folder.name or any(_TEMPORARY in name for name in self.folder.directories):
             raise Unfinished("it still has the name of a save that is not committed")
         if _STEP in files:
-            self._step = _mapping(self.folder.json(_STEP), _STEP)
+            self._step = Gathering(self.folder).mapping(_STEP)
             if _COMMITTED not in files and not self._step.get("commit_timestamp_nsecs"):
                 raise Unfinished(f"it is not committed: {_COMMITTED} is missing")
         handlers = self._step.get("item_handlers")
@@ -61,6 +61,8 @@ class Orbax(Kind):
         top = self._top()
         omitted = [reason for tree in self._trees.values() for reason in tree.omitted]
         found = told(top, self.framework)
+        if not any(found.resume[state] for state in ("model", "optimizer", "scheduler")):
+            found.resume["model"] = bool(self._trees)  # a tree without a name for any state is the weights
         step = self._step_number()
         if step is not None:
             found.step = step
@@ -96,12 +98,6 @@ class Orbax(Kind):
             if named is not None:
                 return int(named[1])
         return None
-
-
-def _mapping(value: Any, name: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise Damaged(f"{name} is no JSON mapping")
-    return dict(value)
 
 
 def _seconds(nanoseconds: Any) -> float | None:

@@ -5,7 +5,6 @@ Only the newest version is followed. Nodes are read whole and are small; values 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ckpt.formats.directories.folder import Folder
@@ -55,14 +54,14 @@ class _Reader:
         self._raw = raw
         self._at = 0
 
-    def bytes(self, length: int) -> bytes:
+    def take(self, length: int) -> bytes:
         if length > len(self._raw) - self._at:
             raise Damaged("a node of its array database ends too early")
         self._at += length
         return self._raw[self._at - length : self._at]
 
     def byte(self) -> int:
-        return self.bytes(1)[0]
+        return self.take(1)[0]
 
     def number(self) -> int:
         value = 0
@@ -85,7 +84,7 @@ class _Reader:
         for shared, own in zip([0, *prefixes], suffixes, strict=True):
             if found and shared > len(found[-1]):
                 raise Damaged("a key of its array database shares more than there is")
-            text = (found[-1][:shared] if found else b"") + self.bytes(own)
+            text = (found[-1][:shared] if found else b"") + self.take(own)
             total += len(text)
             if total > _MAX_NODE_BYTES:
                 raise TooLarge("the keys of its array database are too long")
@@ -125,17 +124,17 @@ class _Tree:
         return found
 
     def _newest(self, reader: _Reader) -> _Node | None:
-        reader.bytes(16)  # the database's id
+        reader.take(16)  # the database's id
         if reader.number():
             raise Damaged("its array database keeps its versions in other files, which is not read")
         reader.numbers(2)  # how long values in the tree and nodes may be
         reader.byte()
         if reader.number():
-            reader.bytes(4)  # level of compression
+            reader.take(4)  # level of compression
         files = self._files(reader, "")
         count = reader.number()
         reader.numbers(count)  # generations
-        heights = reader.bytes(count)
+        heights = reader.take(count)
         ids, offsets, lengths = reader.numbers(count), reader.numbers(count), reader.numbers(count)
         if not count or (offsets[-1] == _MISSING and lengths[-1] == _MISSING):
             return None
@@ -182,7 +181,7 @@ class _Tree:
                 name, offset = places[index]
                 value = Value(name, offset, lengths[index])
             else:
-                value = Value(node.file.name, node.offset, lengths[index], reader.bytes(lengths[index]))
+                value = Value(node.file.name, node.offset, lengths[index], reader.take(lengths[index]))
             found.append((node.prefix + key, value))
         return found
 

@@ -7,6 +7,8 @@ from typing import Any
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.orbax_arrays import Arrays
 from ckpt.formats.directories.orbax_ocdbt import Value, values
+from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.pickled.values import Tensor
 from ckpt.formats.source import Damaged, TooLarge, Unfinished
 
 NAMES = "_METADATA"
@@ -18,7 +20,8 @@ _MAX_KEYS = 64
 class Tree:
     """The tree in the part of the folder that begins with `base` ("" or a name with its slash).
 
-    `top` is nested mappings of tensors and texts. Raises Unfinished when an array is missing, Damaged, TooLarge.
+    `top` is nested mappings of tensors, numbers and texts. Raises Unfinished when an array is missing, Damaged,
+    TooLarge.
     """
 
     def __init__(self, folder: Folder, base: str) -> None:
@@ -35,7 +38,7 @@ class Tree:
         for path, kind in _paths(described):
             name = ".".join(path)
             if name in found.tensors:
-                leaves.append((path, found.tensors[name]))
+                leaves.append((path, _number(found.tensors[name]) if kind == "scalar" else found.tensors[name]))
             elif kind == "string":
                 text = texts.get(name) if type(texts) is dict else None
                 leaves.append((path, text if type(text) is str else None))
@@ -72,6 +75,12 @@ def _paths(described: Any) -> list[tuple[tuple[str, ...], str]]:
             keys = tuple(str(step.get("key")) for step in steps if type(step) is dict)
             found.append((keys, str(value.get("value_type"))))
     return found
+
+
+def _number(tensor: Tensor) -> Any:
+    """A plain number that was saved as an array; the array where it cannot be read as one."""
+    number = Scalars().number(tensor)
+    return tensor if number is None else number
 
 
 def _nested(leaves: list[tuple[tuple[str, ...], Any]]) -> Any:

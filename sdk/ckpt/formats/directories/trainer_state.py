@@ -74,8 +74,8 @@ def monitor(shown: Mapping[str, Any]) -> tuple[str | None, Literal["min", "max"]
     return name if name.startswith("eval_") else f"eval_{name}", "max" if greater else "min"
 
 
-def world_size(arguments: Any) -> int | None:
-    """How many processes trained, by the arguments; None where they do not say."""
+def world_size(arguments: Any) -> int:
+    """How many processes trained, by the arguments; 0 where they do not say."""
     state = mapping_of((mapping_of(arguments) or {}).get("distributed_state")) or {}
     count = state.get("num_processes")
-    return count if type(count) is int and 0 < count < 1 << 20 else None
+    return count if type(count) is int and 0 < count < 1 << 20 else 0

@@ -6,14 +6,14 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
-from ckpt.formats.containers.family import Content
 from ckpt.formats.directories import engines, shards, trainer_state
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.gathering import Gathering, gap, numbered
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.meanings.meaning import meaning
+from ckpt.formats.directories.told import told
 from ckpt.formats.meanings.plain import Plain
 from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Unfinished
 
 _NAME = re.compile(r"checkpoint-\d+")
@@ -79,11 +79,12 @@ class Transformers(Kind):
             return
         missing = gap(self._rng)
         # The first process does not wait for the others before it writes the state.
-        settings = trainer_state.settings(self._arguments, Plain(Scalars()))
-        count = None if settings.get("save_on_each_node") is True else trainer_state.world_size(self._arguments)
-        if missing is None and count is not None and len(self._rng) < count:
+        settings = mapping_of(self._arguments) or {}
+        if settings.get("save_on_each_node") is True:
+            return  # the others' files may be on other nodes
+        if missing is None and len(self._rng) < trainer_state.world_size(self._arguments):
             missing = len(self._rng)
-        if missing is not None and settings.get("save_on_each_node") is not True:
+        if missing is not None:
             raise Unfinished(f"rng_state_{missing}.pth is missing: not all processes have saved")
 
     def read(self) -> Contents:
@@ -95,8 +96,11 @@ class Transformers(Kind):
             top["rng_state"] = random
         if self._engines is not None:
             self._engines.add_to(top)
-        found = meaning(Content({key: value for key, value in top.items() if value}, ""), Scalars(), self.framework)
-        found.framework, found.epoch, found.step, found.loss, found.metrics = self.framework, None, None, None, {}
+        ranks = len(self._rng)
+        count = max(trainer_state.world_size(self._arguments), ranks)
+        held = {key: value for key, value in top.items() if value}
+        found = told(held, self.framework, {"world_size": count} if count else {}, ranks)
+        found.epoch, found.step, found.loss, found.metrics = None, None, None, {}
         trainer_state.tell(found, self._state)
         plain = Plain(Scalars())
         found.config = trainer_state.settings(self._arguments, plain)
@@ -106,8 +110,6 @@ class Transformers(Kind):
         found.monitor, found.mode = trainer_state.monitor(found.config)
         # A resumed training finds its place in the data by skipping what its steps have seen.
         found.resume["data"] = found.step is not None and found.config.get("ignore_data_skip") is not True
-        count = trainer_state.world_size(self._arguments) or len(self._rng)
-        found.resume["topology"] = {**found.resume["topology"], **({"world_size": count} if count else {})}
         top["trainer_state"] = {key: value for key, value in self._state.items() if key != "log_history"}
         return Contents(found, top, gathering.unknown_globals, gathering.omitted)
 

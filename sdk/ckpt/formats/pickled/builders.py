@@ -7,10 +7,12 @@ no row stays an `Opaque` value and its name is reported.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from typing import Any
 
 from ckpt.formats import dtypes
 from ckpt.formats.pickled.values import (
+    OBJECT_NODES,
     Budget,
     Builder,
     Global,
@@ -32,13 +34,17 @@ def construct(function: Any, args: Any, budget: Budget) -> Any:
     if type(args) is not tuple:
         args = (args,)
     budget.left -= 1
+    if len(args) > _LONG:
+        budget.charge(len(args))
     if type(function) is not Global:
+        budget.left -= OBJECT_NODES
         return Opaque(function.path if isinstance(function, Opaque) else type(function).__name__, args)
     if function.builder is not None:
         try:
             return function.builder(args, budget)
         except BUILD_ERRORS:
             pass
+    budget.left -= OBJECT_NODES
     return Opaque(function.path, args)
 
 
@@ -57,10 +63,17 @@ def resolve(module: str, name: str) -> tuple[Global, bool]:
     return Global(path), path in _INERT
 
 
-def build(target: Any, state: Any) -> None:
-    """Gives a value the state that the pickle sets on it; state of plain containers says nothing and is dropped."""
+def build(target: Any, state: Any, budget: Budget) -> None:
+    """Gives a value the state that the pickle sets on it; state of plain containers says nothing and is dropped.
+
+    Of an object with slots the state is a pair of mappings, which become one.
+    """
     kind = type(target)
     if kind is Opaque:
+        if type(state) is tuple and len(state) == 2 and any(type(part) is dict for part in state):
+            parts = [part for part in state if type(part) is dict]
+            budget.charge(sum(map(len, parts)))
+            state = {name: value for part in parts for name, value in part.items()}
         target.state = state
     elif kind is NumpyDtype and type(state) is tuple and len(state) > 1:
         target.big_endian = state[1] == ">"
@@ -122,6 +135,8 @@ def _nested(args: tuple[Any, ...], budget: Budget) -> Any:
 
 
 def _size(args: tuple[Any, ...], budget: Budget) -> Any:
+    if args and (type(args[0]) not in (list, tuple) or len(args[0]) > _MAX_DIMENSIONS):
+        raise TypeError("not a size")
     return tuple(args[0]) if args else ()
 
 
@@ -133,7 +148,9 @@ def _text(args: tuple[Any, ...], budget: Budget) -> Any:
 
 def _device(args: tuple[Any, ...], budget: Budget) -> Any:
     kind, *index = args
-    return ":".join([_text((kind,), budget), *(str(int(part)) for part in index)])
+    if len(_text((kind,), budget)) > _SHORT or len(index) > 1:
+        raise ValueError("not a device")
+    return ":".join([kind, *map(str, _integers(index))])
 
 
 def _reconstructor(args: tuple[Any, ...], budget: Budget) -> Any:
@@ -169,7 +186,9 @@ def _tuple(args: tuple[Any, ...], budget: Budget) -> Any:
 
 
 def _complex(args: tuple[Any, ...], budget: Budget) -> Any:
-    return complex(*(float(part) for part in args))
+    if any(type(part) not in (int, float) for part in args):
+        raise TypeError("not a number")
+    return complex(*args)
 
 
 def _encoded(args: tuple[Any, ...], budget: Budget) -> Any:
@@ -192,21 +211,19 @@ def _bytes(args: tuple[Any, ...], budget: Budget) -> Any:
 
 
 def _datetime(args: tuple[Any, ...], budget: Budget) -> Any:
-    raw, *zone = args
-    if type(raw) is str:
-        raw = raw.encode("latin-1")
+    raw, zone = _short(args[0]), args[1:]
     offset = zone[0] if zone and isinstance(zone[0], datetime.tzinfo) else None
     micros = int.from_bytes(raw[7:10], "big")
     return datetime.datetime(raw[0] * 256 + raw[1], raw[2] & 127, raw[3], raw[4], raw[5], raw[6], micros, offset)
 
 
 def _date(args: tuple[Any, ...], budget: Budget) -> Any:
-    raw = args[0].encode("latin-1") if type(args[0]) is str else args[0]
+    raw = _short(args[0])
     return datetime.date(raw[0] * 256 + raw[1], raw[2], raw[3])
 
 
 def _timedelta(args: tuple[Any, ...], budget: Budget) -> Any:
-    return datetime.timedelta(*(int(part) for part in args[:3]))
+    return datetime.timedelta(*_integers(args[:3]))
 
 
 def _timezone(args: tuple[Any, ...], budget: Budget) -> Any:
@@ -218,6 +235,7 @@ def _path(separator: str) -> Builder:
         parts = [part for part in args if type(part) is str]
         if len(parts) != len(args):
             raise TypeError("not a path")
+        budget.charge(sum(map(len, parts)) >> 4)
         root = parts and parts[0].endswith(separator)
         return parts[0] + separator.join(parts[1:]) if root else separator.join(parts) or "."
 
@@ -233,14 +251,12 @@ def _inert(path: str) -> Builder:
 
 def _numpy_dtype(args: tuple[Any, ...], budget: Budget) -> Any:
     code = args[0]
-    return NumpyDtype(code if type(code) is str else "object")
+    return NumpyDtype(code if type(code) is str and len(code) <= _SHORT else "object")
 
 
 def _numpy_scalar(args: tuple[Any, ...], budget: Budget) -> Any:
-    kind, raw = args
-    if type(raw) is str:
-        raw = raw.encode("latin-1")
-    if type(kind) is not NumpyDtype or type(raw) is not bytes or len(raw) > 64:
+    kind, raw = args[0], _short(args[1])
+    if type(kind) is not NumpyDtype:
         raise TypeError("not a scalar")
     if kind.code.startswith("U"):
         return raw.decode("utf-32-be" if kind.big_endian else "utf-32-le").rstrip("\0")
@@ -261,6 +277,20 @@ def _numpy_frombuffer(args: tuple[Any, ...], budget: Budget) -> Any:
     return NumpyArray(kind, shape, order == "F", data)
 
 
+def _short(value: Any) -> bytes:
+    """The few bytes that a number or a time is made of; before protocol 3 they are text."""
+    if type(value) not in (str, bytes) or len(value) > _SHORT:
+        raise TypeError("not a few bytes")
+    return value.encode("latin-1") if type(value) is str else value
+
+
+def _integers(values: Iterable[Any]) -> list[int]:
+    found = list(values)
+    if any(type(value) is not int or abs(value) >= _SMALL for value in found):
+        raise TypeError("not integers")
+    return found
+
+
 def key(value: Any) -> Any:
     """A mapping's key that is cheap to hash whatever the file says: text, small numbers, and names for the rest."""
     kind = type(value)
@@ -271,7 +301,7 @@ def key(value: Any) -> Any:
     if kind is float:
         return value
     if kind is tuple and len(value) <= 16:
-        return "(" + ", ".join(str(part) if type(part) in (str, bool, float) else _label(part) for part in value) + ")"
+        return "(" + ", ".join(map(_label, value)) + ")"
     if kind is Opaque and value.path == _CHUNK_INDEX:
         fields = value.attributes()
         return chunk_key(fields.get("fqn"), fields.get("offset"))
@@ -281,20 +311,27 @@ def key(value: Any) -> Any:
 def chunk_key(name: Any, offsets: Any) -> str:
     """The key that torch's distributed checkpoints know one chunk of a tensor by; its offsets are None for a value."""
     place = ",".join(_label(part) for part in offsets) if type(offsets) is tuple and len(offsets) <= 64 else ""
-    return f"{name if type(name) is str else _label(name)}\0{place}"
+    return f"{name if type(name) is str and len(name) <= _LONG else _label(name)}\0{place}"
 
 
 def _label(value: Any) -> str:
+    if type(value) is str:
+        return value[:_SHORT]
+    if type(value) in (bool, float):
+        return str(value)
     if type(value) is int:
         return hex(value) if abs(value) >= _SMALL else str(value)
     if isinstance(value, Opaque | Global):
         detail = value.args[0] if isinstance(value, Opaque) and len(value.args) == 1 else None
-        return f"{value.path}({detail})" if type(detail) in (str, float, bool) else value.path
+        return f"{value.path}({_label(detail)})" if type(detail) in (str, float, bool) else value.path
     return f"<{type(value).__name__}>"
 
 
 _CHUNK_INDEX = "torch.distributed.checkpoint.metadata.MetadataIndex"
 _SMALL = 1 << 60  # beyond it chosen integers can share a hash, and a dict of them takes quadratic time
+_SHORT = 64  # letters or bytes of what is never long, such as a scalar, a dtype's code, a part of a key
+_LONG = 1000  # letters of the longest names of tensors; arguments of a call, which seldom has so many
+_MAX_DIMENSIONS = 64
 
 _MODULE_ALIASES = {
     "__builtin__": "builtins",

@@ -1,8 +1,8 @@
 """Reads a pickle without running it: an opcode loop with its own stack and memo.
 
 Calls in the pickle become plain values through `builders`, or opaque ones; no module is imported by a name from
-the file, and no bound of `source.TooLarge` kind can be passed by what the file says: operations, values, memo
-entries, marks and bytes are counted. The loop is flat, so nesting costs no stack.
+the file, and no bound of `source.TooLarge` kind can be passed by what the file says: operations, memory, marks and
+bytes are counted. The loop is flat, so nesting costs no stack.
 """
 
 from __future__ import annotations
@@ -13,24 +13,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.formats.pickled import builders
-from ckpt.formats.pickled.values import Budget, Global, Home, Opaque, SetOf
+from ckpt.formats.pickled.values import OBJECT_NODES, Budget, Global, Home, Opaque, SetOf
 from ckpt.formats.source import Damaged, TooLarge, Unfinished
 
-MAX_PICKLE_BYTES = 64 << 20  # of one pickle
+MAX_PICKLE_BYTES = 32 << 20  # of one pickle
 MAX_OPERATIONS = 4_000_000
-MAX_MEMO = 1_000_000
 MAX_STACK = 1_000_000
 MAX_MARKS = 10_000
 _BLOCK = 4096  # operations between two looks at the sizes of stack and memo
 _MAX_LINE = 4096
-_PADDING = b"\xff" * 16  # longer than any operand of fixed size
+_MAX_NAME = 1000  # letters of a module or of a name in it
+_MAX_NAMES = 10_000
+_MAX_INTEGER_BYTES = 1024
 
 _unpack_u32 = struct.Struct("<I").unpack_from
 _unpack_i32 = struct.Struct("<i").unpack_from
 _unpack_u64 = struct.Struct("<Q").unpack_from
 _unpack_f64 = struct.Struct(">d").unpack_from
 
-_BROKEN = (AttributeError, LookupError, OverflowError, TypeError, ValueError)  # what an unsound operation raises
+# What an unsound operation raises, or one whose operand is cut off.
+_BROKEN = (AttributeError, LookupError, OverflowError, TypeError, ValueError, struct.error)
+_STOP = 0x2E
 _OPERANDS = {0x72: 4, 0x71: 1, 0x6A: 4, 0x68: 1, 0x58: 4, 0x4B: 1, 0x4D: 2, 0x4A: 4, 0x47: 8, 0x8C: 1}
 _MARKED = frozenset(b"ldoi\x90\x911")
 
@@ -54,8 +57,12 @@ class _Names:
     def get(self, module: Any, name: Any) -> Global:
         if type(module) is not str or type(name) is not str:
             raise Damaged("its pickle imports a name that is no text")
+        if len(module) > _MAX_NAME or len(name) > _MAX_NAME:
+            raise Damaged(f"its pickle imports a name of more than {_MAX_NAME} letters")
         found = self._known.get((module, name))
         if found is None:
+            if len(self._known) >= _MAX_NAMES:
+                raise TooLarge(f"its metadata imports more than {_MAX_NAMES} names")
             found, known = builders.resolve(module, name)
             self._known[(module, name)] = found
             if not known:
@@ -70,12 +77,12 @@ def load(data: bytes, start: int = 0, home: Home | None = None) -> Loaded:
     when it passes a bound.
     """
     names = _Names()
-    value, end = _loop(data + _PADDING, start, len(data), names, home)
+    value, end = _loop(data, start, names, home)
     return Loaded(value, end, tuple(sorted(names.unknown)))
 
 
-def _loop(data: bytes, pos: int, size: int, names: _Names, home: Home | None) -> tuple[Any, int]:
-    # Behind `size` the data is padded with what is no operation, which ends the loop where the data is cut off.
+def _loop(data: bytes, pos: int, names: _Names, home: Home | None) -> tuple[Any, int]:
+    size = len(data)
     budget = Budget()
     memo: dict[int, Any] = {}
     stack: list[Any] = []
@@ -105,13 +112,16 @@ def _loop(data: bytes, pos: int, size: int, names: _Names, home: Home | None) ->
                     args = stack.pop()
                     stack[-1] = construct(stack[-1], args, budget)
                 elif op == 0x74:  # TUPLE
+                    budget.left -= 1
                     items = stack
                     stack = marks.pop()
                     stack.append(tuple(items))
                 elif op == 0x58:  # BINUNICODE
-                    end = pos + 4 + _unpack_u32(data, pos)[0]
+                    length = _unpack_u32(data, pos)[0]
+                    end = pos + 4 + length
                     if end > size:
                         raise Unfinished("its pickle ends inside a text")
+                    budget.left -= 1 + (length >> 5)
                     stack.append(data[pos + 4 : end].decode("utf-8", "surrogatepass"))
                     pos = end
                 elif op == 0x29:  # EMPTY_TUPLE
@@ -119,39 +129,47 @@ def _loop(data: bytes, pos: int, size: int, names: _Names, home: Home | None) ->
                 elif op == 0x89:  # NEWFALSE
                     stack.append(False)
                 elif op == 0x51:  # BINPERSID
+                    budget.left -= 1
                     stack[-1] = storage(stack[-1], home)
                 elif op == 0x85:  # TUPLE1
+                    budget.left -= 1
                     stack[-1] = (stack[-1],)
                 elif op == 0x6A:  # LONG_BINGET
                     stack.append(memo[_unpack_u32(data, pos)[0]])
                     pos += 4
                 elif op == 0x86:  # TUPLE2
                     last = stack.pop()
+                    budget.left -= 1
                     stack[-1] = (stack[-1], last)
                 elif op == 0x4A:  # BININT
+                    budget.left -= 1
                     stack.append(_unpack_i32(data, pos)[0])
                     pos += 4
                 elif op == 0x71:  # BINPUT
                     memo[data[pos]] = stack[-1]
                     pos += 1
                 elif op == 0x4D:  # BININT2
+                    budget.left -= 1
                     stack.append(data[pos] | data[pos + 1] << 8)
                     pos += 2
                 elif op == 0x87:  # TUPLE3
                     last = stack.pop()
                     middle = stack.pop()
+                    budget.left -= 1
                     stack[-1] = (stack[-1], middle, last)
                 elif op == 0x88:  # NEWTRUE
                     stack.append(True)
                 elif op == 0x4E:  # NONE
                     stack.append(None)
                 elif op == 0x47:  # BINFLOAT
+                    budget.left -= 1
                     stack.append(_unpack_f64(data, pos)[0])
                     pos += 8
                 elif op == 0x8C:  # SHORT_BINUNICODE
                     end = pos + 1 + data[pos]
                     if end > size:
                         raise Unfinished("its pickle ends inside a text")
+                    budget.left -= 1
                     stack.append(data[pos + 1 : end].decode("utf-8", "surrogatepass"))
                     pos = end
                 elif op == 0x7D:  # EMPTY_DICT
@@ -162,11 +180,11 @@ def _loop(data: bytes, pos: int, size: int, names: _Names, home: Home | None) ->
                     stack.append([])
                 elif op == 0x73:  # SETITEM
                     last = stack.pop()
-                    _put_items(stack[-2], [stack.pop(), last])
+                    _put_items(stack[-2], [stack.pop(), last], budget)
                 elif op == 0x75:  # SETITEMS
                     items = stack
                     stack = marks.pop()
-                    _put_items(stack[-1], items)
+                    _put_items(stack[-1], items, budget)
                 elif op == 0x61:  # APPEND
                     last = stack.pop()
                     _add_items(stack[-1], [last])
@@ -183,8 +201,8 @@ def _loop(data: bytes, pos: int, size: int, names: _Names, home: Home | None) ->
                     stack[-1] = names.get(stack[-1], last)
                 elif op == 0x62:  # BUILD
                     last = stack.pop()
-                    builders.build(stack[-1], last)
-                elif op == 0x2E:  # STOP
+                    builders.build(stack[-1], last, budget)
+                elif op == _STOP:
                     return stack.pop(), pos
                 elif op in _MARKED:
                     items = stack
@@ -193,29 +211,29 @@ def _loop(data: bytes, pos: int, size: int, names: _Names, home: Home | None) ->
                 elif op == 0x30 and not stack:  # POP of a mark
                     stack = marks.pop()
                 else:
-                    if pos > size:
-                        raise Unfinished("its pickle ends too early")
                     pos = _seldom(op, stack, data, pos, memo, names, budget)
-            budget.charge(0)
-            if len(memo) > MAX_MEMO or len(stack) > MAX_STACK or len(marks) > MAX_MARKS:
+            if budget.left < len(memo) or len(stack) > MAX_STACK or len(marks) > MAX_MARKS:
                 raise TooLarge("its metadata passes the bounds of what is read")
     except _BROKEN as error:
-        # An operand that is cut off was taken from the padding.
-        if pos + _OPERANDS.get(op, 0) > size:
+        if pos + _OPERANDS.get(op, 0) > size or (pos == size and op != _STOP):
             raise Unfinished("its pickle ends too early") from None
         reason = "takes more than is there" if isinstance(error, IndexError) else "is broken"
         raise Damaged(f"its pickle {reason}") from None
     raise TooLarge(f"its metadata takes more than {MAX_OPERATIONS} operations")
 
 
-def _put_items(target: Any, items: list[Any]) -> None:
+def _put_items(target: Any, items: list[Any], budget: Budget) -> None:
+    budget.left -= len(items) >> 1
     kind = type(target)
     into = target if kind is dict else target.pairs if kind is Opaque else None
     if into is None or len(items) % 2:
         raise Damaged("its pickle sets items of what has none")
     for index in range(0, len(items), 2):
         name = items[index]
-        into[name if type(name) is str else builders.key(name)] = items[index + 1]
+        if type(name) is not str:
+            name = builders.key(name)
+            budget.left -= len(name) >> 5 if type(name) is str else 0
+        into[name] = items[index + 1]
 
 
 def _add_items(target: Any, items: list[Any]) -> None:
@@ -235,7 +253,7 @@ def _marked(op: int, items: list[Any], stack: list[Any], data: bytes, pos: int, 
         stack.append(items)
     elif op == 0x64:  # DICT
         stack.append({})
-        _put_items(stack[-1], items)
+        _put_items(stack[-1], items, budget)
     elif op == 0x90:  # ADDITEMS
         _add_items(stack[-1], items)
     elif op == 0x91:  # FROZENSET
@@ -258,13 +276,13 @@ def _seldom(
             raise Damaged(f"its pickle is of protocol {protocol[0]}, which is not known")
         return pos + 1
     if op == 0x95:  # FRAME
-        if _unpack_u64(_take(data, pos, 8))[0] > len(data) - len(_PADDING) - pos - 8:
+        if _unpack_u64(_take(data, pos, 8))[0] > len(data) - pos - 8:
             raise Unfinished("its pickle ends inside a frame")
         return pos + 8
     if op in _SIZED:
         return _sized(op, stack, data, pos, budget)
     if op in _LINES:
-        return _lined(op, stack, data, pos, memo)
+        return _lined(op, stack, data, pos, memo, budget)
     if op == 0x8F:  # EMPTY_SET
         budget.charge(1)
         stack.append(SetOf([]))
@@ -277,6 +295,7 @@ def _seldom(
         args = stack.pop()
         if type(named) is not dict or type(args) is not tuple:
             raise Damaged("its pickle makes an object of no arguments")
+        budget.charge(len(args))
         stack[-1] = builders.construct(stack[-1], (*args, named) if named else args, budget)
     elif op in _EXTENSIONS:
         width = _EXTENSIONS[op]
@@ -284,6 +303,7 @@ def _seldom(
         stack.append(names.get("extension", str(code)))
         return pos + width
     elif op == 0x97:  # NEXT_BUFFER
+        budget.charge(OBJECT_NODES)
         stack.append(Opaque("buffer outside of the pickle"))
     elif op != 0x98:  # READONLY_BUFFER leaves its argument
         raise Damaged(f"its pickle holds an unknown operation {op:#04x}")
@@ -291,7 +311,7 @@ def _seldom(
 
 
 def _take(data: bytes, pos: int, length: int) -> bytes:
-    if length > len(data) - len(_PADDING) - pos:
+    if length > len(data) - pos:
         raise Unfinished("its pickle ends inside a value")
     return data[pos : pos + length]
 
@@ -307,21 +327,29 @@ def _sized(op: int, stack: list[Any], data: bytes, pos: int, budget: Budget) -> 
     width = _SIZED[op]
     length = int.from_bytes(_take(data, pos, width), "little")
     raw = _take(data, pos + width, length)
+    budget.charge(1 + (length >> 5))
     if op == 0x8D:  # BINUNICODE8
         stack.append(raw.decode("utf-8", "surrogatepass"))
     elif op in (0x8A, 0x8B):  # LONG1, LONG4
-        stack.append(int.from_bytes(raw, "little", signed=True))
+        stack.append(_integer(raw))
     elif op in (0x54, 0x55):  # BINSTRING, SHORT_BINSTRING: text of Python 2
         stack.append(raw.decode("utf-8", "surrogateescape"))
     else:
         stack.append(raw)
-    budget.charge(length >> 12)
     return pos + width + length
 
 
-def _lined(op: int, stack: list[Any], data: bytes, pos: int, memo: dict[int, Any]) -> int:
+def _integer(raw: bytes) -> int | Opaque:
+    """A long integer; opaque where merely to print it would take long."""
+    if len(raw) > _MAX_INTEGER_BYTES:
+        return Opaque("builtins.int")
+    return int.from_bytes(raw, "little", signed=True)
+
+
+def _lined(op: int, stack: list[Any], data: bytes, pos: int, memo: dict[int, Any], budget: Budget) -> int:
     """The opcodes of protocol 0, whose argument is a line of text."""
     line, pos = _line(data, pos, limit=_MAX_LINE if op not in (0x53, 0x56) else len(data))
+    budget.charge(1 + (len(line) >> 5))
     if op == 0x70:  # PUT
         memo[_index(line)] = stack[-1]
     elif op == 0x67:  # GET
@@ -339,6 +367,7 @@ def _lined(op: int, stack: list[Any], data: bytes, pos: int, memo: dict[int, Any
     elif op == 0x56:  # UNICODE
         stack.append(line.decode("raw-unicode-escape"))
     else:  # PERSID
+        budget.charge(OBJECT_NODES)
         stack.append(Opaque("persistent id", (line.decode("ascii", "replace"),)))
     return pos
 

@@ -8,25 +8,26 @@ from typing import Any, Protocol
 
 from ckpt.formats.source import TooLarge
 
-MAX_NODES = 1_000_000
+MAX_NODES = 1_200_000
+OBJECT_NODES = 4  # what an opaque object takes
 
 
 class Budget:
-    """How many values one pickle may still make, copies counted.
+    """How much memory the values of one pickle may still take, copies counted, in nodes of about 64 bytes.
 
     `left` may be lowered directly where much is counted; `charge` raises TooLarge when it is spent.
     """
 
     __slots__ = ("left",)
 
-    def __init__(self, nodes: int = MAX_NODES) -> None:
-        self.left = nodes
+    def __init__(self) -> None:
+        self.left = MAX_NODES
 
     def charge(self, nodes: int) -> None:
         """Takes `nodes` off the budget."""
         self.left -= nodes
         if self.left < 0:
-            raise TooLarge(f"its metadata holds more than {MAX_NODES} values")
+            raise TooLarge(f"its metadata takes more than {MAX_NODES * 64 >> 20} MB of memory")
 
 
 Builder = Callable[[tuple[Any, ...], Budget], Any]
@@ -117,15 +118,8 @@ class Opaque:
     pairs: dict[Any, Any] = field(default_factory=dict)
 
     def attributes(self) -> Mapping[Any, Any]:
-        """Its state as a mapping; of a (dict, slots) pair both parts."""
-        state = self.state
-        if isinstance(state, dict):
-            return state
-        if isinstance(state, tuple) and len(state) == 2:
-            parts = [part for part in state if isinstance(part, dict)]
-            if parts:
-                return {key: value for part in parts for key, value in part.items()}
-        return {}
+        """Its state as a mapping; {} when it is something else."""
+        return self.state if isinstance(self.state, dict) else {}
 
 
 def mapping_of(value: Any) -> Mapping[Any, Any] | None:

@@ -16,6 +16,7 @@ from ckpt.formats.pickled.values import Opaque
 MAX_DEPTH = 200
 REVISITS = 100_000
 _MAX_KEY = 400
+_MAX_NAME = 2000
 _CONTAINERS = frozenset({dict, list, tuple, Opaque})
 _TRANSPARENT = frozenset({"_parameters", "_buffers", "_modules"})
 """Attributes of a torch module that its own tensor names leave out."""
@@ -53,7 +54,7 @@ def walk(top: Any, omissions: Omissions | None = None) -> Iterator[tuple[str, An
                 yield name, value
                 continue
             address = id(value)
-            if address in inside:
+            if address in inside or (left < 0 and address in seen):
                 continue
             length = _length(value)
             if not length:
@@ -66,6 +67,9 @@ def walk(top: Any, omissions: Omissions | None = None) -> Iterator[tuple[str, An
                     continue
             if len(levels) >= MAX_DEPTH:
                 omitted.add(f"values nested deeper than {MAX_DEPTH} levels")
+                continue
+            if len(name) > _MAX_NAME:
+                omitted.add(f"values whose names have more than {_MAX_NAME} letters")
                 continue
             seen.add(address)
             inside.add(address)

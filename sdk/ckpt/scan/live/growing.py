@@ -41,7 +41,7 @@ class Growing:
         return os.pread(self._fd, length, offset) if length > 0 else b""
 
     def lines(self, offset: int) -> Iterator[tuple[bytes, int]]:
-        """The whole lines from `offset`, each with the position behind it. One without its end is still being written."""
+        """The whole lines from `offset`, each with the position behind it; one without its end is being written."""
         rest = b""
         is_rest = False
         position = offset
@@ -58,13 +58,17 @@ class Growing:
             if len(rest) > LINE_MAX:
                 rest, is_rest = b"", True
 
-    def mark(self, offset: int) -> tuple[bytes, bytes]:
-        """What stands at the start of a file and before a position: the same later, so long as the file only grew."""
-        return self.read(0, min(_HEAD, offset)), self.read(max(0, offset - _EDGE), min(_EDGE, offset))
+    def head(self) -> bytes:
+        """The first bytes: a table's header, a document's first members."""
+        return self.read(0, _HEAD)
 
-    def still(self, offset: int, mark: tuple[bytes, bytes]) -> bool:
-        """Whether the file is, now, one that was read up to a position and only grew since."""
-        return os.fstat(self._fd).st_size >= offset and self.mark(offset) == mark
+    def edge(self, offset: int) -> bytes:
+        """The bytes before a position: the same later, so long as the file only grew."""
+        return self.read(max(0, offset - _EDGE), min(_EDGE, offset))
+
+    def only_grew(self, head: bytes, edge: bytes, offset: int) -> bool:
+        """Whether the file as it is now still begins as it did, and still has the same bytes before a position."""
+        return os.fstat(self._fd).st_size >= offset and self.read(0, len(head)) == head and self.edge(offset) == edge
 
     def close(self) -> None:
         """Gives the descriptor back; may be called twice."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 FILES_MAX = 200
 """Files of one kind that are looked at for one run."""
@@ -90,16 +91,17 @@ def mmengine_scalars(directory: str) -> list[str]:
 def event_files(directory: str) -> list[tuple[str, str]]:
     """TensorBoard's files by the time in their names, each with what is put before its tags, as `validation/`."""
     found: list[tuple[str, str]] = []
-    seen = 0
-    for place, prefix in _log_places(directory):
-        seen += 1
-        if seen > FILES_MAX:
-            break
+    for place, prefix in islice(_log_places(directory), FILES_MAX):
         for name in names(place):
             if name.startswith("events.out.tfevents."):
                 found.append((os.path.join(place, name), prefix))
-    found.sort(key=lambda item: (os.path.basename(item[0]), item[0]))
+    found.sort(key=lambda item: (_in_numbers(os.path.basename(item[0])), item[0]))
     return found[-FILES_MAX:]
+
+
+def _in_numbers(name: str) -> list[tuple[int, str]]:
+    """A name by which files sort as their numbers do: time, process, count."""
+    return [(int(part), "") if part.isdecimal() and len(part) < 20 else (0, part) for part in name.split(".")]
 
 
 def _log_places(directory: str) -> Iterator[tuple[str, str]]:

@@ -21,66 +21,70 @@ _TRIES = 3
 
 @dataclass(slots=True)
 class _Read:
-    """What was read of a file, and by what to know it again."""
+    """What was read of a file, and by what to know the file again."""
 
     identity: tuple[int, int]
-    mark: tuple[bytes, bytes]
+    head: bytes
+    edge: bytes
     form: Form
     collected: Collected
 
 
-_remembered: OrderedDict[tuple[str, str, int], _Read] = OrderedDict()
+_Key = tuple[str, str, int]
+_remembered: OrderedDict[_Key, _Read] = OrderedDict()
 _lock = threading.Lock()
 
 
-def collect(source: Source, files: list[Written], points: int) -> Collected:
-    """The series of a source's files. Raises OSError only where a disk or the system fails."""
+def collect(source: Source, files: list[Written], points: int) -> dict[str, list[tuple[int, float]]]:
+    """The curves in a source's files. Raises OSError only where a disk or the system fails."""
     whole = Collected(points, together=source.together)
     for written in files:
+        key = (written.path, source.name, points)
         try:
-            part = _file(source, written, points)
+            with Growing(written.path) as file:
+                read = _read(file, key, written, source)
+                size = file.size
         except OSError as error:
             if is_failing(error):
                 raise
             continue
-        if len(files) == 1:
-            return part
-        whole.follow(part)
-    return whole
+        if read is None:
+            continue
+        alone = read.collected.curves() if len(files) == 1 else None
+        if alone is None:
+            whole.follow(read.collected)
+        if size >= REMEMBER_BYTES and points <= _REMEMBERED_POINTS:
+            # Others may go on with it from here.
+            _keep(key, read)
+        if alone is not None:
+            return alone
+    return whole.curves()
 
 
-def _file(source: Source, written: Written, points: int) -> Collected:
-    """One file. A file that is rewritten while it is read is read again, so no row is taken under a wrong header."""
+def _read(file: Growing, key: _Key, written: Written, source: Source) -> _Read | None:
+    """Reads on in a file. One that is rewritten meanwhile is read again, so no row is taken under a wrong header."""
     for _ in range(_TRIES):
-        with Growing(written.path) as file:
-            key = (written.path, source.name, points)
-            known = _take(key, file) or _Read(
-                file.identity, (b"", b""), written.form(), Collected(points, together=source.together)
-            )
-            before = known.mark = file.mark(known.form.offset)
-            head = file.read(0, 4096)
-            known.form.read(file, known.collected.add)
-            known.mark = file.mark(known.form.offset)
-            if not file.still(known.form.offset, known.mark) or file.read(0, len(head)) != head:
-                continue
-            if known.form.offset < len(before[1]):
-                continue
-            if file.size >= REMEMBER_BYTES and points <= _REMEMBERED_POINTS:
-                _keep(key, known)
-            return known.collected
-    return Collected(points, together=source.together)
+        read = _take(key, file)
+        if read is None:
+            read = _Read(file.identity, b"", b"", written.form(), Collected(key[2], together=source.together))
+        read.head = file.head()
+        read.form.read(file, read.collected.add)
+        read.edge = file.edge(read.form.offset)
+        if file.only_grew(read.head, read.edge, read.form.offset):
+            return read
+    return None
 
 
-def _take(key: tuple[str, str, int], file: Growing) -> _Read | None:
-    """What is remembered of a file, if it only grew since; whoever takes it must keep it again."""
+def _take(key: _Key, file: Growing) -> _Read | None:
+    """What is remembered of a file that only grew since. Nobody else has it until it is kept again."""
     with _lock:
-        known = _remembered.pop(key, None)
-    if known is None or known.identity != file.identity or not file.still(known.form.offset, known.mark):
+        read = _remembered.pop(key, None)
+    if read is None or read.identity != file.identity or not file.only_grew(read.head, read.edge, read.form.offset):
         return None
-    return known
+    return read
 
 
-def _keep(key: tuple[str, str, int], read: _Read) -> None:
+def _keep(key: _Key, read: _Read) -> None:
     with _lock:
         _remembered[key] = read
         while len(_remembered) > _REMEMBERED:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 AXES = ("step", "global_step", "iteration", "iter", "epoch", "time/total_timesteps")
 """Names of what a metric is written over; the first of them that a file has is its axis."""
@@ -17,16 +16,17 @@ MAX_NAME = 300  # characters
 
 _NO_METRICS = frozenset({*AXES, "time", "timestamp", "walltime", "wall_time", "total_flos"})
 _LOSSES = ("loss", "train_loss", "train/loss", "loss/train", "training_loss", "train_loss_step", "train/loss_step")
-_MOST_STEP = (1 << 63) - 1
+MOST_STEP = (1 << 63) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """The values of one step, by metric."""
 
     step: int
     epoch: float | None
     values: Mapping[str, float]
+    by_epoch: bool = False
+    """Whether `step` counts epochs."""
     restart: bool = False
     """Whether the training says itself that it began again here, so that what lies beyond was abandoned."""
 
@@ -68,12 +68,13 @@ def whole(cell: Any) -> int | None:
         if cell is None or not cell.is_integer():
             return None
         cell = int(cell)
-    return cell if -_MOST_STEP <= cell <= _MOST_STEP else None
+    return cell if -MOST_STEP <= cell <= MOST_STEP else None
 
 
 def row_of(record: Mapping[Any, Any]) -> Row | None:
     """A mapping of names to values as a row; None where it has no step or no metric."""
-    step = next((whole(record[axis]) for axis in AXES if axis in record), None)
+    axis = next((axis for axis in AXES if axis in record), None)
+    step = None if axis is None else whole(record[axis])
     if step is None:
         return None
     values: dict[str, float] = {}
@@ -83,12 +84,13 @@ def row_of(record: Mapping[Any, Any]) -> Row | None:
             values[name] = value
             if len(values) == MAX_METRICS:
                 break
-    return Row(step, number(record.get(EPOCH)), values) if values else None
+    return Row(step, number(record.get(EPOCH)), values, by_epoch=axis == EPOCH) if values else None
 
 
-def loss_of(rows: Iterable[Row]) -> float | None:
-    """The training's loss in the last of the rows that tells it."""
-    found: float | None = None
-    for row in rows:
-        found = next((row.values[name] for name in _LOSSES if name in row.values), found)
-    return found
+def loss_of(rows: Sequence[Row]) -> float | None:
+    """The training's loss: that of the best known name, in the last of the rows that has it."""
+    for name in _LOSSES:
+        for row in reversed(rows):
+            if name in row.values:
+                return row.values[name]
+    return None

@@ -27,15 +27,15 @@ class Series:
 
     def add(self, step: int, value: float, limit: int) -> None:
         """One more point; what lies at its step and beyond it was abandoned."""
-        if self._last is not None and self._last[0] >= step:
+        last = self._last
+        if last is None or last[0] >= step:
             self.cut(step)
-        if self.lowest is None or step < self.lowest:
-            self.lowest = step
+            self.lowest = step if self.lowest is None else min(step, self.lowest)
         self._last = (step, value)
         if self._passed % self._stride == 0:
             self._steps.append(step)
             self._values.append(value)
-            while len(self._steps) >= 2 * limit:
+            if len(self._steps) >= 2 * limit:
                 self._steps, self._values = self._steps[::2], self._values[::2]
                 self._stride *= 2
         self._passed += 1
@@ -45,9 +45,13 @@ class Series:
         if self._last is None or self._last[0] < step:
             return
         kept = bisect_left(self._steps, step)
-        del self._steps[kept:], self._values[kept:]
+        if kept < len(self._steps):
+            del self._steps[kept:], self._values[kept:]
+            self._passed = kept * self._stride
+        elif self._passed % self._stride != 1 % self._stride:
+            # How many of the points since the last that was kept go is not known; the one that is replaced does.
+            self._passed -= 1
         self._last = (self._steps[-1], self._values[-1]) if kept else None
-        self._passed = kept * self._stride
 
     def points(self, limit: int) -> list[tuple[int, float]]:
         """At most `limit` points and the last."""
@@ -87,18 +91,19 @@ class Collected:
         self._reached = row.step
         if self.lowest is None or row.step < self.lowest:
             self.lowest = row.step
+        limit = self.limit
         for name, value in row.values.items():
-            series = self._of(name)
+            series = self.series.get(name) or self._begun(name)
             if series is not None:
-                series.add(row.step, value, self.limit)
+                series.add(row.step, value, limit)
 
     def follow(self, later: Collected) -> None:
-        """Adds what was collected of a later file; where that one began again, the rest of the earlier was abandoned."""
+        """Adds what was collected of a later file; the steps from which that one began again were abandoned."""
         began = later.lowest if self._together else later._restart
         if began is not None:
             self._cut(began)
         for name, added in later.series.items():
-            series = self._of(name)
+            series = self.series.get(name) or self._begun(name)
             if series is None or added.lowest is None:
                 continue
             series.cut(added.lowest)
@@ -114,10 +119,11 @@ class Collected:
         shown = {name: series.points(limit) for name, series in self.series.items()}
         return {name: points for name, points in shown.items() if points}
 
-    def _of(self, name: str) -> Series | None:
-        series = self.series.get(name)
-        if series is None and len(self.series) < MAX_METRICS:
-            series = self.series[name] = Series()
+    def _begun(self, name: str) -> Series | None:
+        """A new series; None where there are as many as are read."""
+        if len(self.series) >= MAX_METRICS:
+            return None
+        series = self.series[name] = Series()
         return series
 
     def _cut(self, step: int) -> None:

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ckpt.scan.live import places
 from ckpt.scan.live.forms.event_files import EventFile
 from ckpt.scan.live.forms.form import Form
 from ckpt.scan.live.forms.lines import JsonRows, Lines, States, Table
 from ckpt.scan.live.forms.log_history import LogHistory
+from ckpt.scan.live.histories import newest
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file of metrics and the form in which it is written; `prefix` leads its metrics' names."""
+    """A file of metrics and the form in which it is written."""
 
     path: str
     form: Callable[[], Form]
-    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,46 +36,50 @@ class Source:
     name: str
     files: Callable[[str], list[Written]]
     together: bool = True
+    beside: bool = False
+    """Whether its files lie beside each other, a metric each, rather than one after the other in time."""
 
 
 def _in(form: Callable[[], Form], paths: Callable[[str], list[str]]) -> Callable[[str], list[Written]]:
     return lambda directory: [Written(path, form) for path in paths(directory)]
 
 
-def _one(name: str) -> Source:
-    """A source of one table in the run directory."""
-    return Source(name, lambda directory: [Written(path, _table) for path in places.table(directory, name)])
-
-
 def _table() -> Form:
     return Lines(Table())
 
 
-def _newest_history(directory: str) -> list[Written]:
-    from ckpt.scan.live.histories import newest
+def _json_rows() -> Form:
+    return Lines(JsonRows())
 
+
+def _states() -> Form:
+    return Lines(States())
+
+
+def _one_metric(name: str) -> Form:
+    return Lines(Table(name=name))
+
+
+def _newest_history(directory: str) -> list[Written]:
     return [Written(path, LogHistory) for path in newest(places.trainer_states(directory))]
 
 
 def _dvclive(directory: str) -> list[Written]:
-    return [Written(path, lambda name=name: Lines(Table(name=name))) for path, name in places.dvclive_tables(directory)]
+    return [Written(path, partial(_one_metric, name)) for path, name in places.dvclive_tables(directory)]
 
 
 def _tensorboard(directory: str) -> list[Written]:
-    return [
-        Written(path, lambda prefix=prefix: EventFile(prefix), prefix)
-        for path, prefix in places.event_files(directory)
-    ]
+    return [Written(path, partial(EventFile, prefix)) for path, prefix in places.event_files(directory)]
 
 
 SOURCES: tuple[Source, ...] = (
-    Source("ckpt", _in(lambda: Lines(States()), places.states)),
+    Source("ckpt", _in(_states, places.states)),
     Source("transformers", _newest_history),
     Source("lightning", _in(_table, places.lightning_tables)),
-    Source("dvclive", _dvclive, together=False),
+    Source("dvclive", _dvclive, together=False, beside=True),
     # MMEngine's validation counts epochs where its training counts iterations, in one file.
-    Source("mmengine", _in(lambda: Lines(JsonRows()), places.mmengine_scalars), together=False),
-    *(_one(name) for name in places.TABLES),
-    Source("json lines", _in(lambda: Lines(JsonRows()), places.json_lines), together=False),
+    Source("mmengine", _in(_json_rows, places.mmengine_scalars), together=False),
+    *(Source(name, _in(_table, partial(places.table, name=name))) for name in places.TABLES),
+    Source("json lines", _in(_json_rows, places.json_lines), together=False),
     Source("tensorboard", _tensorboard, together=False),
 )

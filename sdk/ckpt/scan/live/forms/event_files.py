@@ -1,15 +1,16 @@
 """TensorBoard event files: records of `Event` messages, of which the scalars are read.
 
-    Event    1 wall_time: double   2 step: int64   5 summary: Summary   7 session_log: SessionLog (1 status: 1 is START)
-    Summary  1 value: repeated Value
-    Value    1 tag: string   2 simple_value: float   8 tensor: TensorProto   9 metadata (1 plugin_data (1 plugin_name))
-    Tensor   1 dtype   2 shape   4 tensor_content: bytes   5 float_val: float   6 double_val: double
+Event    1 wall_time: double   2 step: int64   5 summary: Summary   7 session_log: SessionLog (1 status: 1 is START)
+Summary  1 value: repeated Value
+Value    1 tag: string   2 simple_value: float   8 tensor: TensorProto   9 metadata (1 plugin_data (1 plugin_name))
+Tensor   1 dtype   2 shape   4 tensor_content: bytes   5 float_val: float   6 double_val: double
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import islice
 
 from ckpt.scan.live.forms import wire
 from ckpt.scan.live.forms.form import TAIL
@@ -36,15 +37,11 @@ class EventFile:
         self._plugins: dict[str, str] = {}
 
     def read(self, file: Growing, add: Callable[[Row], None]) -> None:
-        count = 0
-        for data, checksum, end in records(file, self.offset):
+        for data, checksum, end in islice(records(file, self.offset), RECORDS_MAX):
             row = self._row(data, checksum) if data else None
             self.offset = end
             if row is not None:
                 add(row)
-            count += 1
-            if count >= RECORDS_MAX:
-                return
 
     def last(self, file: Growing) -> list[Row]:
         if file.size > TAIL:
@@ -66,7 +63,7 @@ class EventFile:
             return None
         epoch = next((value for name, value in values.items() if plain(name) == EPOCH), None)
         shown = {self._prefix + name: value for name, value in values.items() if is_metric(name)}
-        return Row(step, epoch, shown, restart)
+        return Row(step, epoch, shown, restart=restart)
 
     def _event(self, data: bytes) -> tuple[int, dict[str, float], bool]:
         """Step, scalars by tag, and whether it says that the training began again. Raises ValueError."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from ckpt.encoding import metrics_from_disk, number_from_disk
@@ -78,21 +77,26 @@ class Table:
         self._delimiter = ","
 
     def row(self, line: bytes) -> Row | None:
-        cells = self._cells(line.decode("utf-8", "replace").rstrip("\r"))
-        if len(cells) != self._columns or self._axis < 0:
-            self._take_header(line)
-            return None
-        step = whole(cells[self._axis])
+        text = line.decode("utf-8", "replace").rstrip("\r")
+        cells = self._cells(text)
+        step = whole(cells[self._axis]) if len(cells) == self._columns and self._axis >= 0 else None
         if step is None:
             self._take_header(line)
             return None
         values: dict[str, float] = {}
+        # Python takes 1_0 for a number.
+        to_number = number if "_" in text else float
         for index, name in self._metrics:
             cell = cells[index]
-            value = number(cell) if cell else None
-            if value is not None:
-                values[name] = value
-        return Row(step, number(cells[self._epoch]) if self._epoch >= 0 else None, values)
+            if cell:
+                try:
+                    value = to_number(cell)
+                except ValueError:
+                    continue
+                if value is not None:
+                    values[name] = value
+        epoch = number(cells[self._epoch]) if self._epoch >= 0 else None
+        return Row(step, epoch, values, self._epoch == self._axis)
 
     def _cells(self, line: str) -> list[str]:
         if '"' not in line:
@@ -150,13 +154,3 @@ def _object(line: bytes) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def table(path: Path) -> Lines:
-    """A table of metrics, a column each."""
-    return Lines(Table())
-
-
-def one_metric(name: str) -> Lines:
-    """A table of one metric, whatever its column is called."""
-    return Lines(Table(name=name))

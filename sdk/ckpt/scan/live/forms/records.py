@@ -1,6 +1,6 @@
 """Records behind each other in a file, as event files have them.
 
-    length: uint64   masked CRC-32C of the length: uint32   data   masked CRC-32C of the data: uint32
+length: uint64   masked CRC-32C of the length: uint32   data   masked CRC-32C of the data: uint32
 """
 
 from __future__ import annotations

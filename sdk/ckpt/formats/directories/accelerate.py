@@ -1,0 +1,137 @@
+"""States that accelerate saves: `checkpoints/checkpoint_<n>/`, or any directory that a training script names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, ClassVar
+
+from ckpt.formats.directories import engines, shards
+from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.gathering import Gathering, gap, numbered
+from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.told import told
+from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.pickled.values import mapping_of
+from ckpt.formats.source import Unfinished
+
+_NAME = re.compile(r"checkpoint[-_]\d+")
+_STEP_NAME = re.compile(r"checkpoint-\d+")
+_RANDOM = re.compile(r"random_states_(\d{1,6})\.pkl")
+_MODEL = re.compile(r"(?:model|pytorch_model|pytorch_model_fsdp)(?:_(\d{1,6}))?\.(?:safetensors|bin)")
+_CUSTOM = re.compile(r"custom_checkpoint_(\d{1,6})\.pkl")
+_STATES = {
+    "optimizer": re.compile(r"optimizer(?:_(\d{1,6}))?\.bin"),
+    "scheduler": re.compile(r"scheduler(?:_(\d{1,6}))?\.bin"),
+    "sampler": re.compile(r"sampler(?:_(\d{1,6}))?\.bin"),
+    "dataloader": re.compile(r"dl_state_dict(?:_(\d{1,6}))?\.bin"),
+    "scaler": re.compile(r"scaler()\.pt"),
+}
+_TRIED = 16
+
+
+class Accelerate(Kind):
+    """One saved state. Every process writes its random states last, the first one objects of the user's after them."""
+
+    framework: ClassVar[str] = "accelerate"
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__(folder)
+        self._gathering = Gathering(folder)
+        self._top: dict[str, Any] = {}
+        self._ranks = 0
+        self._counted: int | None = None
+
+    @classmethod
+    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
+        if any(_RANDOM.fullmatch(file) for file in files):
+            return True
+        states = [key for key in ("optimizer", "scheduler") if numbered(files, _STATES[key])]
+        named = _NAME.fullmatch(name) is not None
+        return bool(states) and (named or len(states) == 2 or bool(numbered(files, _MODEL)))
+
+    def prove(self) -> None:
+        names = self.folder.files
+        random = numbered(names, _RANDOM)
+        missing = gap(random)
+        if not random or missing is not None:
+            raise Unfinished(f"random_states_{missing or 0}.pkl is missing, which its process writes last")
+        custom = numbered(names, _CUSTOM)
+        if (missing := gap(custom)) is not None:
+            raise Unfinished(f"custom_checkpoint_{missing}.pkl is missing")
+        gathering = self._gathering
+        engine = engines.find(gathering)
+        top = self._top = {"model": _models(gathering)}
+        for key, pattern in _STATES.items():
+            state = gathering.trees(numbered(names, pattern).values())
+            if state is not None:
+                top[key] = state
+        top["rng_state"] = gathering.trees(random.values())
+        for number, name in custom.items():
+            top[f"custom_checkpoint_{number}"] = gathering.tree(name)
+        engine.add_to(top)
+        if not top["model"]:
+            raise Unfinished("it holds no weights")
+        self._ranks = len(random)
+        self._counted = engines.steps(engine.state)
+
+    def read(self) -> Contents:
+        top = self._top
+        found = told({key: value for key, value in top.items() if value}, self.framework, {"world_size": self._ranks})
+        found.epoch, found.loss, found.metrics, found.config = None, None, {}, {}
+        # The number behind a hyphen is the step that a script means; behind an underscore it counts the saves.
+        by_name = _STEP_NAME.fullmatch(self.folder.name) is not None
+        found.step = None if by_name else self._step()
+        return Contents(found, top, self._gathering.unknown_globals, self._gathering.omitted)
+
+    def _step(self) -> int | None:
+        """Steps of the optimizer, which nothing says outright.
+
+        A scheduler is no more than a hint: for every step of the training it is moved once for each process.
+        """
+        if self._counted is not None:
+            return self._counted
+        counted = _optimizer_steps(self._top.get("optimizer"))
+        if counted is not None:
+            return counted
+        schedulers = self._top.get("scheduler")
+        first = schedulers[0] if type(schedulers) is list and schedulers else schedulers
+        moved = (mapping_of(first) or {}).get("last_epoch")
+        if type(moved) is not int or not 0 <= moved < 1 << 63:
+            return None
+        return moved // self._ranks if moved % self._ranks == 0 else moved
+
+
+def _models(gathering: Gathering) -> dict[str, Any]:
+    """The tensors of the only model; of several, and of what a script adds in directories, under their files' names."""
+    names = gathering.folder.files
+    sets: dict[str, dict[str, Any]] = {}
+    for number, name in numbered(names, _MODEL).items():
+        sets[f"model_{number}" if number else "model"] = dict(mapping_of(gathering.tree(name)) or {})
+    for weights in shards.find(names):
+        if weights.index:
+            sets.setdefault("model", shards.read(gathering, weights))
+    for directory in ("", *_directories(gathering.folder)):
+        for name in names:
+            if name.startswith(directory) and name.endswith(".safetensors") and "/" not in name[len(directory) :]:
+                if not _MODEL.fullmatch(name) and not shards.is_weights(name):
+                    stem = name.removesuffix(".safetensors").replace("/", ".")
+                    sets.setdefault(stem, dict(mapping_of(gathering.tree(name)) or {}))
+    if len(sets) == 1:
+        return next(iter(sets.values()))
+    return dict(sets)
+
+
+def _directories(folder: Folder) -> Iterable[str]:
+    return sorted(f"{name}/" for name in folder.directories if "/" not in name and not engines.is_engine(name))
+
+
+def _optimizer_steps(optimizer: Any) -> int | None:
+    """The highest number of steps among the first parameters' states."""
+    first = optimizer[0] if type(optimizer) is list and optimizer else optimizer
+    kept: Mapping[Any, Any] = mapping_of((mapping_of(first) or {}).get("state")) or {}
+    scalars = Scalars()
+    counts = [scalars.number((mapping_of(state) or {}).get("step")) for state in list(kept.values())[:_TRIED]]
+    whole = [int(count) for count in counts if count is not None and 0 <= count < 1 << 53 and count == int(count)]
+    return max(whole, default=None)

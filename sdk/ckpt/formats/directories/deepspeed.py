@@ -1,0 +1,43 @@
+"""Checkpoints of DeepSpeed: `<save_dir>/<tag>/`, a file of model states and one of optimizer states for each rank."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import Any, ClassVar
+
+from ckpt.formats.directories import deepspeed_files, deepspeed_parts
+from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.gathering import Gathering
+from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.told import told
+
+
+class DeepSpeed(Kind):
+    """One tag. Whole when there are as many files as its first rank says there were ranks."""
+
+    framework: ClassVar[str] = "deepspeed"
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__(folder)
+        self._gathering = Gathering(folder)
+        self._parts = deepspeed_parts.Parts()
+
+    @classmethod
+    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
+        return any(deepspeed_files.is_member(file) for file in files)
+
+    def prove(self) -> None:
+        self._parts = deepspeed_parts.read(self._gathering)
+
+    def read(self) -> Contents:
+        parts = self._parts
+        top: dict[Any, Any] = {
+            **parts.state,
+            "model": parts.model,
+            "optimizer": parts.optimizer,
+            "lr_scheduler": parts.scheduler,
+        }
+        found = told(top, self.framework)
+        if parts.inner is not None:
+            found.learning_rate = told({"optimizer": parts.inner}, self.framework).learning_rate
+        return Contents(found, top, self._gathering.unknown_globals, self._gathering.omitted)

@@ -1,0 +1,40 @@
+"""The backup of a training that Keras' BackupAndRestore keeps: the newest weights and how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import ClassVar
+
+from ckpt.formats.directories.gathering import Gathering
+from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.members import required
+from ckpt.formats.directories.told import told
+
+_WEIGHTS = "latest.weights.h5"
+_POSITION = "training_metadata.json"
+
+
+class KerasBackup(Kind):
+    """One directory that is written over at every save; the position is written last."""
+
+    framework: ClassVar[str] = "keras"
+
+    @classmethod
+    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
+        """By the name of its weights, which no other callback writes."""
+        del name, directories
+        return _WEIGHTS in files
+
+    def prove(self) -> None:
+        """Whole when weights and position are, and the weights are sound."""
+        required(self.folder, _WEIGHTS, _POSITION)
+        Gathering(self.folder).mapping(_POSITION)
+        Gathering(self.folder).tree(_WEIGHTS)
+
+    def read(self) -> Contents:
+        """Weights and, where they are in the file, the optimizer; epoch and batch that it goes on with."""
+        gathering = Gathering(self.folder)
+        weights = gathering.tree(_WEIGHTS)
+        position = gathering.mapping(_POSITION)
+        found = told({"model": weights, "epoch": position.get("epoch")}, self.framework)
+        return Contents(found, weights, gathering.unknown_globals, gathering.omitted)

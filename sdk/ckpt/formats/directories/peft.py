@@ -1,0 +1,52 @@
+"""Adapters that peft saves by themselves: `adapter_config.json` and `adapter_model.*`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+from typing import Any, ClassVar
+
+from ckpt.formats.directories import shards
+from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.gathering import Gathering
+from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.told import told
+from ckpt.formats.meanings.plain import Plain
+from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.source import Unfinished
+
+_CONFIG = "adapter_config.json"
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_CHECKPOINT = re.compile(r"checkpoint-\d+")
+
+
+class Peft(Kind):
+    """One adapter without a training's states. Its weights are written first, its configuration after them."""
+
+    framework: ClassVar[str] = "peft"
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__(folder)
+        self._gathering = Gathering(folder)
+        self._weights: dict[str, Any] = {}
+        self._config: dict[str, Any] = {}
+
+    @classmethod
+    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
+        adapter = _CONFIG in files or any(file in files for file in _WEIGHTS)
+        # The directory of a training holds its last adapter beside its checkpoints.
+        return adapter and not any(_CHECKPOINT.fullmatch(directory) for directory in directories)
+
+    def prove(self) -> None:
+        files = [name for name in _WEIGHTS if name in self.folder.files]
+        if not files:
+            raise Unfinished(f"{_WEIGHTS[0]} is missing")
+        if _CONFIG not in self.folder.files:
+            raise Unfinished(f"{_CONFIG} is missing")
+        self._weights = shards.read(self._gathering, shards.Weights(tuple(files)))
+        self._config = self._gathering.mapping(_CONFIG)
+
+    def read(self) -> Contents:
+        found = told(self._weights, self.framework)
+        found.config = Plain(Scalars()).mapping(self._config)
+        return Contents(found, self._weights, self._gathering.unknown_globals, self._gathering.omitted)

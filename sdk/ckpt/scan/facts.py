@@ -1,0 +1,48 @@
+"""What the checkpoints of a foreign run say of the run: its framework, its configuration, what it is compared by. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from ckpt import refs
+from ckpt.formats import Inspection
+from ckpt.records import Checkpoint
+from ckpt.scan.failing import UNREADABLE
+from ckpt.scan.recording import Recorded
+
+_ANYBODYS = frozenset({"torch", "safetensors", "unknown"})
+"""Frameworks that say no more than how a file is written."""
+
+
+def framework(checkpoints: Sequence[Checkpoint]) -> str:
+    """The framework that wrote most of the checkpoints; of equals the one that wrote the newest."""
+    known = [c.framework for c in refs.newest_first(checkpoints) if c.fingerprint != UNREADABLE]
+    telling = [name for name in known if name not in _ANYBODYS] or [n for n in known if n != "unknown"] or known
+    return Counter(telling).most_common(1)[0][0] if telling else "unknown"
+
+
+def config(recorded: Sequence[Recorded]) -> dict[str, Any]:
+    """The configuration in the newest checkpoint that holds one."""
+    return next((inspection.config for inspection in _newest_first(recorded) if inspection.config), {})
+
+
+def monitor(recorded: Sequence[Recorded]) -> tuple[str | None, Literal["min", "max"]]:
+    """The metric that the trainer compares by, and its direction; else a metric that a run can be compared by.
+
+    That is the validation loss, else the loss, where they are recorded.
+    """
+    for inspection in _newest_first(recorded):
+        if inspection.monitor is not None:
+            return inspection.monitor, inspection.mode or refs.mode_for(inspection.monitor)
+    known = {name for made in recorded for name in made.checkpoint.metrics}
+    for name in ("val_loss", "eval_loss", "valid_loss"):
+        if name in known:
+            return name, "min"
+    return ("loss" if any(made.checkpoint.value("loss") is not None for made in recorded) else None), "min"
+
+
+def _newest_first(recorded: Sequence[Recorded]) -> list[Inspection]:
+    read = {made.checkpoint.id: made.inspection for made in recorded if made.inspection is not None}
+    return [read[c.id] for c in refs.newest_first(made.checkpoint for made in recorded if made.checkpoint.id in read)]

@@ -1,0 +1,185 @@
+"""What lies in a foreign run: one walk over its directories with the stat of everything that a record hangs on.
+
+Opens no file and follows no symbolic link, except to learn what it leads to.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+
+from ckpt.formats.directories import known
+from ckpt.formats.directories.folder import MAX_DEPTH, MAX_FILES
+from ckpt.paths import is_temporary
+from ckpt.scan.excludes import is_excluded
+from ckpt.scan.finding import is_part, may_be_checkpoint
+from ckpt.scan.names import METADATA, is_link, is_pointer, may_belong
+
+UNFINISHED = "-unfinished"
+"""With this behind its name, a file says of the checkpoint beside it that it is being written or removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A regular file: its name relative to what it was found in, its path and its stat."""
+
+    name: str
+    path: str
+    info: os.stat_result
+
+    @property
+    def inode(self) -> tuple[int, int]:
+        """What all names of the same file have in common."""
+        return self.info.st_dev, self.info.st_ino
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link and the stat of what it leads to; None when it leads to nothing that can be reached."""
+
+    name: str
+    path: str
+    info: os.stat_result | None
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory that is one checkpoint, with all regular files in it."""
+
+    name: str
+    path: str
+    info: os.stat_result
+    members: tuple[Entry, ...]
+    unfinished: bool = False
+    """Whether a file beside it says that it is being written or removed."""
+
+    @property
+    def inode(self) -> tuple[int, int]:
+        """The directory's own."""
+        return self.info.st_dev, self.info.st_ino
+
+
+@dataclass(slots=True)
+class Listing:
+    """A foreign run as it lies on disk. Names are relative to `directory`; everything is sorted by name."""
+
+    directory: str
+    files: list[Entry] = field(default_factory=list)
+    """Files that may be checkpoints or belong to one."""
+    directories: list[Directory] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    pointers: list[Entry] = field(default_factory=list)
+    """Small files in which a trainer names checkpoints."""
+    failed: list[tuple[str, OSError]] = field(default_factory=list)
+    """Directories that exist and could not be listed."""
+
+
+def listing(directory: str) -> Listing:
+    """Lists a foreign run: its directory, the parts of it, and the checkpoint directories in both.
+
+    Raises OSError when the directory itself cannot be listed.
+    """
+    found = Listing(directory)
+    entries = _entries(directory)
+    if _is_checkpoint(directory, entries):
+        # A run of itself: nothing above it is watched.
+        found.directories.append(_directory(".", directory, os.stat(directory), entries))
+        return found
+    pending = _take(found, "", entries)
+    while pending:
+        name, inside = pending.pop()
+        if name == METADATA:
+            found.files += _files(f"{name}/", [entry for entry in inside if may_belong(f"{name}/{entry.name}")])
+        else:
+            _take(found, f"{name}/", inside)
+    for kept in (found.files, found.directories, found.links, found.pointers):
+        kept.sort(key=lambda entry: entry.name)
+    return found
+
+
+def _take(found: Listing, prefix: str, entries: list[os.DirEntry[str]]) -> list[tuple[str, list[os.DirEntry[str]]]]:
+    """Adds what lies in one directory of a run; returns its subdirectories that are parts of the run, with what is in.
+
+    Only the run's own directory has parts.
+    """
+    parts: list[tuple[str, list[os.DirEntry[str]]]] = []
+    names = {entry.name for entry in entries}
+    for entry in entries:
+        name = entry.name
+        if entry.is_symlink():
+            if is_link(name):
+                found.links.append(Link(prefix + name, entry.path, _led_to(entry.path)))
+        elif entry.is_dir(follow_symlinks=False):
+            if is_excluded(name) or is_temporary(name):
+                continue
+            try:
+                inside = _entries(entry.path)
+                if _is_checkpoint(entry.path, inside):
+                    unfinished = name + UNFINISHED in names
+                    info = entry.stat(follow_symlinks=False)
+                    found.directories.append(_directory(prefix + name, entry.path, info, inside, unfinished))
+                elif not prefix and (is_part(name) or name == METADATA):
+                    parts.append((name, inside))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                found.failed.append((prefix + name, error))
+    found.files += _files(prefix, [e for e in entries if may_be_checkpoint(e.name) or may_belong(e.name)])
+    found.pointers += _files(prefix, [e for e in entries if is_pointer(e.name)])
+    return parts
+
+
+def _files(prefix: str, entries: list[os.DirEntry[str]]) -> list[Entry]:
+    """The regular files among some entries."""
+    files: list[Entry] = []
+    for entry in entries:
+        if entry.is_symlink():
+            continue
+        try:
+            info = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(info.st_mode):
+            files.append(Entry(prefix + entry.name, entry.path, info))
+    return files
+
+
+def _directory(
+    name: str, path: str, info: os.stat_result, entries: list[os.DirEntry[str]], unfinished: bool = False
+) -> Directory:
+    """A checkpoint directory with its members, up to the number that a reader takes. Raises OSError."""
+    members: list[Entry] = []
+    pending = [("", entries, 0)]
+    while pending and len(members) < MAX_FILES:
+        prefix, inside, depth = pending.pop()
+        members += _files(prefix, inside)
+        if depth < MAX_DEPTH:
+            for entry in inside:
+                if entry.is_dir(follow_symlinks=False):
+                    try:
+                        pending.append((f"{prefix}{entry.name}/", _entries(entry.path), depth + 1))
+                    except FileNotFoundError:
+                        continue
+    members.sort(key=lambda member: member.name)
+    return Directory(name, path, info, tuple(members), unfinished)
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    with os.scandir(directory) as listed:
+        return list(listed)
+
+
+def _is_checkpoint(path: str, entries: list[os.DirEntry[str]]) -> bool:
+    files: set[str] = set()
+    directories: set[str] = set()
+    for entry in entries:
+        (directories if entry.is_dir(follow_symlinks=False) else files).add(entry.name)
+    return known.recognise(os.path.basename(path), files, directories) is not None
+
+
+def _led_to(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None

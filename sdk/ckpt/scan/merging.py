@@ -1,0 +1,63 @@
+"""What the several files of one step say together. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+from ckpt.encoding import printable
+from ckpt.formats import Inspection
+from ckpt.records import CheckpointState
+from ckpt.scan.listing import Entry
+
+_Value = TypeVar("_Value")
+_BY_WEIGHT: tuple[CheckpointState, ...] = ("corrupt", "incomplete", "writing", "complete")
+
+
+def merged(parts: Sequence[tuple[str, Inspection]], sides: Sequence[Entry] = ()) -> Inspection:
+    """One inspection of the files of one step: the first to say something is believed, the worst state is that of all.
+
+    `parts` are the files by their names, at least one; `sides` are files that only belong to them, told by their sizes.
+    """
+    first = parts[0][1]
+    if len(parts) == 1 and not sides:
+        return first
+    rest = [inspection for _, inspection in parts[1:]]
+    metrics = dict(first.metrics)
+    references = dict(first.references)
+    for other in rest:
+        metrics = {**other.metrics, **metrics}
+        references = {**other.references, **references}
+    told: Inspection = first.evolve(
+        state=min((inspection.state for _, inspection in parts), key=_BY_WEIGHT.index),
+        step=_first([first.step, *(other.step for other in rest)]),
+        epoch=_first([first.epoch, *(other.epoch for other in rest)]),
+        loss=_first([first.loss, *(other.loss for other in rest)]),
+        learning_rate=_first([first.learning_rate, *(other.learning_rate for other in rest)]),
+        metrics=metrics,
+        references=references,
+        config=next((inspection.config for _, inspection in parts if inspection.config), {}),
+        problems=tuple(
+            f"{printable(os.path.basename(name))}: {problem}" if len(parts) > 1 else problem
+            for name, inspection in parts
+            for problem in inspection.problems
+        ),
+        fingerprint=_fingerprint(parts, sides),
+    )
+    return told
+
+
+def _first(values: Sequence[_Value | None]) -> _Value | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _fingerprint(parts: Sequence[tuple[str, Inspection]], sides: Sequence[Entry]) -> str:
+    """Changes with the content of the parts and the sizes of the sides; "" where a part was not read to that point."""
+    if not all(inspection.fingerprint for _, inspection in parts):
+        return ""
+    lines = [f"{os.path.basename(name)}\0{inspection.fingerprint}" for name, inspection in parts]
+    lines += [f"{os.path.basename(side.name)}\0{side.info.st_size}" for side in sides]
+    joined = "\n".join(lines).encode("utf-8", "surrogateescape")
+    return f"files:{hashlib.sha256(joined).hexdigest()[:32]}"

@@ -1,0 +1,96 @@
+"""From one checkpoint on disk to its record: read through the cache, its state judged by when it was written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ckpt.encoding import printable
+from ckpt.formats import Inspection
+from ckpt.marks import Marks
+from ckpt.records import Checkpoint, checkpoint_id
+from ckpt.scan.cache import Cache, identity
+from ckpt.scan.failing import UNREADABLE, is_exhausted
+from ckpt.scan.merging import merged
+from ckpt.scan.units import Unit, size
+
+SETTLE_S = 30.0  # what is not whole and was written to within this time may still be being written
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The record of a checkpoint with what was read for it; None where it could not be read."""
+
+    unit: Unit
+    checkpoint: Checkpoint
+    inspection: Inspection | None = None
+
+
+def record(unit: Unit, run_id: str, cache: Cache, marks: Marks, now: float) -> Recorded | None:
+    """The record of a checkpoint of a foreign run; None when it has gone. Raises OSError where the system fails."""
+    try:
+        found = _inspected(unit, cache)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        # It is not what it was when it was listed.
+        return None
+    except OSError as error:
+        if is_exhausted(error):
+            raise
+        return Recorded(unit, _unreadable(unit, run_id, marks, error))
+    if unit.directory is not None and unit.directory.unfinished:
+        beside = f"{os.path.basename(unit.name)}-unfinished lies beside it: its saving or removal was not finished"
+        found = found.evolve(state="incomplete", problems=(*found.problems, printable(beside)))
+    # A clock that stands elsewhere, as on a file server, may be a little ahead.
+    unsettled = found.state != "complete" and abs(now - unit.newest) < SETTLE_S
+    checkpoint = Checkpoint(
+        id="",
+        run=run_id,
+        path=unit.path,
+        framework=found.framework,
+        format=found.format,
+        state="writing" if unsettled else found.state,
+        step=found.step,
+        epoch=found.epoch,
+        loss=found.loss,
+        learning_rate=found.learning_rate,
+        metrics=found.metrics,
+        bytes=size(unit.entries),
+        saved_at=unit.newest,
+        fingerprint=found.fingerprint,
+        files=unit.paths,
+        problems=() if unsettled else found.problems,
+        held_by=tuple(f"also named {printable(name)}" for name, _ in unit.aliases),
+    )
+    named = checkpoint.evolve(id=checkpoint_id(run_id, unit.name, content_of(checkpoint)))
+    return Recorded(unit, named, found)
+
+
+def content_of(checkpoint: Checkpoint) -> str:
+    """What stands for a foreign checkpoint's content in its id; one that is being written has none yet."""
+    return "writing" if checkpoint.state == "writing" else checkpoint.fingerprint or f"{checkpoint.bytes}"
+
+
+def _inspected(unit: Unit, cache: Cache) -> Inspection:
+    directory = unit.directory
+    if directory is not None:
+        members = tuple((member.name, identity(member.info)) for member in directory.members)
+        return cache.inspect(directory.path, directory.info, members)
+    return merged([(file.name, cache.inspect(file.path, file.info)) for file in unit.files], unit.sides)
+
+
+def _unreadable(unit: Unit, run_id: str, marks: Marks, error: OSError) -> Checkpoint:
+    """A checkpoint that is there and cannot be read. It may be what it was, so what was said of it stays said."""
+    marked = [known for known, file in marks.files.items() if file == unit.name]
+    return Checkpoint(
+        id=marked[-1] if marked else checkpoint_id(run_id, unit.name, UNREADABLE),
+        run=run_id,
+        path=unit.path,
+        framework="unknown",
+        format="unknown",
+        state="corrupt",
+        bytes=size(unit.entries),
+        saved_at=unit.newest,
+        fingerprint=UNREADABLE,
+        files=unit.paths,
+        problems=(f"cannot be read: {error.strerror}",),
+    )

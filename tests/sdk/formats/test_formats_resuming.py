@@ -1,0 +1,47 @@
+"""What a resume makes of a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ckpt.formats.resuming import generators, resumption
+
+ALL: dict[str, Any] = {"python": True, "numpy": True, "torch": True, "cuda": False, "ranks": 1}
+FULL: dict[str, Any] = {"model": True, "optimizer": True, "rng": ALL, "data": True, "topology": {}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "lacking"),
+    [
+        ({}, "exact", ()),
+        ({"scheduler": True, "scaler": True}, "exact", ()),
+        ({"data": False}, "differs", ("data",)),
+        ({"rng": {}}, "differs", ("rng",)),
+        ({"rng": {**ALL, "torch": False}}, "differs", ("rng.torch",)),
+        (
+            {"rng": {**ALL, "python": False, "numpy": False}, "data": False},
+            "differs",
+            ("rng.python", "rng.numpy", "data"),
+        ),
+        ({"rng": {**ALL, "ranks": 2}, "topology": {"world_size": 4}}, "differs", ("rng.ranks",)),
+        ({"rng": {**ALL, "ranks": 4}, "topology": {"world_size": 4}}, "exact", ()),
+        ({"optimizer": False}, "weights", ()),
+        ({"optimizer": False, "rng": {}, "data": False}, "weights", ()),
+        ({"model": False}, "partial", ()),
+        ({"model": False, "optimizer": False, "data": False}, "partial", ()),
+        ({"model": False, "optimizer": False, "data": False, "rng": {}}, "nothing", ()),
+    ],
+)
+def test_outcomes(changes: dict[str, Any], outcome: str, lacking: tuple[str, ...]) -> None:
+    found = resumption({**FULL, **changes})
+    assert (found.outcome, found.lacking) == (outcome, lacking)
+
+
+def test_an_empty_report_tells_of_nothing() -> None:
+    assert resumption({}).outcome == "nothing"
+
+
+def test_generators_in_a_fixed_order() -> None:
+    assert generators({"rng": {"cuda": True, "python": True, "numpy": False, "ranks": 3}}) == ("python", "cuda")
