@@ -127,7 +127,7 @@ PRODUCERS = Path(__file__).parent / "producers"
 def produced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """`produced("lightning")`: a directory in which `tests/producers/lightning.py` has worked, once for all workers.
 
-    The script is run as `python lightning.py DIRECTORY` with the real library, and writes beside the checkpoints, as
+    The script is run as `python -P lightning.py DIRECTORY` with the real library, and writes beside the checkpoints, as
     `expected.json`, what that library itself reads back. Nobody may change what is in the directory: copy it.
     """
     base = tmp_path_factory.getbasetemp()
@@ -144,7 +144,7 @@ def produced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
                 working.mkdir()
                 quiet = {"PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
                 done = subprocess.run(
-                    [sys.executable, str(PRODUCERS / f"{name}.py"), str(working)],
+                    [sys.executable, "-P", str(PRODUCERS / f"{name}.py"), str(working)],
                     env={**os.environ, **quiet, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
                     capture_output=True,
                     text=True,

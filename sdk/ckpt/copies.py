@@ -1,13 +1,15 @@
 """Restore: brings a checkpoint or a whole run to another place, by reflink or by bytes.
 
-Never by hard link: a training that rewrites the copy must not change the original. Nothing is ever overwritten.
+Never by hard link: a training that rewrites the copy must not change the original. Nothing is ever overwritten. In
+directories symbolic links are copied as links, and files with several names keep them.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ckpt import files
@@ -21,24 +23,33 @@ _NOT_RESTORED = frozenset({".trash", "run.lock"})
 def restore_checkpoint(
     checkpoint_files: Sequence[Path], destination: Path, *, progress: files.Progress | None = None
 ) -> list[Path]:
-    """Copies the files of one checkpoint to `destination` and returns their new paths.
+    """Copies what one checkpoint consists of to `destination` and returns the new paths.
 
-    A directory, or a name without suffix, takes them under their own names; otherwise `destination` is the new name of
-    the first file, and side files are named after it. Raises UsageError when a name is taken, and
-    OperationError, with nothing left behind, when a copy fails.
+    The first of `checkpoint_files` is the checkpoint, a file or a directory; then come the files beside it. Other names
+    of it, symbolic and hard links, are not copied.
+
+    A file: a directory, or a name without suffix, takes all of them under their own names; otherwise `destination` is
+    the new name of the first, and a side file is named after it. A directory: `destination` is its new name, or a
+    directory that exists and takes it under its own name.
+
+    Raises UsageError when a name is taken, or where one name is not enough for all the files; OperationError, with
+    nothing left behind, when a copy fails.
     """
-    sources = [path for path in checkpoint_files if not path.is_symlink()]
-    main = sources[0]
+    main, *sides = _apart(checkpoint_files)
+    if main.is_dir() and not main.is_symlink():
+        name = destination / main.name if destination.is_dir() else destination
+        return [_copy_whole(main, Path(os.path.abspath(name)), "a checkpoint", _nothing, progress)]
     if destination.is_dir() or not destination.suffix:
-        pairs = [(source, destination / source.name) for source in sources]
+        pairs = [(source, destination / source.name) for source in (main, *sides)]
     else:
-        pairs = [(main, destination)]
-        pairs += [(s, destination.with_suffix(s.suffix)) for s in sources[1:] if s.suffix != destination.suffix]
-    for _, target in pairs:
-        if os.path.lexists(target):
+        if any(side.stem != main.stem or side.suffix == main.suffix for side in sides):
             raise UsageError(
-                f"{printable(str(target))} exists already", hint="choose another destination: nothing is overwritten"
+                f"{printable(main.name)} is one of {len(sides) + 1} files of its checkpoint, which need a directory",
+                hint=f"name a directory: {printable(str(destination.with_suffix('')))}",
             )
+        pairs = [(main, destination), *((side, destination.with_suffix(side.suffix)) for side in sides)]
+    for _, target in pairs:
+        _require_free(target)
     done: list[Path] = []
     try:
         pairs[0][1].parent.mkdir(parents=True, exist_ok=True)
@@ -59,58 +70,117 @@ def restore_checkpoint(
 def restore_run(directory: Path, destination: Path, *, progress: files.Progress | None = None) -> Path:
     """Copies a whole run directory, without its trash, to `destination`, which must not exist.
 
-    It is made under a temporary name and appears whole or not at all. Symbolic links are copied as links. Raises
-    UsageError when the name is taken and OperationError when a copy fails.
+    It is made under a temporary name and appears whole or not at all. Raises UsageError when the name is taken and
+    OperationError when a copy fails.
     """
     destination = Path(os.path.abspath(destination))
     if destination.is_dir() and not os.listdir(destination):
         destination.rmdir()
-    if os.path.lexists(destination):
-        raise UsageError(
-            f"{printable(str(destination))} exists already", hint="choose another destination: nothing is overwritten"
-        )
-    if destination.is_relative_to(os.path.abspath(directory)):
-        raise UsageError("a run cannot be restored into itself", hint="choose a destination outside of it")
-    staging = files.temporary_name(destination)
-    try:
-        staging.mkdir(parents=True)
-        _copy_tree(directory, staging, progress)
-        os.rename(staging, destination)
-        files.fsync_directory(destination.parent)
-    except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise OperationError(f"{printable(str(directory))} could not be copied: {error}") from error
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    return destination
-
-
-def _copy_tree(source: Path, target: Path, progress: files.Progress | None) -> None:
-    with os.scandir(source) as entries:
-        for entry in entries:
-            if entry.name in _NOT_RESTORED or is_temporary(entry.name):
-                continue
-            copy = target / entry.name
-            if entry.is_symlink():
-                copy.symlink_to(os.readlink(entry.path))
-            elif entry.is_dir(follow_symlinks=False):
-                copy.mkdir()
-                _copy_tree(Path(entry.path), copy, progress)
-                shutil.copystat(entry.path, copy)
-            elif entry.is_file(follow_symlinks=False):
-                files.copy_file(Path(entry.path), copy, progress=progress)
+    return _copy_whole(directory, destination, "a run", _not_restored, progress)
 
 
 def tree_bytes(directory: Path) -> int:
     """Bytes that `restore_run` will copy."""
-    total = 0
-    with os.scandir(directory) as entries:
+    held: dict[tuple[int, int], int] = {}
+    pending = [directory]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if _not_restored(entry.name) or entry.is_symlink():
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(Path(entry.path))
+                elif entry.is_file(follow_symlinks=False):
+                    info = entry.stat(follow_symlinks=False)
+                    held[info.st_dev, info.st_ino] = info.st_size
+    return sum(held.values())
+
+
+def _nothing(name: str) -> bool:
+    return False
+
+
+def _not_restored(name: str) -> bool:
+    return name in _NOT_RESTORED or is_temporary(name)
+
+
+def _apart(paths: Sequence[Path]) -> list[Path]:
+    """The paths without other names of the same files."""
+    held: set[tuple[int, int]] = set()
+    found: list[Path] = []
+    for path in paths:
+        try:
+            info = os.stat(path, follow_symlinks=False)
+        except OSError:
+            # That it is gone is told by who copies it.
+            found.append(path)
+            continue
+        if not stat.S_ISLNK(info.st_mode) and (info.st_dev, info.st_ino) not in held:
+            held.add((info.st_dev, info.st_ino))
+            found.append(path)
+    return found
+
+
+def _require_free(target: Path) -> None:
+    if os.path.lexists(target):
+        raise UsageError(
+            f"{printable(str(target))} exists already", hint="choose another destination: nothing is overwritten"
+        )
+
+
+def _copy_whole(
+    source: Path, target: Path, what: str, left_out: Callable[[str], bool], progress: files.Progress | None
+) -> Path:
+    """Copies a directory under a temporary name, then renames it."""
+    _require_free(target)
+    if target.is_relative_to(os.path.abspath(source)):
+        raise UsageError(f"{what} cannot be restored into itself", hint="choose a destination outside of it")
+    staging = files.temporary_name(target)
+    try:
+        staging.mkdir(parents=True)
+        _copy_tree(source, staging, {}, left_out, progress)
+        os.rename(staging, target)
+        files.fsync_directory(target.parent)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise OperationError(f"{printable(str(source))} could not be copied: {error}") from error
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return target
+
+
+def _copy_tree(
+    source: Path,
+    target: Path,
+    copied: dict[tuple[int, int], Path],
+    left_out: Callable[[str], bool],
+    progress: files.Progress | None,
+) -> None:
+    """`copied` are the copies so far by the inodes of their originals, so that two names of one file stay that."""
+    with os.scandir(source) as entries:
         for entry in entries:
-            if entry.name in _NOT_RESTORED or is_temporary(entry.name) or entry.is_symlink():
+            if left_out(entry.name):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                total += tree_bytes(Path(entry.path))
+            copy = target / entry.name
+            if entry.is_symlink():
+                copy.symlink_to(os.readlink(entry.path))
+                shutil.copystat(entry.path, copy, follow_symlinks=False)
+            elif entry.is_dir(follow_symlinks=False):
+                copy.mkdir()
+                _copy_tree(Path(entry.path), copy, copied, left_out, progress)
             elif entry.is_file(follow_symlinks=False):
-                total += entry.stat(follow_symlinks=False).st_size
-    return total
+                info = entry.stat(follow_symlinks=False)
+                known = copied.setdefault((info.st_dev, info.st_ino), copy)
+                if known is copy or not _linked(known, copy):
+                    files.copy_file(Path(entry.path), copy, progress=progress)
+    shutil.copystat(source, target)
+
+
+def _linked(known: Path, name: Path) -> bool:
+    """Gives a copy a second name; False where the file system has no hard links."""
+    try:
+        os.link(known, name)
+    except OSError:
+        return False
+    return True

@@ -1,6 +1,6 @@
 """Saves the state of tiny trainings with accelerate and writes what torch and safetensors read back.
 
-Usage: python accelerate.py DIRECTORY
+Usage: python -P accelerate.py DIRECTORY
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-
-# The script bears the library's name: its own directory must not be where that is looked for.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 import torch
 from accelerate import Accelerator

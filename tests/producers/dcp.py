@@ -12,8 +12,8 @@
 * `titan/step-20`: names and nesting as torchtitan's trainer saves them;
 * `app`: a state in one wrapping object.
 
-`expected.json` has, for each, names, shapes, dtypes and SHA-256 of all tensors in row-major order, and all other values,
-as torch's own loader gives them.
+`expected.json` has, for each, names, shapes, dtypes and SHA-256 of all tensors in row-major order, and all other
+values, as torch's own loader gives them.
 """
 
 from __future__ import annotations

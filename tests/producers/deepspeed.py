@@ -1,6 +1,6 @@
 """Trains a tiny network with DeepSpeed on two processes of the CPU, once for each ZeRO stage.
 
-Usage: python deepspeed.py DIRECTORY. Writes what torch and DeepSpeed's own consolidation read back.
+Usage: python -P deepspeed.py DIRECTORY. Writes what torch and DeepSpeed's own consolidation read back.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# The script bears the library's name: its own directory must not be where that is looked for.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 os.environ["DS_ACCELERATOR"] = "cpu"
 
 STAGES = (0, 1, 2, 3)
@@ -95,7 +93,7 @@ def main(base: Path) -> None:
     common = {"WORLD_SIZE": str(PROCESSES), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     running = [
         subprocess.Popen(
-            [sys.executable, __file__, str(base), "train"],
+            [sys.executable, "-P", __file__, str(base), "train"],
             env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank in range(PROCESSES)

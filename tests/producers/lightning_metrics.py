@@ -1,6 +1,6 @@
 """Trains with Lightning's CSVLogger and TensorBoardLogger, and writes what was logged and what is read back.
 
-Usage: python lightning_metrics.py DIRECTORY
+Usage: python -P lightning_metrics.py DIRECTORY
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any
-
-# A file beside this one bears the library's name: this directory must not be where that is looked for.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 import lightning
 import torch
@@ -33,7 +30,7 @@ class Line(lightning.LightningModule):
 
     def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
         """One step."""
-        loss = self.layer(batch[0]).pow(2).mean()
+        loss: torch.Tensor = self.layer(batch[0]).pow(2).mean()
         self.log("train_loss", loss, on_step=True, on_epoch=True)
         if self.current_epoch:
             self.log("late", float(self.global_step))

@@ -1,13 +1,13 @@
 """Writes checkpoints with Orbax, and what Orbax itself restores from them.
 
-    DIRECTORY/managed/{10,20,30}    a manager's steps: a training state, a JSON item, metrics
-    DIRECTORY/managed/40.orbax-…    the save during which the process ended
-    DIRECTORY/prefixed/ckpt_0007    a manager's step under a prefix, with zeros
-    DIRECTORY/items/5               several trees as items of one step
-    DIRECTORY/weights               one tree of weights, saved by itself
-    DIRECTORY/files                 the same, each array in its own directory
-    DIRECTORY/zarr3                 the same in the third version of zarr
-    DIRECTORY/wide                  a database of many nodes, as TensorStore writes it
+DIRECTORY/managed/{10,20,30}    a manager's steps: a training state, a JSON item, metrics
+DIRECTORY/managed/40.orbax-…    the save during which the process ended
+DIRECTORY/prefixed/ckpt_0007    a manager's step under a prefix, with zeros
+DIRECTORY/items/5               several trees as items of one step
+DIRECTORY/weights               one tree of weights, saved by itself
+DIRECTORY/files                 the same, each array in its own directory
+DIRECTORY/zarr3                 the same in the third version of zarr
+DIRECTORY/wide                  a database of many nodes, as TensorStore writes it
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 # The script bears the library's name: its own directory must not be where that is looked for.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
-os.environ["JAX_PLATFORMS"] = "cpu"
+sys.path.remove(str(Path(__file__).resolve().parent))
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +81,7 @@ def wide(path: Path) -> dict[str, str]:
 
 def main(base: Path) -> None:
     """Writes everything; the process ends within the last save."""
+    jax.config.update("jax_platforms", "cpu")
     expected: dict[str, Any] = {"version": ocp.__version__}
     options = ocp.CheckpointManagerOptions(
         max_to_keep=None, best_fn=lambda metrics: metrics["accuracy"], best_mode="max", enable_async_checkpointing=False

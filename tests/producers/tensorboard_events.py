@@ -1,6 +1,6 @@
 """Writes TensorBoard event files with torch's SummaryWriter, and what tensorboard itself reads back from them.
 
-Usage: python tensorboard_events.py DIRECTORY
+Usage: python -P tensorboard_events.py DIRECTORY
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ import math
 import sys
 from pathlib import Path
 from typing import Any
-
-# A file beside this one bears the library's name: this directory must not be where that is looked for.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

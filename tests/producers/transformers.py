@@ -1,6 +1,6 @@
 """Trains a tiny Llama with the Trainer of transformers and writes what the libraries read back from its checkpoints.
 
-Usage: python transformers.py DIRECTORY
+Usage: python -P transformers.py DIRECTORY
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-
-# The script bears the library's name: its own directory must not be where that is looked for.
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 import torch
 from safetensors.torch import load_file

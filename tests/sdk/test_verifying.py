@@ -155,6 +155,45 @@ def test_a_file_that_is_written_meanwhile_is_not_called_damaged(torch_file: Path
     assert found.state == "writing" and not found.damaged
 
 
+def test_a_flipped_bit_in_a_member_of_a_directory(produced, tmp_path: Path) -> None:
+    directory = tmp_path / "checkpoint-2"
+    shutil.copytree(produced("transformers") / "plain" / "checkpoint-2", directory)
+    found = verify(directory)
+    assert not found.damaged and 0 < found.bytes_compared < found.bytes_read == found_size(directory)
+    state = torch.load(directory / "optimizer.pt", weights_only=True)["state"][0]["exp_avg"]
+    flip(directory / "optimizer.pt", place_of(directory / "optimizer.pt", state.numpy().tobytes()))
+    assert inspect(directory).state == "complete"
+    (problem,) = verify(directory).problems
+    assert problem.startswith("optimizer.pt: ") and problem.endswith("does not have the content that was written")
+
+
+def test_a_flipped_bit_in_a_slice_of_a_distributed_checkpoint(produced, tmp_path: Path) -> None:
+    directory = tmp_path / "two"
+    shutil.copytree(produced("dcp") / "two" / "step-7", directory)
+    found = verify(directory)
+    assert not found.damaged and found.checksums > 100 and found.bytes_read == found_size(directory)
+    # The last entries of zips in the file are tiny; tensors are aligned to 64 bytes and lie before them.
+    data = (directory / "__1_0.distcp").read_bytes()
+    entry = data.index(b"/data/0")
+    start = entry + len(b"/data/0") + int.from_bytes(data[data.rindex(b"PK\x03\x04", 0, entry) :][28:30], "little")
+    flip(directory / "__1_0.distcp", start)
+    assert inspect(directory).state == "complete"
+    (problem,) = verify(directory).problems
+    assert problem.startswith("__1_0.distcp: ") and "data/0" in problem
+
+
+def found_size(directory: Path) -> int:
+    """Size of all files at and below a directory."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def test_files_that_nobody_knows_are_read_and_not_judged(produced, tmp_path: Path) -> None:
+    directory = tmp_path / "checkpoint-2"
+    shutil.copytree(produced("transformers") / "plain" / "checkpoint-2", directory)
+    (directory / "extra.zip").write_bytes(b"PK\x03\x04 and nothing more")
+    assert not verify(directory).damaged
+
+
 def test_what_is_missing_or_no_checkpoint_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         verify(tmp_path / "none.pt")

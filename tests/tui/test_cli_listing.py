@@ -52,9 +52,10 @@ def test_the_table_of_a_run_has_every_column(runs: Any, ckpt: Any) -> None:
     runs.checkpoint(directory, step=20, epoch=2, loss=math.nan, metrics={"val_loss": math.nan})
     runs.checkpoint(directory, step=30, epoch=3, loss=0.75, metrics={"val_loss": 0.5})
     head, *rows = ckpt("ls", directory).out.splitlines()[3:]
-    assert head.split() == ["ID", "STEP", "EPOCH", "LOSS", "val_loss", "SIZE", "AGE", "TAGS", "PIN", "VERDICT"]
-    assert rows[0].split()[1:5] == ["30", "3", "0.75", "0.5"] and "keep: last #1" in rows[0]
-    assert rows[1].split()[1:5] == ["20", "2", "NaN", "NaN"] and "remove: " in rows[1]
+    assert head.split() == ["NAME", "ID", "STEP", "EPOCH", "LOSS", "val_loss", "SIZE", "AGE", "TAGS", "VERDICT"]
+    assert rows[0].split()[0] == "step-000030.pt"
+    assert rows[0].split()[2:6] == ["30", "3", "0.75", "0.5"] and "keep: last #1" in rows[0]
+    assert rows[1].split()[2:6] == ["20", "2", "NaN", "NaN"] and "remove: " in rows[1]
     assert "best" in rows[2] and "keep: best #1" in rows[2]
 
 

@@ -22,7 +22,7 @@ def test_marks_by_path_need_no_daemon(runs: Any, ckpt: Any) -> None:
     found = row(ckpt, address)
     assert found["tags"] == ["paper"] and found["pinned"] is True and found["note"] == "the one in table 2"
     listed = ckpt("ls", directory).out
-    assert "paper" in listed and " pin " in listed
+    assert "paper" in listed and " pin" in listed
     for command in (["tag", "rm", address, "paper"], ["unpin", address], ["note", address, ""]):
         assert ckpt(*command).code == 0
     found = row(ckpt, address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class Place:
     directory: Path
     """The run's."""
     file: Path | None = None
-    """The checkpoint file, when the address is one."""
+    """The checkpoint, a file or a directory, when the address is one."""
     selector: str | None = None
 
     @property
@@ -154,8 +155,9 @@ def _place(path: str, selector: str | None) -> Place:
 def _only_a_path(address: str) -> bool:
     if address.startswith(("/", "./", "../", "~/")) or address in (".", ".."):
         return True
-    suffix = os.path.splitext(address)[1].lower()
-    return suffix in (".pt", ".pth", ".ckpt", ".safetensors", ".bin") and "@" not in address
+    from ckpt.formats.suffixes import may_be_file
+
+    return "@" not in address and may_be_file(os.path.basename(address))
 
 
 def _near(path: Path) -> str | None:
@@ -199,13 +201,33 @@ def _find_in(view: RunView, place: Place) -> Found:
         checkpoint = _by_file(view, place.file)
         if checkpoint is None:
             raise AddressError(
-                f"{printable(str(place.file))} is no checkpoint of a run", hint="`ckpt inspect PATH` reads any one file"
+                f"{printable(str(place.file))} is no checkpoint of a run",
+                hint="`ckpt inspect PATH` reads anything by itself",
             )
     else:
         checkpoint = refs.select(place.selector, view.checkpoints, view.run)
     verdict = view.verdict(checkpoint.id)
     answer = {"run": run_to_json(view.run), "checkpoint": checkpoint_to_json(checkpoint, verdict)}
     return Found(view.run, checkpoint, verdict, answer)
+
+
+def other_parts(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The files of a checkpoint of several files besides the first, without what is only another name of one."""
+    from ckpt.formats.suffixes import may_be_file
+
+    held: set[tuple[int, int]] = set()
+    parts: list[str] = []
+    for path in dict.fromkeys((checkpoint.path, *checkpoint.files)):
+        try:
+            info = os.lstat(path)
+        except OSError:
+            continue
+        if (info.st_dev, info.st_ino) in held or not stat.S_ISREG(info.st_mode):
+            continue
+        held.add((info.st_dev, info.st_ino))
+        if path != checkpoint.path and may_be_file(os.path.basename(path)):
+            parts.append(path)
+    return tuple(parts)
 
 
 def found_from_json(answer: Mapping[str, Any]) -> Found:

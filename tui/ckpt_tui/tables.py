@@ -15,11 +15,18 @@ NARROWEST = 6  # columns that a shrunk column keeps
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title ("" in a table without a head), side, and whether it may be cut to fit."""
+    """A column: its title ("" in a table without a head), side, and what may be done to it where room is short.
+
+    It may be cut, down to `least` terminal columns, at its end or in its middle; and columns with a `rank` are left
+    out, highest first, where cutting is not enough.
+    """
 
     title: str = ""
     right: bool = False
     cut: bool = False
+    least: int = NARROWEST
+    middle: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,22 +47,36 @@ def table(
 ) -> list[str]:
     """The lines of a table.
 
-    `width` is the number of columns of the terminal; then columns that may be cut are, widest first, with an ellipsis.
-    None cuts nothing. Every cell is escaped here.
+    `width` is the number of columns of the terminal; then columns are left out and cut with an ellipsis, widest first,
+    as they allow. None cuts nothing. Every cell is escaped here.
     """
     cells = [[_safe(cell) for cell in row] for row in rows]
-    titles = [column.title for column in columns]
     widths = [
-        max([text_width(title) if head else 0, *(text_width(row[i].text) for row in cells)])
-        for i, title in enumerate(titles)
+        max([text_width(column.title) if head else 0, *(text_width(row[i].text) for row in cells)])
+        for i, column in enumerate(columns)
     ]
     if width is not None:
-        widths = _fit(widths, columns, width)
+        kept = _kept(widths, columns, width)
+        columns = [columns[i] for i in kept]
+        cells = [[row[i] for i in kept] for row in cells]
+        widths = _fit([widths[i] for i in kept], columns, width)
     lines = []
     if head:
-        lines.append(_line([Cell(title, "bold") for title in titles], columns, widths, paint))
+        lines.append(_line([Cell(column.title, "bold") for column in columns], columns, widths, paint))
     lines += [_line(row, columns, widths, paint) for row in cells]
     return lines
+
+
+def _kept(widths: Sequence[int], columns: Sequence[Column], width: int) -> list[int]:
+    """The columns that are shown: all, or as many as fit when those that may be cut are cut to their least."""
+    kept = list(range(len(columns)))
+    leasts = [min(w, column.least) if column.cut else w for w, column in zip(widths, columns, strict=True)]
+    while sum(leasts[i] for i in kept) + len(GAP) * (len(kept) - 1) > width:
+        last = max(kept, key=lambda i: columns[i].rank)
+        if not columns[last].rank:
+            break
+        kept.remove(last)
+    return kept
 
 
 def _safe(cell: str | Cell) -> Cell:
@@ -67,12 +88,12 @@ def _fit(widths: list[int], columns: Sequence[Column], width: int) -> list[int]:
     fitted = list(widths)
     over = sum(fitted) + len(GAP) * (len(fitted) - 1) - width
     while over > 0:
-        shrinkable = [i for i, column in enumerate(columns) if column.cut and fitted[i] > NARROWEST]
+        shrinkable = [i for i, column in enumerate(columns) if column.cut and fitted[i] > column.least]
         if not shrinkable:
             break
         widest = max(shrinkable, key=lambda i: fitted[i])
         others = [fitted[i] for i in shrinkable if i != widest]
-        step = min(over, fitted[widest] - max([NARROWEST, *others]) or 1)
+        step = min(over, fitted[widest] - max([columns[widest].least, *others]) or 1)
         fitted[widest] -= step
         over -= step
     return fitted
@@ -81,7 +102,7 @@ def _fit(widths: list[int], columns: Sequence[Column], width: int) -> list[int]:
 def _line(row: Sequence[Cell], columns: Sequence[Column], widths: Sequence[int], paint: Paint) -> str:
     parts = []
     for i, (cell, column) in enumerate(zip(row, columns, strict=True)):
-        text = cut(cell.text, widths[i])
+        text = (cut_middle if column.middle else cut)(cell.text, widths[i])
         space = " " * (widths[i] - text_width(text))
         shown = paint(text, cell.style)
         last = i == len(columns) - 1
@@ -113,6 +134,20 @@ def cut(text: str, width: int) -> str:
             break
         kept.append(char)
     return "".join(kept) + "…"
+
+
+def cut_middle(text: str, width: int) -> str:
+    """The text, or as much of its beginning and its end as fits around an ellipsis."""
+    if text_width(text) <= width:
+        return text
+    head = cut(text, width // 2 + 1)[:-1]
+    tail, used = "", text_width(head) + 1
+    for char in reversed(text):
+        used += _char_width(char)
+        if used > width:
+            break
+        tail = char + tail
+    return f"{head}…{tail}"
 
 
 def wrapped(text: str, width: int | None) -> list[str]:

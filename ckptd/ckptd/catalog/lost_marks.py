@@ -16,7 +16,7 @@ from ckpt import encoding, files, marks
 from ckpt.encoding import printable
 from ckpt.paths import StatePaths
 from ckpt.scan import RunView
-from ckpt.scan.foreign import content_of
+from ckpt.scan.recording import content_of
 from ckptd.journal import Journal
 from ckptd.looking import places
 

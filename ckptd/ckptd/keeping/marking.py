@@ -12,7 +12,7 @@ from ckpt.exceptions import UsageError
 from ckpt.paths import RunPaths, StatePaths
 from ckpt.records import Checkpoint
 from ckpt.scan import RunView
-from ckpt.scan.foreign import content_of
+from ckpt.scan.recording import content_of
 from ckptd.events import Events
 from ckptd.journal import Journal
 from ckptd.looking import places

@@ -68,22 +68,23 @@ class Reader:
         `unreadable` hears of a known run that cannot be listed now and stays as it was.
         """
         old = self._catalog.at(path)
+        sight: scan.Sight | None = None
         try:
-            signature: str | None = scan.signature(Path(path), self._marks_of(path, root))
+            sight = scan.sight(Path(path), self._marks_of(path, root))
         except (FileNotFoundError, NotADirectoryError):
-            signature = None
+            pass
         except OSError:
-            signature = None
             if old is not None:
                 unreadable(path)
                 return None
+        signature = None if sight is None else sight.signature
         if quick and self._is_as_known(path, root, old, signature):
             return None
         cache = self._caches.setdefault(path, scan.Cache())
         if self._has_turn(path):
             cache.doubt(_DOUBTED)
         try:
-            fresh = self._fresh(path, root, cache, old)
+            fresh = self._fresh(path, root, cache, old, sight)
         except OSError as error:
             if old is not None and is_gone(path) and not is_lost(path):
                 self.gone(old)
@@ -115,12 +116,14 @@ class Reader:
         """Directories of runs in which something is being written, and something has changed since they were read."""
         return [Path(path) for path in sorted(self._writing) if self._is_due(path)]
 
-    def _fresh(self, path: str, root: str | None, cache: scan.Cache, old: RunView | None) -> RunView:
+    def _fresh(
+        self, path: str, root: str | None, cache: scan.Cache, old: RunView | None, sight: scan.Sight | None
+    ) -> RunView:
         above = None if root is None else Path(root)
-        fresh = scan.read_run(Path(path), root=above, cache=cache, foreign_marks=self._marks)
+        fresh = scan.read_run(Path(path), root=above, cache=cache, foreign_marks=self._marks, sight=sight)
         new = old is None or old.run.id != fresh.run.id
         if new and not fresh.run.own and self._adopting is not None and self._adopting.adopt(fresh):
-            fresh = scan.read_run(Path(path), root=above, cache=cache, foreign_marks=self._marks)
+            fresh = scan.read_run(Path(path), root=above, cache=cache, foreign_marks=self._marks, sight=sight)
         return fresh
 
     def _take(self, path: str, old: RunView | None, fresh: RunView, signature: str | None) -> RunView:

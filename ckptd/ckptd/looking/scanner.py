@@ -125,6 +125,9 @@ class Scanner:
                 if watched is not None:
                     read |= self._look_below(watched, subtree, _below(known, subtree), runs)
             for path in sorted(runs):
+                if self._catalog.at(path) is None:
+                    # It was a checkpoint that could not be told from a run before more of it was there.
+                    continue
                 view = self.read(Path(path))
                 if view is not None:
                     read.add(view.run.id)

@@ -73,6 +73,8 @@ class Addresses:
             (directory, str(directory)),
             (directory, os.path.realpath(directory)),
             (part, os.path.realpath(part)),
+            # A checkpoint directory that is a root is a run of itself.
+            *(() if file is None else ((file, os.path.realpath(file)),)),
         ):
             view = self._catalog.at(path)
             if view is not None:

@@ -302,7 +302,7 @@ class Watcher:
         elif is_directory:
             self._dirt.add(os.path.join(directory, name) if name else directory, structural=True)
         elif not is_temporary(name) and name not in _TELLS_NOTHING:
-            structural = name == "run.json" or formats.may_be_file(name) or formats.may_tell(name)
+            structural = name == "run.json" or formats.may_be_file(name) or formats.is_marker(name)
             self._dirt.add(directory, structural=structural)
 
     def _lost(self, overflow: bool) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from ckpt.formats.reading import inspect
 from ckpt.formats.record import Inspection
 from ckpt.formats.shown import inspection_to_json
-from ckpt.formats.suffixes import SUFFIXES, may_be_file, may_tell
+from ckpt.formats.suffixes import SUFFIXES, is_marker, may_be_file
 from ckpt.formats.verifying import Verification, verify
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Verification",
     "inspect",
     "inspection_to_json",
+    "is_marker",
     "may_be_file",
     "verify",
 ]

@@ -28,13 +28,25 @@ def may_be_file(name: str) -> bool:
     return suffix in SUFFIXES or ((pattern := _OTHERS.get(suffix)) is not None and pattern.search(name) is not None)
 
 
-_TELLING = re.compile(
-    r"trainer_state\.json|adapter_config\.json|config\.json|metadata\.json|training_metadata\.json|\.metadata(?:\.json)?"
-    r"|\d+\.metadata|.+\.distcp|.+\.index\.json|_CHECKPOINT_METADATA|_METADATA|commit_success\.txt|manifest\.ocdbt"
-    r"|random_states_\d+\.pkl|training_step\.json|.+-unfinished|checkpoint-is-incomplete\.txt"
+_TEXTS = (".txt", ".md", ".log", ".csv", ".tsv", ".jsonl", ".yaml", ".yml", ".toml", ".html", ".xml", ".pdf", ".svg")
+_PROGRAMS = (".py", ".pyc", ".sh", ".ipynb", ".c", ".h", ".cpp", ".so")
+_PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".mp4", ".wav", ".mp3", ".flac")
+_DATA = (".npy", ".npz", ".parquet", ".arrow", ".gz", ".zst", ".xz", ".lz4")
+_SILENT = frozenset((*_TEXTS, *_PROGRAMS, *_PICTURES, *_DATA))
+"""Suffixes of files of which there may be very many, and that say nothing of a checkpoint."""
+_TELLING_TEXTS = frozenset({"commit_success.txt", "checkpoint-is-incomplete.txt", "latest_checkpointed_iteration.txt"})
+_MARKERS = re.compile(
+    r"(?:trainer_state|config|adapter_config|metadata|training_metadata|training_step|\.metadata|.+\.index)\.json"
+    r"|(?:\d+|__\d+_?)?\.metadata|.+\.distcp|_CHECKPOINT_METADATA|_METADATA|manifest\.ocdbt|random_states_\d+\.pkl"
+    r"|.+-unfinished"
 )
 
 
 def may_tell(name: str) -> bool:
-    """Whether a file of that name may be what makes its directory a checkpoint."""
-    return _TELLING.fullmatch(name) is not None
+    """Whether a file of that name may have a say in which kind of checkpoint its directory is, if any."""
+    return name[name.rfind(".") :].lower() not in _SILENT or name in _TELLING_TEXTS
+
+
+def is_marker(name: str) -> bool:
+    """Whether a directory may become a checkpoint, or a whole one, when a file of that name comes to lie in it."""
+    return name in _TELLING_TEXTS or _MARKERS.fullmatch(name) is not None

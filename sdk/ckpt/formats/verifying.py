@@ -58,9 +58,9 @@ def verify(path: Path | str, *, progress: Progress | None = None) -> Verificatio
     """Reads a whole checkpoint, a file or a directory, and compares every checksum that it states.
 
     Torch files and other zips: the CRC-32 of every entry. Checkpoints of own runs: also the BLAKE3 in their commit
-    marker. Directories: every file by its own family, and in files of torch distributed checkpoints every slice. What `inspect` finds incomplete or corrupt is not read further.
-    Memory stays at one piece of 1 MB. Raises OSError where `inspect` does, and where a file may not be opened;
-    FormatError for a directory with more files than are read.
+    marker. Directories: every file by its own family, and in the files of torch distributed checkpoints every slice.
+    What `inspect` finds incomplete or corrupt is not read further. Memory stays at one piece of 1 MB. Raises OSError
+    where `inspect` does, and where a file may not be opened; FormatError for a directory with more files than are read.
     """
     found = inspect(path)
     if found.state != "complete":

@@ -36,11 +36,7 @@ def fork(checkpoint: Checkpoint, parent: Run, destination: Path, *, progress: fi
     destination = Path(os.path.abspath(destination))
     check_name(destination.name)
     source = Path(checkpoint.path)
-    if source.suffix != CHECKPOINT_SUFFIX and checkpoint.format != "torch":
-        raise UsageError(
-            f"{printable(source.name)} is not a torch file, so a run cannot start from it",
-            hint="`ckpt restore` copies it as it is",
-        )
+    _require_one_file(checkpoint, source)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         destination.mkdir()
@@ -63,6 +59,24 @@ def fork(checkpoint: Checkpoint, parent: Run, destination: Path, *, progress: fi
     if parent.own:
         _tell_parent(checkpoint, parent, manifest)
     return destination
+
+
+def _require_one_file(checkpoint: Checkpoint, source: Path) -> None:
+    """Raises UsageError unless the checkpoint is one torch file, which is all that a run can start from."""
+    hint = f"`ckpt restore {printable(str(source))} DEST` copies it as it is, for its own framework to resume from"
+    if source.is_dir():
+        raise UsageError(
+            f"{printable(source.name)} is a directory ({checkpoint.framework}); a run starts from one torch file",
+            hint=hint,
+        )
+    if source.suffix != CHECKPOINT_SUFFIX and checkpoint.format != "torch":
+        raise UsageError(f"{printable(source.name)} is not a torch file, so a run cannot start from it", hint=hint)
+    parts = [Path(name) for name in checkpoint.files if Path(name).suffix == source.suffix]
+    if any(not part.is_symlink() and not part.samefile(source) for part in parts if part.exists()):
+        raise UsageError(
+            f"{printable(source.name)} is one of several files of its checkpoint; a run starts from one torch file",
+            hint=hint,
+        )
 
 
 def _fork_manifest(checkpoint: Checkpoint, parent: Run, destination: Path) -> dict[str, Any]:

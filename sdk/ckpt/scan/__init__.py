@@ -13,7 +13,7 @@ from ckpt.scan.curves import curves
 from ckpt.scan.excludes import DEFAULT_EXCLUDES, Excludes
 from ckpt.scan.finding import is_own
 from ckpt.scan.reading import read_run
-from ckpt.scan.signature import signature
+from ckpt.scan.signature import Sight, sight, signature
 from ckpt.scan.survey import Survey, find_runs, survey
 from ckpt.scan.view import RunView, run_view_to_json
 from ckpt.scan.whose import run_of
@@ -23,6 +23,7 @@ __all__ = [
     "Cache",
     "Excludes",
     "RunView",
+    "Sight",
     "Survey",
     "curves",
     "find_runs",
@@ -30,6 +31,7 @@ __all__ = [
     "read_run",
     "run_of",
     "run_view_to_json",
+    "sight",
     "signature",
     "survey",
 ]

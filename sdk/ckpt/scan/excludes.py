@@ -16,8 +16,12 @@ DEFAULT_EXCLUDES = (
     "venv",
     "wandb",
     "mlruns",
+    "tmp-checkpoint-*",
 )
-"""Names of directories that hold no runs; `.*` covers version control, environments and trashes."""
+"""Names of directories that hold no runs; `.*` covers version control, environments and trashes.
+
+A trainer that collects a checkpoint under another name renames it when it is whole.
+"""
 ENVIRONMENT_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
 """What makes a directory of any name a virtual environment."""
 

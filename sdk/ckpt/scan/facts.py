@@ -1,4 +1,4 @@
-"""What the checkpoints of a foreign run say of the run: its framework, its configuration, what it is compared by. Pure."""
+"""What the checkpoints of a foreign run say of it: framework, configuration, what it is compared by. Pure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ def framework(checkpoints: Sequence[Checkpoint]) -> str:
 
 
 def config(recorded: Sequence[Recorded]) -> dict[str, Any]:
-    """The configuration in the newest checkpoint that holds one."""
-    return next((inspection.config for inspection in _newest_first(recorded) if inspection.config), {})
+    """The configuration in the newest checkpoint that holds one; those of the run's framework come first."""
+    whose = framework([made.checkpoint for made in recorded])
+    holding = [inspection for inspection in _newest_first(recorded) if inspection.config]
+    return next((one.config for one in [*(i for i in holding if i.framework == whose), *holding]), {})
 
 
 def monitor(recorded: Sequence[Recorded]) -> tuple[str | None, Literal["min", "max"]]:

@@ -40,9 +40,7 @@ def read_foreign(
     problems += broken
     recorded = [made for unit in found if (made := record(unit, run_id, cache, marks, now)) is not None]
     named = held(pointers(listed.pointers, recorded, problems), recorded, str(directory))
-    checkpoints = [
-        with_marks(_held(made.checkpoint, named.by.get(made.checkpoint.id, ())), marks) for made in recorded
-    ]
+    checkpoints = [with_marks(_held(made.checkpoint, named.by.get(made.checkpoint.id, ())), marks) for made in recorded]
     problems += named.problems
     problems += _rewritten(directory, checkpoints, marks)
     updated = max((c.saved_at for c in checkpoints), default=0.0)

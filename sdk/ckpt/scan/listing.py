@@ -14,10 +14,11 @@ from ckpt.formats.directories.folder import MAX_DEPTH, MAX_FILES
 from ckpt.paths import is_temporary
 from ckpt.scan.excludes import is_excluded
 from ckpt.scan.finding import is_part, may_be_checkpoint
-from ckpt.scan.names import METADATA, is_link, is_pointer, may_belong
+from ckpt.scan.names import METADATA, SNAPSHOT, is_link, is_pointer, may_belong
 
-UNFINISHED = "-unfinished"
-"""With this behind its name, a file says of the checkpoint beside it that it is being written or removed."""
+_BESIDE = frozenset({SNAPSHOT, "result.json", "latest_checkpointed_iteration.txt"})
+_UNFINISHED = "-unfinished"
+"""What follows a checkpoint's name in that of the file which says that it is being written or removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class Directory:
     path: str
     info: os.stat_result
     members: tuple[Entry, ...]
-    unfinished: bool = False
-    """Whether a file beside it says that it is being written or removed."""
+    beside: tuple[Entry, ...] = ()
+    """Files next to it that have a say in what it is."""
 
     @property
     def inode(self) -> tuple[int, int]:
@@ -104,7 +105,7 @@ def _take(found: Listing, prefix: str, entries: list[os.DirEntry[str]]) -> list[
     Only the run's own directory has parts.
     """
     parts: list[tuple[str, list[os.DirEntry[str]]]] = []
-    names = {entry.name for entry in entries}
+    beside = _files(prefix, [e for e in entries if e.name in _BESIDE or e.name.endswith(_UNFINISHED)])
     for entry in entries:
         name = entry.name
         if entry.is_symlink():
@@ -116,9 +117,10 @@ def _take(found: Listing, prefix: str, entries: list[os.DirEntry[str]]) -> list[
             try:
                 inside = _entries(entry.path)
                 if _is_checkpoint(entry.path, inside):
-                    unfinished = name + UNFINISHED in names
                     info = entry.stat(follow_symlinks=False)
-                    found.directories.append(_directory(prefix + name, entry.path, info, inside, unfinished))
+                    found.directories.append(
+                        _directory(prefix + name, entry.path, info, inside, _next_to(name, beside))
+                    )
                 elif not prefix and (is_part(name) or name == METADATA):
                     parts.append((name, inside))
             except FileNotFoundError:
@@ -146,7 +148,7 @@ def _files(prefix: str, entries: list[os.DirEntry[str]]) -> list[Entry]:
 
 
 def _directory(
-    name: str, path: str, info: os.stat_result, entries: list[os.DirEntry[str]], unfinished: bool = False
+    name: str, path: str, info: os.stat_result, entries: list[os.DirEntry[str]], beside: tuple[Entry, ...] = ()
 ) -> Directory:
     """A checkpoint directory with its members, up to the number that a reader takes. Raises OSError."""
     members: list[Entry] = []
@@ -162,7 +164,13 @@ def _directory(
                     except FileNotFoundError:
                         continue
     members.sort(key=lambda member: member.name)
-    return Directory(name, path, info, tuple(members), unfinished)
+    return Directory(name, path, info, tuple(members), beside)
+
+
+def _next_to(name: str, beside: list[Entry]) -> tuple[Entry, ...]:
+    """Those files beside the checkpoint directories of one place that may speak of the one with a name."""
+    markers = {name + _UNFINISHED, name.removesuffix("-EMA") + _UNFINISHED}
+    return tuple(e for e in beside if (last := os.path.basename(e.name)) in _BESIDE or last in markers)
 
 
 def _entries(directory: str) -> list[os.DirEntry[str]]:

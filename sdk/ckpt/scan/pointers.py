@@ -106,15 +106,16 @@ def _named(
 
 
 def _references(recorded: Sequence[Recorded]) -> list[Pointer]:
-    naming = {item.checkpoint.id: item for item in recorded if item.inspection is not None and item.inspection.references}
-    newest = refs.newest_first(item.checkpoint for item in naming.values() if item.checkpoint.state == "complete")[:1]
+    naming = {
+        item.checkpoint.id: item.inspection.references
+        for item in recorded
+        if item.checkpoint.state == "complete" and item.inspection is not None and item.inspection.references
+    }
     found: list[Pointer] = []
-    for checkpoint in newest:
-        inspection = naming[checkpoint.id].inspection
-        assert inspection is not None
+    for checkpoint in refs.newest_first(item.checkpoint for item in recorded if item.checkpoint.id in naming)[:1]:
         place = os.path.dirname(checkpoint.path)
         name = printable(os.path.basename(checkpoint.path))
-        for key, targets in inspection.references.items():
+        for key, targets in naming[checkpoint.id].items():
             named = tuple(target for target in targets[:_MAX_NAMES] if target)
             found.append(Pointer(f"{printable(key)} of {name}", place, named))
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from ckpt.encoding import printable
@@ -37,9 +36,6 @@ def record(unit: Unit, run_id: str, cache: Cache, marks: Marks, now: float) -> R
         if is_exhausted(error):
             raise
         return Recorded(unit, _unreadable(unit, run_id, marks, error))
-    if unit.directory is not None and unit.directory.unfinished:
-        beside = f"{os.path.basename(unit.name)}-unfinished lies beside it: its saving or removal was not finished"
-        found = found.evolve(state="incomplete", problems=(*found.problems, printable(beside)))
     # A clock that stands elsewhere, as on a file server, may be a little ahead.
     unsettled = found.state != "complete" and abs(now - unit.newest) < SETTLE_S
     checkpoint = Checkpoint(
@@ -73,7 +69,7 @@ def content_of(checkpoint: Checkpoint) -> str:
 def _inspected(unit: Unit, cache: Cache) -> Inspection:
     directory = unit.directory
     if directory is not None:
-        members = tuple((member.name, identity(member.info)) for member in directory.members)
+        members = tuple((e.name, identity(e.info)) for e in (*directory.members, *directory.beside))
         return cache.inspect(directory.path, directory.info, members)
     return merged([(file.name, cache.inspect(file.path, file.info)) for file in unit.files], unit.sides)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt.scan.finding import is_own
@@ -14,13 +15,27 @@ _NOT_READ = frozenset({"metrics.csv", "curves.png", "config.yaml", "early_stoppi
 """Files of own runs, written for people, that no record is read from."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A run as it looks from outside: its signature, and of a foreign one what was listed for it."""
+
+    signature: str
+    listing: Listing | None = None
+
+
 def signature(directory: Path, marks: Path | None = None) -> str:
     """A text that changes with the files of a run and stays the same over restarts and reboots.
 
     `marks` is the file that holds the marks of a foreign run. Sizes, inodes and times stand for content: what keeps all
     of them cannot be seen. Raises OSError when a directory of the run cannot be listed.
     """
-    lines = _own(directory) if is_own(directory) else _foreign(listing(str(directory)))
+    return sight(directory, marks).signature
+
+
+def sight(directory: Path, marks: Path | None = None) -> Sight:
+    """The signature with what it was made from, so that `read_run` need not list it again. Raises as `signature`."""
+    listed = None if is_own(directory) else listing(str(directory))
+    lines = _own(directory) if listed is None else _foreign(listed)
     if marks is not None:
         try:
             said = marks.stat()
@@ -29,7 +44,7 @@ def signature(directory: Path, marks: Path | None = None) -> str:
             pass
     lines.sort()
     digest = hashlib.blake2b("\n".join(lines).encode("utf-8", "surrogateescape"), digest_size=16)
-    return digest.hexdigest()
+    return Sight(digest.hexdigest(), listed)
 
 
 def _own(directory: Path) -> list[str]:
@@ -61,7 +76,8 @@ def _foreign(listed: Listing) -> list[str]:
     lines = [f"/{file.name}\0{_sign(file.info)}" for file in (*listed.files, *listed.pointers)]
     lines += [f"/{link.name}\0{'gone' if link.info is None else _sign(link.info)}" for link in listed.links]
     for directory in listed.directories:
-        lines.append(f"/{directory.name}\0{_sign(directory.info)} {directory.unfinished}")
+        lines.append(f"/{directory.name}\0{_sign(directory.info)}")
+        lines += [f"/{directory.name}\0{file.name}\0{_sign(file.info)}" for file in directory.beside]
         lines += [f"/{directory.name}/{member.name}\0{_sign(member.info)}" for member in directory.members]
     return lines
 

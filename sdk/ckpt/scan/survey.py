@@ -1,6 +1,7 @@
 """The walk below a root: where runs are, and what the walk did not see.
 
-Directories are listed once and never opened twice; no file is opened. Symbolic links are not followed.
+Directories are listed once and never opened twice; no file is opened. Symbolic links are not followed. A directory
+that is one checkpoint is a part of the run above it and is not walked into.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ckpt.formats.directories import known
+from ckpt.formats.suffixes import may_tell
 from ckpt.records import Record
 from ckpt.scan.excludes import ENVIRONMENT_MARKS, Excludes, is_environment
 from ckpt.scan.finding import is_own, may_be_checkpoint, run_above, topmost_checkpoint
@@ -108,38 +110,42 @@ class _Walk:
                     self.unreadable.append(directory)
                     continue
                 self.directories += 1
-                inside: list[str] = []
-                links: list[str] = []
-                files: set[str] = set()
-                names: set[str] = set()
-                holds = False
-                for entry in entries:
-                    name = entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        if name in ENVIRONMENT_MARKS and directory != self._top:
-                            break
-                        inside.append(entry.path)
-                        names.add(name)
-                        continue
-                    files.add(name)
-                    if name == "run.json" and self._is_own(directory):
-                        break
-                    if entry.is_symlink():
-                        links.append(entry.path)
-                    elif name in ENVIRONMENT_MARKS and directory != self._top:
-                        break
-                    elif not holds and may_be_checkpoint(name):
-                        holds = True
-                else:
-                    if known.recognise(os.path.basename(directory), files, names) is not None:
-                        self.runs.add(directory if directory == self._top else run_above(os.path.dirname(directory), self._top))
-                        continue
-                    if holds:
-                        self.runs.add(run_above(directory, self._top))
-                    below += [path for path in inside if not passes_over(path)]
-                    self.links += [path for path in links if not passes_over(path)]
+                below += [path for path in self._take(directory, entries) if not passes_over(path)]
             level = below
             depth += 1
+
+    def _take(self, directory: str, entries: list[os.DirEntry[str]]) -> list[str]:
+        """Adds the run and the links that one directory gives; returns the directories in it that may give more."""
+        below: list[str] = []
+        links: list[str] = []
+        files: set[str] = set()
+        directories: set[str] = set()
+        holds = False
+        for entry in entries:
+            name = entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if name in ENVIRONMENT_MARKS and directory != self._top:
+                    return []
+                below.append(entry.path)
+                directories.add(name)
+            elif name == "run.json" and self._is_own(directory):
+                return []
+            elif entry.is_symlink():
+                links.append(entry.path)
+                files.add(name)
+            elif name in ENVIRONMENT_MARKS and directory != self._top:
+                return []
+            elif may_tell(name):
+                files.add(name)
+                holds = holds or may_be_checkpoint(name)
+        if known.recognise(os.path.basename(directory), files, directories) is not None:
+            above = directory if directory == self._top else os.path.dirname(directory)
+            self.runs.add(run_above(above, self._top))
+            return []
+        if holds:
+            self.runs.add(run_above(directory, self._top))
+        self.links += [path for path in links if not self._excludes.passes_over(path)]
+        return below
 
     def _is_own(self, directory: str) -> bool:
         """Whether nothing below a directory with a `run.json` is to be looked at."""

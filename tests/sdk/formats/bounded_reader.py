@@ -20,7 +20,7 @@ from typing import Any
 from ckpt.formats import inspect, inspection_to_json, reading
 
 WALL_S = 60
-_HARMLESS = frozenset({"os.listdir", "os.scandir", "sys._getframe", "object.__getattr__", "time.sleep"})
+_HARMLESS = frozenset({"builtins.id", "os.listdir", "os.scandir", "sys._getframe", "object.__getattr__", "time.sleep"})
 _CODECS = ("ascii", "latin-1", "raw-unicode-escape", "unicode-escape", "utf-8", "utf-32-le", "utf-32-be")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -83,7 +83,7 @@ def bounded(path: str, megabytes: int, seconds: int) -> dict[str, Any]:
         signal.alarm(WALL_S)
         try:
             told = json.dumps(answer(path))
-        except BaseException:
+        except BaseException:  # noqa: BLE001
             told = json.dumps({"died": traceback.format_exc(limit=-4)})
         with open(writing_end, "w") as out:
             out.write(told)

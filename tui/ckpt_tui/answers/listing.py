@@ -114,8 +114,8 @@ def _list_checkpoints(out: Output, view: Mapping[str, Any], choice: Choice, tag:
     def human() -> Iterable[str]:
         from ckpt_tui.render.checkpoints import checkpoints_table, run_head
 
-        head = run_head(run, len(known), paint=out.paint)
         shown = [(checkpoint, verdict) for _, checkpoint, verdict in rows]
+        head = run_head(run, len(known), shown, paint=out.paint)
         return [*head, *(checkpoints_table(run, shown, paint=out.paint, width=out.width) if rows else [])]
 
     answer = {**view, "checkpoints": [raw for raw, _, _ in rows]}

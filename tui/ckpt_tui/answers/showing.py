@@ -15,7 +15,7 @@ from ckpt.encoding import printable
 from ckpt.exceptions import AddressError
 from ckpt.protocol import checkpoint_from_json, run_from_json
 from ckpt.records import Checkpoint, Run
-from ckpt_tui.lookup import Lookup, place_of
+from ckpt_tui.lookup import Lookup, other_parts, place_of
 from ckpt_tui.running import from_os_error, running
 
 DIFFERENT = 1  # exit code
@@ -45,6 +45,7 @@ def answer_show(ref: str, *, tensors: bool, json: bool, quiet: bool) -> None:
                 all_tensors=tensors,
                 paint=out.paint,
                 width=out.width,
+                parts=other_parts(found.checkpoint),
             )
 
         out.data({**found.answer, "inspection": inspection}, ids=[found.checkpoint.path], human=human)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from ckpt.exceptions import AddressError, CkptError, UsageError
 from ckpt.protocol import checkpoint_from_json, run_from_json
 from ckpt.records import Checkpoint
 from ckpt_tui.answers.listing import runs_below
-from ckpt_tui.lookup import Lookup, Place, place_of, read_place
+from ckpt_tui.lookup import Lookup, Place, other_parts, place_of, read_place
 from ckpt_tui.output import Output
 from ckpt_tui.running import from_os_error, running
 
@@ -36,6 +36,8 @@ class Target:
     id: str | None = None
     state: str = "complete"
     problems: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    """The other files of a checkpoint of several."""
 
 
 @dataclass
@@ -100,8 +102,6 @@ def answer_verify(refs: Sequence[str], *, everything: bool, json: bool, quiet: b
 
 
 def _verify(out: Output, targets: Sequence[Target]) -> Outcome:
-    from ckpt.formats import verify
-
     outcome = Outcome()
     what = Path(targets[0].path).name if len(targets) == 1 else f"{len(targets)} checkpoints"
     waiting = [target for target in targets if target.state != "writing"]
@@ -109,7 +109,7 @@ def _verify(out: Output, targets: Sequence[Target]) -> Outcome:
     with out.progress(f"verifying {what}", sum(target.bytes for target in waiting)) as progress:
         for target in waiting:
             try:
-                found = verify(target.path, progress=progress)
+                found = _proved(target, progress)
             except OSError as error:
                 outcome.failed.append((target, from_os_error(error).message))
             except CkptError as error:
@@ -123,6 +123,24 @@ def _verify(out: Output, targets: Sequence[Target]) -> Outcome:
                 else:
                     outcome.checked.append((target, found))
     return outcome
+
+
+def _proved(target: Target, progress: Callable[[int], None] | None) -> Verification:
+    """What reading all files of a checkpoint proved. Raises OSError, FormatError."""
+    from ckpt.formats import verify
+
+    found = verify(target.path, progress=progress)
+    for path in target.parts:
+        part = verify(path, progress=progress)
+        name = Path(path).name
+        found = found.evolve(
+            state="writing" if part.state == "writing" else found.state,
+            problems=(*found.problems, *(f"{name}: {problem}" for problem in part.problems)),
+            checksums=found.checksums + part.checksums,
+            bytes_compared=found.bytes_compared + part.bytes_compared,
+            bytes_read=found.bytes_read + part.bytes_read,
+        )
+    return found
 
 
 def _everything(lookup: Lookup) -> Iterator[Target]:
@@ -163,4 +181,5 @@ def _one(lookup: Lookup, ref: str) -> Target:
 
 
 def _target(checkpoint: Checkpoint) -> Target:
-    return Target(checkpoint.path, checkpoint.bytes, checkpoint.id, checkpoint.state, checkpoint.problems)
+    parts = other_parts(checkpoint)
+    return Target(checkpoint.path, checkpoint.bytes, checkpoint.id, checkpoint.state, checkpoint.problems, parts)

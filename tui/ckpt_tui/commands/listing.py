@@ -124,7 +124,7 @@ def verify(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read whole checkpoints and compare every checksum that they state.
+    """Read whole checkpoints and compare their checksums.
 
     Torch files, and other files that are zips, hold a CRC-32 of every part; checkpoints of own runs have a BLAKE3
     beside them. Files without checksums, as safetensors, are read to the end and their structure is proved. In a

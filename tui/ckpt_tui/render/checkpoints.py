@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ckpt.records import Checkpoint, Run, Verdict
@@ -22,6 +23,8 @@ from ckpt_tui.wording import file_name, moment_text, plural, size_text
 
 ACTION_STYLES = {"keep": "green", "remove": "red", "skip": "yellow"}
 
+NAME_LEAST, METRIC_LEAST = 24, 8  # terminal columns
+
 Row = tuple[Checkpoint, Verdict | None]
 
 
@@ -34,47 +37,62 @@ def verdict_text(verdict: Verdict | None) -> str:
 
 
 def checkpoints_table(run: Run, rows: Sequence[Row], *, paint: Paint, width: int | None) -> list[str]:
-    """One line a checkpoint, in the order given."""
+    """One line a checkpoint, in the order given. What none of them has gets no column, as a verdict that all share."""
     metric = run.monitor if run.monitor not in (None, "loss") else None
-    states = any(checkpoint.state != "complete" for checkpoint, _ in rows)
-    named_by_file = any(checkpoint.step is None for checkpoint, _ in rows)
-    columns = [
-        Column("ID"),
-        *([Column("FILE", cut=True)] if named_by_file else []),
-        Column("STEP", right=True),
-        Column("EPOCH", right=True),
-        Column("LOSS", right=True),
-        *([Column(metric, right=True, cut=True)] if metric else []),
-        Column("SIZE", right=True),
-        Column("AGE", right=True),
-        *([Column("STATE")] if states else []),
-        Column("TAGS", cut=True),
-        Column("PIN"),
-        Column("VERDICT", cut=True),
+    records = [checkpoint for checkpoint, _ in rows]
+    names = dict(zip((c.id for c in records), shown_names(run, records), strict=True))
+    shown: list[tuple[Column, Callable[[Checkpoint, Verdict | None], str | Cell]]] = [
+        (Column("NAME", cut=True, least=NAME_LEAST, middle=True), lambda c, _: names[c.id]),
+        (Column("ID", rank=5), lambda c, _: Cell(c.id, "dim")),
     ]
-    lines = []
-    for checkpoint, verdict in rows:
-        lines.append(
-            [
-                Cell(checkpoint.id, "dim"),
-                *([file_name(checkpoint.path)] if named_by_file else []),
-                count(checkpoint.step),
-                count(checkpoint.epoch),
-                number(checkpoint.value("loss")),
-                *([number(checkpoint.value(metric))] if metric else []),
-                size_text(checkpoint.bytes),
-                ago(checkpoint.saved_at),
-                *([Cell(checkpoint.state, STATE_STYLES.get(checkpoint.state, ""))] if states else []),
-                Cell(" ".join(checkpoint.tags), "cyan"),
-                "pin" if checkpoint.pinned else "",
-                Cell(verdict_text(verdict), ACTION_STYLES.get(verdict.action, "") if verdict else ""),
-            ]
-        )
-    return table(columns, lines, paint=paint, width=width)
+    if any(c.step is not None for c in records):
+        shown.append((Column("STEP", right=True), lambda c, _: count(c.step)))
+    if any(c.epoch is not None for c in records):
+        shown.append((Column("EPOCH", right=True, rank=2), lambda c, _: count(c.epoch)))
+    if any(c.value("loss") is not None for c in records):
+        shown.append((Column("LOSS", right=True, rank=1), lambda c, _: number(c.value("loss"))))
+    if metric:
+        column = Column(metric, right=True, cut=True, least=METRIC_LEAST)
+        shown.append((column, lambda c, _: number(c.value(metric))))
+    shown.append((Column("SIZE", right=True, rank=3), lambda c, _: size_text(c.bytes)))
+    shown.append((Column("AGE", right=True, rank=4), lambda c, _: ago(c.saved_at)))
+    if any(c.state != "complete" for c in records):
+        shown.append((Column("STATE"), lambda c, _: Cell(c.state, STATE_STYLES.get(c.state, ""))))
+    if any(c.tags for c in records):
+        shown.append((Column("TAGS", cut=True, least=11), lambda c, _: Cell(_tags_text(c), "cyan")))
+    if any(c.pinned for c in records):
+        shown.append((Column("PIN"), lambda c, _: "pin" if c.pinned else ""))
+    if shared_verdict(rows) is None:
+        shown.append((Column("VERDICT", cut=True), lambda _, verdict: _verdict_cell(verdict)))
+    cells = [[cell(checkpoint, verdict) for _, cell in shown] for checkpoint, verdict in rows]
+    return table([column for column, _ in shown], cells, paint=paint, width=width)
 
 
-def run_head(run: Run, total: int, *, paint: Paint) -> list[str]:
-    """What stands above the table of a run."""
+def shared_verdict(rows: Sequence[Row]) -> str | None:
+    """The verdict of all checkpoints with its reason, where there are several and it is the same; None otherwise."""
+    texts = {verdict_text(verdict) for _, verdict in rows}
+    return texts.pop() if len(rows) > 1 and len(texts) == 1 else None
+
+
+def _tags_text(checkpoint: Checkpoint) -> str:
+    # Where a checkpoint is the best, that it is the first of the best says nothing more.
+    return " ".join(tag for tag in checkpoint.tags if tag != "best-1" or "best" not in checkpoint.tags)
+
+
+def _verdict_cell(verdict: Verdict | None) -> Cell:
+    return Cell(verdict_text(verdict), ACTION_STYLES.get(verdict.action, "") if verdict else "")
+
+
+def shown_names(run: Run, checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """What the checkpoints of a run are called: their own names, or paths below the run where two have the same."""
+    names = [file_name(checkpoint.path) for checkpoint in checkpoints]
+    if len(set(names)) == len(names):
+        return names
+    return [os.path.relpath(checkpoint.path, run.path) for checkpoint in checkpoints]
+
+
+def run_head(run: Run, total: int, rows: Sequence[Row], *, paint: Paint) -> list[str]:
+    """What stands above the table of a run with `total` checkpoints, of which `rows` are shown."""
     parts = [paint(run.name, "bold"), paint(run.status), plural(total, "checkpoint"), size_text(run.bytes)]
     if run.monitor:
         parts.append(f"best by {paint(run.monitor)} ({run.mode})")
@@ -82,6 +100,9 @@ def run_head(run: Run, total: int, *, paint: Paint) -> list[str]:
     if run.parent is not None:
         lines.append(f"forked from {lineage_text(run, paint=paint)}")
     lines += [paint(problem, "yellow") for problem in run.problems]
+    shared = shared_verdict(rows)
+    if shared is not None:
+        lines.append(f"verdict of all: {paint(shared)}")
     return [*lines, ""]
 
 
@@ -103,12 +124,17 @@ def checkpoint_lines(
     all_tensors: bool,
     paint: Paint,
     width: int | None,
+    parts: Sequence[str] = (),
 ) -> list[str]:
-    """Everything about one checkpoint; `inspection` in the shape of `ckpt inspect --json`."""
+    """Everything about one checkpoint; `inspection` in the shape of `ckpt inspect --json`.
+
+    `parts` are paths of its other files where it is several.
+    """
     said_by_name = names_only(inspection or {})
     pairs: list[tuple[str, str, str]] = [
         ("checkpoint", checkpoint.id, "bold"),
-        ("file", checkpoint.path, ""),
+        ("directory" if (inspection or {}).get("files") else "file", checkpoint.path, ""),
+        *(("with", path, "") for path in parts),
         ("run", f"{run.name} ({run.id})", ""),
         ("state", checkpoint.state, STATE_STYLES.get(checkpoint.state, "green")),
         ("framework", made_with(checkpoint.framework, checkpoint.format), ""),

@@ -13,6 +13,7 @@ from ckpt_tui.wording import plural, size_text
 
 STATE_STYLES = {"writing": "blue", "incomplete": "yellow", "corrupt": "red", "trashed": "dim"}
 MAX_TENSORS = 20  # shown unless all are asked for
+MAX_CONFIG = 30  # values that are shown; trainers write some hundred
 _MAX_NAMES = 3  # of code that the file names, and of checkpoints in one reference
 _LABEL = 14
 
@@ -79,7 +80,7 @@ def told_lines(inspection: Mapping[str, Any], *, paint: Paint) -> list[str]:
 
 
 def content_lines(inspection: Mapping[str, Any], *, all_tensors: bool, paint: Paint, width: int | None) -> list[str]:
-    """What is inside a checkpoint: problems, config, what a resume finds, tensors."""
+    """What is inside a checkpoint: problems, what a resume finds, config, tensors."""
     lines: list[str] = []
     problems = [*inspection.get("problems", ())]
     unknown = list(inspection.get("unknown_globals") or ())
@@ -89,14 +90,16 @@ def content_lines(inspection: Mapping[str, Any], *, all_tensors: bool, paint: Pa
         if unknown:
             told = f"{plural(len(unknown), 'name')}, never imported: {_few(unknown)}"
             lines.append(_row("code names", paint(told, "yellow")))
-    config = inspection.get("config") or {}
-    if config:
-        lines += ["", paint("config", "bold")]
-        lines += [f"  {paint(key)}  {paint(short(value))}" for key, value in config.items()]
     resume = inspection.get("resume") or {}
     if resume:
         lines += ["", f"{paint('resume', 'bold')}  {resume_text(resume)}"]
         lines += [f"  {name:<{_LABEL}} {paint(value)}" for name, value in resume_rows(resume)]
+    config = inspection.get("config") or {}
+    if config:
+        lines += ["", paint("config", "bold")]
+        lines += [f"  {paint(key)}  {paint(short(value))}" for key, value in list(config.items())[:MAX_CONFIG]]
+        if len(config) > MAX_CONFIG:
+            lines.append(f"  … {plural(len(config) - MAX_CONFIG, 'more value')}: --json shows all")
     return lines + _tensor_lines(inspection, all_tensors=all_tensors, paint=paint, width=width)
 
 

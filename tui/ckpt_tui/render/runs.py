@@ -12,6 +12,7 @@ from ckpt_tui.tables import Cell, Column, table
 from ckpt_tui.wording import size_text
 
 STATUS_STYLES = {"training": "green", "stalled": "yellow", "failed": "red", "finished": "blue", "idle": ""}
+NAME_LEAST, PATH_LEAST = 12, 24  # terminal columns
 
 
 def runs_table(runs: Sequence[Run], *, known: Sequence[Run], paint: Paint, width: int | None) -> list[str]:
@@ -19,16 +20,16 @@ def runs_table(runs: Sequence[Run], *, known: Sequence[Run], paint: Paint, width
     names = refs.short_names(known)
     parents = any(run.parent is not None for run in runs)
     columns = [
-        Column("RUN", cut=True),
+        Column("RUN", cut=True, least=NAME_LEAST),
         Column("STATUS"),
         Column("CHECKPOINTS", right=True),
         Column("SIZE", right=True),
-        Column("EPOCH", right=True),
+        Column("EPOCH", right=True, rank=4),
         Column("STEP", right=True),
-        Column("LOSS", right=True),
-        Column("UPDATED", right=True),
-        *([Column("FORKED FROM", cut=True)] if parents else []),
-        Column("PATH", cut=True),
+        Column("LOSS", right=True, rank=2),
+        Column("UPDATED", right=True, rank=3),
+        *([Column("FORKED FROM", cut=True, rank=1)] if parents else []),
+        Column("PATH", cut=True, least=PATH_LEAST, middle=True),
     ]
     rows: list[list[str | Cell]] = [
         [

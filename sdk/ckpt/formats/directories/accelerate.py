@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
@@ -41,7 +41,7 @@ class Accelerate(Kind):
         self._gathering = Gathering(folder)
         self._top: dict[str, Any] = {}
         self._ranks = 0
-        self._counted: int | None = None
+        self._engines = engines.Engines()
 
     @classmethod
     def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
@@ -61,7 +61,7 @@ class Accelerate(Kind):
         if (missing := gap(custom)) is not None:
             raise Unfinished(f"custom_checkpoint_{missing}.pkl is missing")
         gathering = self._gathering
-        engine = engines.find(gathering)
+        self._engines = engines.find(gathering)
         top = self._top = {"model": _models(gathering)}
         for key, pattern in _STATES.items():
             state = gathering.trees(numbered(names, pattern).values())
@@ -70,16 +70,17 @@ class Accelerate(Kind):
         top["rng_state"] = gathering.trees(random.values())
         for number, name in custom.items():
             top[f"custom_checkpoint_{number}"] = gathering.tree(name)
-        engine.add_to(top)
+        self._engines.add_to(top)
         if not top["model"]:
             raise Unfinished("it holds no weights")
         self._ranks = len(random)
-        self._counted = engines.steps(engine.state)
 
     def read(self) -> Contents:
         top = self._top
         found = told({key: value for key, value in top.items() if value}, self.framework, {"world_size": self._ranks})
         found.epoch, found.loss, found.metrics, found.config = None, None, {}, {}
+        if found.learning_rate is None:
+            found.learning_rate = self._engines.learning_rate
         # The number behind a hyphen is the step that a script means; behind an underscore it counts the saves.
         by_name = _STEP_NAME.fullmatch(self.folder.name) is not None
         found.step = None if by_name else self._step()
@@ -90,8 +91,8 @@ class Accelerate(Kind):
 
         A scheduler is no more than a hint: for every step of the training it is moved once for each process.
         """
-        if self._counted is not None:
-            return self._counted
+        if self._engines.steps is not None:
+            return self._engines.steps
         counted = _optimizer_steps(self._top.get("optimizer"))
         if counted is not None:
             return counted
@@ -112,19 +113,15 @@ def _models(gathering: Gathering) -> dict[str, Any]:
     for weights in shards.find(names):
         if weights.index:
             sets.setdefault("model", shards.read(gathering, weights))
-    for directory in ("", *_directories(gathering.folder)):
-        for name in names:
-            if name.startswith(directory) and name.endswith(".safetensors") and "/" not in name[len(directory) :]:
-                if not _MODEL.fullmatch(name) and not shards.is_weights(name):
-                    stem = name.removesuffix(".safetensors").replace("/", ".")
-                    sets.setdefault(stem, dict(mapping_of(gathering.tree(name)) or {}))
+    for name in names:
+        directory, _, file = name.rpartition("/")
+        known = not directory and (_MODEL.fullmatch(file) or shards.is_weights(file))
+        if file.endswith(".safetensors") and not known and "/" not in directory and not engines.is_engine(directory):
+            stem = name.removesuffix(".safetensors").replace("/", ".")
+            sets.setdefault(stem, dict(mapping_of(gathering.tree(name)) or {}))
     if len(sets) == 1:
         return next(iter(sets.values()))
     return dict(sets)
-
-
-def _directories(folder: Folder) -> Iterable[str]:
-    return sorted(f"{name}/" for name in folder.directories if "/" not in name and not engines.is_engine(name))
 
 
 def _optimizer_steps(optimizer: Any) -> int | None:

@@ -50,6 +50,7 @@ class Coral(Kind):
         self._commit = f"objects/commits/{commit}"
         required(self.folder, f"{self._commit}.json", _WEIGHTS)
         self._gathering.mapping(f"{self._commit}.json")
+        self._gathering.tree(_WEIGHTS)
 
     def read(self) -> Contents:
         """The commit's training state; which of its tensors are stored how is not said here."""
@@ -61,4 +62,4 @@ class Coral(Kind):
         found = told({**state, "config": about}, self.framework)
         found.resume["model"] = bool(commit.get("weight_hashes"))
         top = {name: value for name, value in state.items() if value is not None}
-        return Contents(found, top)
+        return Contents(found, top, omitted=self._gathering.omitted)

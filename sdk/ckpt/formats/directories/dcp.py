@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
-from ckpt.formats.containers.family import Content
 from ckpt.formats.directories.dcp_reader import DATA, METADATA, RANK_METADATA, UNFINISHED, DcpReader
 from ckpt.formats.directories.dcp_tree import told_apart
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.meanings.meaning import Meaning, meaning
+from ckpt.formats.directories.told import told
+from ckpt.formats.meanings.meaning import Meaning
 from ckpt.formats.meanings.scalars import Scalars
 
 _COUNTERS = ("train_state", "trainer_state", "training_state")
@@ -36,7 +36,9 @@ class Dcp(Kind):
 
     def read(self) -> Contents:
         top = told_apart(self.reader.tree())
-        return Contents(told(top, self.framework, self.reader), top, self.reader.unknown_globals, self.reader.omitted)
+        return Contents(
+            told_of(top, self.framework, self.reader), top, self.reader.unknown_globals, self.reader.omitted
+        )
 
     def telling(self) -> Sequence[str]:
         # The description of a save has an identity of its own; older ones do not.
@@ -53,18 +55,16 @@ def looks_like(files: AbstractSet[str]) -> bool:
     )
 
 
-def told(top: Mapping[Any, Any], framework: str, reader: DcpReader) -> Meaning:
+def told_of(top: Mapping[Any, Any], framework: str, reader: DcpReader) -> Meaning:
     """What the state says of the training."""
     parts = {key.rpartition(".")[2] if type(key) is str else key: value for key, value in top.items()}
     for name in _COUNTERS:
         counters = parts.get(name)
         if type(counters) is dict:
             parts = {**counters, **parts}
-    found = meaning(Content(parts, ""), Scalars(), framework)
+    found = told(parts, framework, {"world_size": reader.world_size} if reader.world_size else None)
     if found.learning_rate is None:
         found.learning_rate = _flat_rate(parts)
-    if reader.world_size:
-        found.resume["topology"] = {**found.resume["topology"], "world_size": reader.world_size}
     return found
 
 

@@ -12,6 +12,7 @@ from ckpt.formats.directories.dcp_home import ShardedHome
 from ckpt.formats.directories.dcp_metadata import Described, Place, describe, merged, own_name
 from ckpt.formats.directories.dcp_tree import nested
 from ckpt.formats.directories.folder import Folder
+from ckpt.formats.pickled import stream
 from ckpt.formats.pickled.values import Tensor
 from ckpt.formats.source import Damaged, TooLarge, Unfinished, Unreadable
 
@@ -51,10 +52,15 @@ class DcpReader:
         """Proves it whole: described, each tensor made up by its chunks, and each file as long as the chunks need."""
         if UNFINISHED in self._names:
             raise Unfinished(f"{self.prefix}{UNFINISHED} is there: it is being written, or its writing was cut short")
-        self.described = self._describe()
+        try:
+            self.described = self._describe()
+        except TooLarge as error:
+            # It is there, so the writing was finished: what its name tells remains.
+            self.omitted.append(f"all values and tensors: {error.problem}")
         self.omitted += dict.fromkeys(self.described.omitted)
         visits = Visits()
         grids: dict[str, Grid] = {}
+        transformed: set[str] = set()
         for name, tensor in self.described.tensors.items():
             for chunk in tensor.chunks:
                 self._prove_place(chunk.place)
@@ -64,8 +70,11 @@ class DcpReader:
                 grids[name] = Grid(tensor.shape, tensor.chunks, visits)
             except Unreadable as error:
                 raise type(error)(f"tensor {name!r}: {error.problem}") from None
+            transformed.update(step for chunk in tensor.chunks for step in chunk.place.transforms)
         for place in self.described.values.values():
             self._prove_place(place)
+        if transformed:
+            self.omitted.append(f"the bytes of tensors that are kept as {', '.join(sorted(transformed))}")
         self.home = ShardedHome(self.described.tensors, grids, self.open_slice)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -124,10 +133,11 @@ class DcpReader:
         return merged(self._described_in(ranks[rank]) for rank in sorted(ranks))
 
     def _described_in(self, name: str) -> Described:
-        content = self.folder.open(self.prefix + name).content
-        self.unknown_globals.update(path for path in content.unknown_globals if not own_name(path))
+        raw = self.folder.raw(self.prefix + name, stream.MAX_PICKLE_BYTES)
         try:
-            return describe(content.top)
+            loaded = stream.load(raw)
+            self.unknown_globals.update(path for path in loaded.unknown if not own_name(path))
+            return describe(loaded.value)
         except Unreadable as error:
             raise type(error)(f"{self.prefix}{name}: {error.problem}") from None
 

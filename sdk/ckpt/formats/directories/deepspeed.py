@@ -38,6 +38,5 @@ class DeepSpeed(Kind):
             "lr_scheduler": parts.scheduler,
         }
         found = told(top, self.framework)
-        if parts.inner is not None:
-            found.learning_rate = told({"optimizer": parts.inner}, self.framework).learning_rate
+        found.learning_rate = parts.learning_rate()
         return Contents(found, top, self._gathering.unknown_globals, self._gathering.omitted)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ckpt.formats.directories import deepspeed_files, zero
 from ckpt.formats.directories.gathering import Gathering
+from ckpt.formats.directories.told import told
 from ckpt.formats.pickled.values import Tensor, mapping_of
 from ckpt.formats.source import Damaged, Unfinished
 
@@ -26,6 +28,10 @@ class Parts:
     inner: Any = None
     """The state of the torch optimizer that DeepSpeed has wrapped, on the first rank."""
     scheduler: Any = None
+
+    def learning_rate(self) -> float | None:
+        """The learning rate of the wrapped optimizer's first group."""
+        return told({"optimizer": self.inner}, "deepspeed").learning_rate
 
 
 def read(gathering: Gathering, prefix: str = "") -> Parts:
@@ -74,8 +80,8 @@ def _model(
         weights = dict(mapping_of(states[min(rank for rank in states if rank[1] == part)].get("module")) or {})
         if files.partitioned:
             ranks = sorted(rank for rank in states if rank[1] == part)
-            owners = [optimizers[rank] for rank in ranks if rank in optimizers]
-            whole = zero.whole_weights([states[rank] for rank in ranks], owners)
+            spread = [states[rank] for rank in ranks], [optimizers[rank] for rank in ranks if rank in optimizers]
+            whole = gathering.lenient(partial(zero.whole_weights, *spread)) or {}
             weights = {name: value for name, value in weights.items() if not _placeholder(value)} | whole
         if len(slices) == 1:
             found = weights

@@ -1,34 +1,35 @@
-"""Engines that put their own directories into a checkpoint of transformers or accelerate: DeepSpeed and FSDP."""
+"""Engines that put directories of their own into a checkpoint of transformers or accelerate: DeepSpeed and FSDP."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt.formats.directories import deepspeed_files, deepspeed_parts
-from ckpt.formats.directories.gathering import Gathering
+from ckpt.formats.directories.dcp_reader import DcpReader
+from ckpt.formats.directories.gathering import Gathering, numbered
+from ckpt.formats.pickled.values import mapping_of
 
 _TAG = re.compile(r"global_step(\d{1,12})")
-_FSDP_MODEL = re.compile(r"pytorch_model_fsdp_(\d{1,6})")
-_FSDP_OPTIMIZER = re.compile(r"optimizer_(\d{1,6})")
+_FSDP = {"model": re.compile(r"pytorch_model_fsdp_(\d{1,6})"), "optimizer": re.compile(r"optimizer_(\d{1,6})")}
+_FSDP_RANKS = {
+    "model": re.compile(r"pytorch_model_fsdp(?:_0)?_rank(\d{1,6})\.bin"),
+    "optimizer": re.compile(r"optimizer(?:_0)?_rank(\d{1,6})\.bin"),
+}
 _LATEST = "latest"
 
 
 @dataclass(slots=True)
 class Engines:
-    """What the engines have saved; {} and None where there are none."""
+    """What the engines have saved; {} and None where there is none."""
 
     model: dict[str, Any] = field(default_factory=dict)
     optimizer: Any = None
     scheduler: Any = None
-    state: Mapping[Any, Any] = field(default_factory=dict)
-
-    @property
-    def has_model(self) -> bool:
-        """Whether the weights are with an engine."""
-        return bool(self.model)
+    learning_rate: float | None = None
+    steps: int | None = None
+    """Steps of the optimizer that the engine has counted."""
 
     def add_to(self, top: dict[str, Any]) -> None:
         """Puts the parts into a tree that has none of its own for them."""
@@ -39,17 +40,43 @@ class Engines:
 
 def is_engine(directory: str) -> bool:
     """Whether a directory of that name in a checkpoint is an engine's."""
-    return any(pattern.fullmatch(directory) for pattern in (_TAG, _FSDP_MODEL, _FSDP_OPTIMIZER))
+    return any(pattern.fullmatch(directory) for pattern in (_TAG, *_FSDP.values()))
 
 
 def find(gathering: Gathering) -> Engines:
     """Reads and proves what engines have saved below the folder. Raises Unfinished, Damaged."""
-    found = Engines()
     tag = _tag(gathering)
     if tag:
-        parts = deepspeed_parts.read(gathering, f"{tag}/")
-        found = Engines(parts.model, parts.optimizer, parts.scheduler, parts.state)
+        return _deepspeed(gathering, f"{tag}/")
+    found = Engines()
+    directories = gathering.folder.directories
+    for name in numbered(directories, _FSDP["model"]).values():
+        found.model.update(_distributed(gathering, f"{name}/", "model"))
+    for name in numbered(directories, _FSDP["optimizer"]).values():
+        found.optimizer = found.optimizer or _distributed(gathering, f"{name}/", "optimizer")
+    for rank, name in numbered(gathering.folder.files, _FSDP_RANKS["model"]).items():
+        found.model[f"rank_{rank}"] = gathering.tree(name)
+    if found.optimizer is None:
+        found.optimizer = gathering.trees(numbered(gathering.folder.files, _FSDP_RANKS["optimizer"]).values())
     return found
+
+
+def _deepspeed(gathering: Gathering, prefix: str) -> Engines:
+    parts = deepspeed_parts.read(gathering, prefix)
+    counted = parts.state.get("global_steps")
+    steps = counted if type(counted) is int and 0 <= counted < 1 << 63 else None
+    return Engines(parts.model, parts.optimizer, parts.scheduler, parts.learning_rate(), steps)
+
+
+def _distributed(gathering: Gathering, prefix: str, part: str) -> dict[str, Any]:
+    """What a torch distributed checkpoint holds; accelerate saves it as a mapping with the part's name alone."""
+    reader = DcpReader(gathering.folder, prefix)
+    reader.prove()
+    tree = reader.tree()
+    gathering.unknown_globals.update(reader.unknown_globals)
+    gathering.omitted += [reason for reason in reader.omitted if reason not in gathering.omitted]
+    inner = mapping_of(tree.get(part)) if len(tree) == 1 else None
+    return dict(inner if inner is not None else tree)
 
 
 def _tag(gathering: Gathering) -> str:
@@ -66,9 +93,3 @@ def _tag(gathering: Gathering) -> str:
             return named
     steps = {int(match[1]): name for name in holding if (match := _TAG.fullmatch(name)) is not None}
     return steps[max(steps)] if steps else min(holding, default="")
-
-
-def steps(state: Mapping[Any, Any]) -> int | None:
-    """The optimizer steps that DeepSpeed has counted; None where it says none."""
-    counted = state.get("global_steps")
-    return counted if type(counted) is int and 0 <= counted < 1 << 63 else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.source import Damaged, TooLarge
+
+Read = TypeVar("Read")
 
 
 class Gathering:
@@ -23,12 +25,11 @@ class Gathering:
 
     def tree(self, name: str) -> Any:
         """The values of a member that its family proves and reads; None for one that is too large."""
-        try:
-            content = self.folder.open(name).content
-        except TooLarge as error:
-            self._omit(error)
+        content = self.lenient(lambda: self.folder.open(name).content)
+        if content is None:
             return None
         self.unknown_globals.update(content.unknown_globals)
+        self.omitted += [reason for reason in content.omitted if reason not in self.omitted]
         return content.top
 
     def trees(self, names: Iterable[str]) -> Any:
@@ -38,18 +39,21 @@ class Gathering:
 
     def mapping(self, name: str) -> dict[str, Any]:
         """The object of a JSON member; {} for one that is too large. Raises Damaged when it is another value."""
-        try:
-            value = self.folder.json(name)
-        except TooLarge as error:
-            self._omit(error)
+        value = self.lenient(lambda: self.folder.json(name))
+        if value is None and self.omitted:
             return {}
         if type(value) is not dict:
             raise Damaged(f"{name} is not a JSON object")
         return value
 
-    def _omit(self, error: TooLarge) -> None:
-        if error.problem not in self.omitted:
-            self.omitted.append(error.problem)
+    def lenient(self, read: Callable[[], Read]) -> Read | None:
+        """What `read` gives; None where that is too large, with the reason in `omitted`."""
+        try:
+            return read()
+        except TooLarge as error:
+            if error.problem not in self.omitted:
+                self.omitted.append(error.problem)
+            return None
 
 
 def numbered(names: Iterable[str], pattern: re.Pattern[str]) -> dict[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from ckpt.formats.dtypes import ITEM_BYTES
 from ckpt.formats.pickled.values import Home, Storage, Tensor
@@ -13,7 +14,7 @@ from ckpt.formats.source import Damaged
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Elements of a flat tensor: `count` from its element `start` on."""
+    """Elements of a flat tensor (see `is_flat`): `count` from its element `start` on, all within it."""
 
     flat: Tensor
     start: int
@@ -29,13 +30,7 @@ class Joined(Home):
         self.big_endian = first.home.big_endian if first is not None and first.home is not None else False
 
     def stored_bytes(self, storage: Storage) -> int | None:
-        width = ITEM_BYTES[storage.dtype]
-        for piece in self._pieces:
-            held = piece.flat.storage
-            stored = None if held is None or held.home is None else held.home.stored_bytes(held)
-            if stored is None or (piece.flat.offset + piece.start + piece.count) * width > stored:
-                return None
-        return sum(piece.count for piece in self._pieces) * width
+        return sum(piece.count for piece in self._pieces) * ITEM_BYTES[storage.dtype]
 
     def checksum(self, storage: Storage) -> int:
         return 0
@@ -58,14 +53,17 @@ class Joined(Home):
         return b"".join(parts)
 
 
-def is_flat(value: object) -> bool:
-    """Whether a value is a tensor of one dimension whose elements lie side by side."""
+def is_flat(value: object) -> TypeGuard[Tensor]:
+    """Whether a value is a tensor of one dimension whose elements lie side by side, all of them in its storage."""
     if type(value) is not Tensor or value.storage is None or type(value.offset) is not int or value.offset < 0:
         return False
-    shape, stride = value.shape, value.stride
+    shape, stride, home = value.shape, value.stride, value.storage.home
     if type(shape) is not tuple or type(stride) is not tuple or len(shape) != 1 or type(shape[0]) is not int:
         return False
-    return shape[0] >= 0 and (stride == (1,) or shape[0] <= 1)
+    if home is None or shape[0] < 0 or (stride != (1,) and shape[0] > 1):
+        return False
+    stored = home.stored_bytes(value.storage)
+    return stored is not None and (value.offset + shape[0]) * ITEM_BYTES[value.dtype] <= stored
 
 
 def join(pieces: Sequence[Piece], shape: tuple[int, ...], dtype: str) -> Tensor:

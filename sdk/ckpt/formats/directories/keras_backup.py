@@ -32,9 +32,9 @@ class KerasBackup(Kind):
         Gathering(self.folder).tree(_WEIGHTS)
 
     def read(self) -> Contents:
-        """Weights and, where they are in the file, the optimizer; epoch and batch that it goes on with."""
+        """Weights and optimizer, which are in the one file of a model that is trained; the epoch that it goes on with."""
         gathering = Gathering(self.folder)
         weights = gathering.tree(_WEIGHTS)
         position = gathering.mapping(_POSITION)
-        found = told({"model": weights, "epoch": position.get("epoch")}, self.framework)
+        found = told({"model": weights, "optimizer": weights, "epoch": position.get("epoch")}, self.framework)
         return Contents(found, weights, gathering.unknown_globals, gathering.omitted)

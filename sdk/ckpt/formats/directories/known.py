@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from ckpt.formats.directories.accelerate import Accelerate
+from ckpt.formats.directories.composer_sharded import ComposerSharded
 from ckpt.formats.directories.coral import Coral
 from ckpt.formats.directories.dcp import Dcp
 from ckpt.formats.directories.deepspeed import DeepSpeed
 from ckpt.formats.directories.keras_backup import KerasBackup
 from ckpt.formats.directories.kind import Kind
 from ckpt.formats.directories.lerobot import LeRobot
+from ckpt.formats.directories.lightning_sharded import LightningSharded
 from ckpt.formats.directories.megatron import Megatron
 from ckpt.formats.directories.nemo import NeMo
+from ckpt.formats.directories.olmo_core import OlmoCore
 from ckpt.formats.directories.orbax import Orbax
 from ckpt.formats.directories.peft import Peft
 from ckpt.formats.directories.ray import Ray
@@ -20,12 +23,16 @@ from ckpt.formats.directories.sharded import Sharded
 from ckpt.formats.directories.torchtune import TorchTune
 from ckpt.formats.directories.transformers import Transformers
 from ckpt.formats.directories.verl import Verl
+from ckpt.formats.suffixes import may_tell
 
 KINDS: tuple[type[Kind], ...] = (
     NeMo,
     Transformers,
     Orbax,
     Megatron,
+    OlmoCore,
+    LightningSharded,
+    ComposerSharded,
     Dcp,
     DeepSpeed,
     Accelerate,
@@ -43,8 +50,11 @@ KINDS: tuple[type[Kind], ...] = (
 def recognise(name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> type[Kind] | None:
     """The kind of checkpoint that a directory of that name with these names directly in it is; None for no checkpoint.
 
-    Opens nothing, so it is as cheap as the listing.
+    Opens nothing, so it is as cheap as the listing. Data, texts and pictures have no say.
     """
+    files = {file for file in files if may_tell(file)}
+    if not files and not directories:
+        return None
     for kind in KINDS:
         if kind.recognise(name, files, directories):
             return kind

@@ -6,13 +6,15 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
-from ckpt.formats.directories import megatron_dist, megatron_ranks
+from ckpt.formats.directories import megatron_ranks
+from ckpt.formats.directories.dcp_reader import DATA, METADATA
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.megatron_dist import COMMON, SETTINGS, Distributed
 from ckpt.formats.directories.told import told
 
-_NAME = re.compile(r"^(?:iter_(\d{7,12})|release)$")
+_NAME = re.compile(r"(?:iter_(\d{7,12})|release)")
 
 
 class Megatron(Kind):
@@ -23,36 +25,37 @@ class Megatron(Kind):
     def __init__(self, folder: Folder) -> None:
         super().__init__(folder)
         self._gathering = Gathering(folder)
+        by_rank = bool(megatron_ranks.ranks_in(folder.directories))
+        self._distributed = None if by_rank else Distributed(self._gathering)
 
     @classmethod
     def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
         """By its settings beside what is common, or, under its name, by whatever is written first."""
-        common = {megatron_dist.COMMON, megatron_dist.SHARDS}
-        if megatron_dist.SETTINGS in files and common <= files:
+        if {SETTINGS, COMMON, METADATA} <= files:
             return True
-        if _NAME.match(name) is None:
+        if _NAME.fullmatch(name) is None:
             return False
-        shards = not common.isdisjoint(files) or any(file.endswith(".distcp") for file in files)
+        shards = COMMON in files or METADATA in files or any(DATA.fullmatch(file) for file in files)
         return shards or bool(megatron_ranks.ranks_in(directories))
 
     def prove(self) -> None:
         """Whole when every rank is there, or, of a distributed one, when its settings are, which are written last."""
-        if self._by_rank:
-            megatron_ranks.prove(self._gathering)
+        if self._distributed is not None:
+            self._distributed.prove()
         else:
-            megatron_dist.prove(self._gathering, "")
+            megatron_ranks.prove(self._gathering)
 
     def read(self) -> Contents:
         """Arguments, iteration, states and generators, of all ranks."""
-        gathering = self._gathering
-        top = megatron_ranks.tree(gathering) if self._by_rank else megatron_dist.tree(gathering, "")
-        generators = top.get("rng_state")
-        found = told(top, self.framework, ranks=len(generators) if isinstance(generators, list) else 0)
-        named = _NAME.match(self.folder.name)
+        if self._distributed is not None:
+            top = self._distributed.tree()
+            topology, ranks = self._distributed.topology, self._distributed.ranks
+        else:
+            top = megatron_ranks.tree(self._gathering)
+            generators = top.get("rng_state")
+            topology, ranks = {}, len(generators) if isinstance(generators, list) else 0
+        found = told(top, self.framework, topology, ranks)
+        named = _NAME.fullmatch(self.folder.name)
         if found.step is None and named is not None and named[1]:
             found.step = int(named[1])
-        return Contents(found, top, gathering.unknown_globals, gathering.omitted)
-
-    @property
-    def _by_rank(self) -> bool:
-        return bool(megatron_ranks.ranks_in(self.folder.directories))
+        return Contents(found, top, self._gathering.unknown_globals, self._gathering.omitted)

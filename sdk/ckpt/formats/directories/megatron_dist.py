@@ -4,26 +4,79 @@ from __future__ import annotations
 
 from typing import Any
 
+from ckpt.formats.directories.dcp_reader import DcpReader
 from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.members import mapping, required
 from ckpt.formats.source import Damaged
 
 SETTINGS = "metadata.json"
 COMMON = "common.pt"
-SHARDS = ".metadata"
+_BACKENDS = ("torch_dist", "torch_dcp")
+_OPTIMIZER = "optimizer."
+_GENERATORS = "rng_state/"
 
 
-def prove(gathering: Gathering, base: str) -> None:
-    """Proves that the part of a folder that begins with `base` is whole: its settings are written last."""
-    required(gathering.folder, base + SETTINGS, base + COMMON)
-    settings = gathering.mapping(base + SETTINGS)
-    if type(settings.get("sharded_backend")) is not str:
-        raise Damaged(f"{base}{SETTINGS} names no backend")
-    mapping(gathering, base + COMMON)
-    if settings["sharded_backend"] in ("torch_dist", "torch_dcp"):
-        required(gathering.folder, base + SHARDS)
+class Distributed:
+    """A distributed checkpoint in the part of a folder that begins with `base` ("" or a name with its slash).
 
+    `prove` comes first, then `tree`. Both raise Unreadable and OSError.
+    """
 
-def tree(gathering: Gathering, base: str) -> dict[Any, Any]:
-    """What all ranks share."""
-    return dict(mapping(gathering, base + COMMON))
+    def __init__(self, gathering: Gathering, base: str = "") -> None:
+        self._gathering = gathering
+        self._base = base
+        self._reader = DcpReader(gathering.folder, base)
+        self._shards = True
+        files = gathering.folder.files
+        self._plain = base + SETTINGS not in files and base + COMMON not in files
+        self.ranks = 0
+        """How many ranks have generators of their own, once `tree` was made."""
+
+    @property
+    def topology(self) -> dict[str, int]:
+        """How the training was spread, by the files alone."""
+        return {"world_size": self._reader.world_size} if self._reader.world_size else {}
+
+    def prove(self) -> None:
+        """Proves it whole: its settings, written last, are there, and all shards. Plain torch ones have no settings."""
+        if not self._plain:
+            required(self._gathering.folder, self._base + SETTINGS, self._base + COMMON)
+            backend = self._gathering.mapping(self._base + SETTINGS).get("sharded_backend")
+            if type(backend) is not str:
+                raise Damaged(f"{self._base}{SETTINGS} names no backend")
+            mapping(self._gathering, self._base + COMMON)
+            self._shards = backend in _BACKENDS
+        if self._shards:
+            self._reader.prove()
+
+    def tree(self) -> dict[Any, Any]:
+        """What all ranks share, weights under `model`, and the states that are spread over the ranks."""
+        if self._plain:
+            top = dict(self._reader.tree())
+        else:
+            top = dict(mapping(self._gathering, self._base + COMMON))
+            if self._shards:
+                self._add_shards(top)
+        self._gathering.unknown_globals.update(self._reader.unknown_globals)
+        self._gathering.omitted += self._reader.omitted
+        return top
+
+    def _add_shards(self, top: dict[Any, Any]) -> None:
+        weights: dict[str, Any] = {}
+        states: dict[str, Any] = {}
+        generators: list[Any] = []
+        for name, value in {**self._reader.tensors(), **self._reader.values()}.items():
+            if name.startswith(_OPTIMIZER):
+                states[name.removeprefix(_OPTIMIZER)] = value
+            elif name.startswith(_GENERATORS):
+                generators += value if isinstance(value, list) else [value]
+            else:
+                weights[name] = value
+        if weights:
+            top["model"] = {**top["model"], **weights} if isinstance(top.get("model"), dict) else weights
+        if states:
+            shared = top.get("optimizer")
+            top["optimizer"] = {**(shared if isinstance(shared, dict) else {}), "sharded": states}
+        if generators:
+            top["rng_state"] = generators
+            self.ranks = len(generators)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
-from ckpt.formats.directories import beside, megatron_dist
+from ckpt.formats.directories import beside
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.megatron_dist import Distributed
 from ckpt.formats.directories.told import told
 from ckpt.formats.source import Unfinished
 
@@ -27,10 +28,11 @@ class NeMo(Kind):
     def __init__(self, folder: Folder) -> None:
         super().__init__(folder)
         self._gathering = Gathering(folder)
+        self._weights = Distributed(self._gathering, f"{_WEIGHTS}/")
 
     @classmethod
     def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        """By its two parts and a name that ends as NeMo's do, or by the weights under a name with step or samples."""
+        """By its weights under a name with step or samples, or by both parts under the last one's name."""
         del files
         if _WEIGHTS not in directories:
             return False
@@ -41,10 +43,10 @@ class NeMo(Kind):
         marker = self.folder.name.removesuffix("-EMA") + _UNFINISHED
         if beside.exists(self.folder.path, marker):
             raise Unfinished(f"it is being written or removed: {marker} stands next to it")
-        megatron_dist.prove(self._gathering, f"{_WEIGHTS}/")
+        self._weights.prove()
 
     def read(self) -> Contents:
-        """What all ranks share; the name tells the rest."""
-        gathering = self._gathering
-        top = megatron_dist.tree(gathering, f"{_WEIGHTS}/")
-        return Contents(told(top, self.framework), top, gathering.unknown_globals, gathering.omitted)
+        """What all ranks share and the tensors; the name tells the metric."""
+        top = self._weights.tree()
+        found = told(top, self.framework, self._weights.topology, self._weights.ranks)
+        return Contents(found, top, self._gathering.unknown_globals, self._gathering.omitted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.members import required
 from ckpt.formats.directories.orbax_arrays import Arrays
 from ckpt.formats.directories.orbax_ocdbt import Value, values
 from ckpt.formats.meanings.scalars import Scalars
@@ -14,6 +15,7 @@ from ckpt.formats.source import Damaged, TooLarge, Unfinished
 NAMES = "_METADATA"
 DATABASE = "manifest.ocdbt"
 _STRINGS = "_strings.json"
+_SHARDING = "_sharding"
 _MAX_KEYS = 64
 
 
@@ -27,15 +29,18 @@ class Tree:
     def __init__(self, folder: Folder, base: str) -> None:
         self._folder = folder
         self._base = base
+        if base + _SHARDING in folder.files:  # came after the names, so those are missing and not older than they are
+            required(folder, base + NAMES)
         described = folder.json(base + NAMES) if base + NAMES in folder.files else None
         found = Arrays(folder, self._store(described))
         self.omitted = [f"arrays of the dtype {dtype}" for dtype in sorted(found.unnamed)]
         if described is None:
             self.top = _nested([(tuple(name.split(".")), tensor) for name, tensor in found.tensors.items()])
             return
-        texts = folder.json(base + _STRINGS) if base + _STRINGS in folder.files else {}
+        paths = _paths(described)
+        texts = folder.json(base + _STRINGS) if any(kind == "string" for _, kind in paths) else {}
         leaves: list[tuple[tuple[str, ...], Any]] = []
-        for path, kind in _paths(described):
+        for path, kind in paths:
             name = ".".join(path)
             if name in found.tensors:
                 leaves.append((path, _number(found.tensors[name]) if kind == "scalar" else found.tensors[name]))

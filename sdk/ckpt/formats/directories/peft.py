@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ from ckpt.formats.directories import shards
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.sharded import holds_checkpoints
 from ckpt.formats.directories.told import told
 from ckpt.formats.meanings.plain import Plain
 from ckpt.formats.meanings.scalars import Scalars
@@ -17,7 +17,6 @@ from ckpt.formats.source import Unfinished
 
 _CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 
 class Peft(Kind):
@@ -35,7 +34,7 @@ class Peft(Kind):
     def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
         adapter = _CONFIG in files or any(file in files for file in _WEIGHTS)
         # The directory of a training holds its last adapter beside its checkpoints.
-        return adapter and not any(_CHECKPOINT.fullmatch(directory) for directory in directories)
+        return adapter and not holds_checkpoints(directories)
 
     def prove(self) -> None:
         files = [name for name in _WEIGHTS if name in self.folder.files]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
@@ -17,10 +18,17 @@ from ckpt.formats.source import Unfinished
 from ckpt.formats.suffixes import may_be_file
 
 _CONFIG = "config.json"
-_SINGLE = ("model.safetensors", "pytorch_model.bin")
 _ARGUMENTS = "training_args.bin"
-_CHECKPOINTS = re.compile(r"(?:checkpoint|ckpt|step|global_?step|epoch|iter)s?(?:[-_=]?\d+)?", re.IGNORECASE)
+_CHECKPOINTS = re.compile(
+    r"(?:checkpoint|ckpt|step|global_?step|epoch|iter|iteration)s?(?:[-_=]?\d+)?|(?:best|last|latest|final)(?:[-_].*)?|run-.+",
+    re.IGNORECASE,
+)
 _OF_TRANSFORMERS = ("model_type", "architectures", "transformers_version", "_name_or_path")
+
+
+def holds_checkpoints(directories: Iterable[str]) -> bool:
+    """Whether the names of directories are such as trainings give to their checkpoints."""
+    return any(_CHECKPOINTS.fullmatch(directory) for directory in directories)
 
 
 class Sharded(Kind):
@@ -36,10 +44,14 @@ class Sharded(Kind):
     @classmethod
     def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
         weights = {file for file in files if shards.is_weights(file)}
-        whole = any(file not in _SINGLE for file in weights) or (bool(weights) and _CONFIG in files)
         # Where a training's own checkpoints lie beside or below, the directory is the training's.
         others = any(may_be_file(file) and file not in weights and file != _ARGUMENTS for file in files)
-        return whole and not others and not any(_CHECKPOINTS.fullmatch(directory) for directory in directories)
+        if others or holds_checkpoints(directories):
+            return False
+        if any(shards.is_split(file) for file in weights):
+            return True
+        # One file with its configuration may lie in any directory: one that is split further is more than a model.
+        return bool(weights) and _CONFIG in files and all(directory.startswith(".") for directory in directories)
 
     def prove(self) -> None:
         for weights in shards.find(self.folder.files):

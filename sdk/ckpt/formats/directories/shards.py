@@ -14,7 +14,13 @@ from ckpt.formats.source import Damaged, Unfinished
 
 _INDEX = re.compile(r"(.+)\.(safetensors|bin)\.index\.json")
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.(safetensors|bin)")
-_SINGLE = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")
+_SINGLE = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model_fsdp.bin",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+)
 _MAX_SHARDS = 10_000
 
 
@@ -26,14 +32,14 @@ class Weights:
     index: str = ""
 
 
-def is_index(name: str) -> bool:
-    """Whether a file of that name lists the shards of a model."""
-    return _INDEX.fullmatch(name) is not None
+def is_split(name: str) -> bool:
+    """Whether a file of that name is one shard of several, or lists the shards."""
+    return _SHARD.fullmatch(name) is not None or _INDEX.fullmatch(name) is not None
 
 
 def is_weights(name: str) -> bool:
     """Whether a file of that name holds weights of a model, all or some, or lists its shards."""
-    return name in _SINGLE or _SHARD.fullmatch(name) is not None or is_index(name)
+    return name in _SINGLE or is_split(name)
 
 
 def find(names: Collection[str], prefix: str = "") -> tuple[Weights, ...]:
@@ -49,7 +55,7 @@ def find(names: Collection[str], prefix: str = "") -> tuple[Weights, ...]:
             sets[name] = Weights((prefix + name,))
     for name in here:
         shard = _SHARD.fullmatch(name)
-        index = f"{shard[1]}.{shard[3]}.index.json" if shard is not None else name if is_index(name) else ""
+        index = f"{shard[1]}.{shard[3]}.index.json" if shard is not None else name if is_split(name) else ""
         if index:
             known = sets.get(index, Weights((), prefix + index))
             added = (prefix + name,) if shard is not None else ()

@@ -40,7 +40,7 @@ class Transformers(Kind):
         self._state: dict[str, Any] = {}
         self._arguments: Any = None
         self._weights: dict[str, Any] = {}
-        self._engines: engines.Engines | None = None
+        self._engines = engines.Engines()
         self._rng: dict[int, str] = {}
 
     @classmethod
@@ -66,7 +66,7 @@ class Transformers(Kind):
             self._arguments = gathering.tree(_ARGUMENTS)
         self._engines = engines.find(gathering)
         self._weights = _weights(gathering)
-        if not self._weights and not self._engines.has_model:
+        if not self._weights and not self._engines.model:
             raise Unfinished("it holds no weights")
         for name in _STATES.values():
             if name in folder.files:
@@ -94,13 +94,13 @@ class Transformers(Kind):
         random = gathering.trees(self._rng.values())
         if random is not None:
             top["rng_state"] = random
-        if self._engines is not None:
-            self._engines.add_to(top)
+        self._engines.add_to(top)
         ranks = len(self._rng)
         count = max(trainer_state.world_size(self._arguments), ranks)
         held = {key: value for key, value in top.items() if value}
         found = told(held, self.framework, {"world_size": count} if count else {}, ranks)
-        found.epoch, found.step, found.loss, found.metrics = None, None, None, {}
+        if found.learning_rate is None:
+            found.learning_rate = self._engines.learning_rate
         trainer_state.tell(found, self._state)
         plain = Plain(Scalars())
         found.config = trainer_state.settings(self._arguments, plain)

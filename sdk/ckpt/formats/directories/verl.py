@@ -11,6 +11,7 @@ from ckpt.formats.directories import beside
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.megatron_dist import Distributed
 from ckpt.formats.directories.told import told
 from ckpt.formats.source import Damaged, Unfinished
 
@@ -20,6 +21,7 @@ _RANK = re.compile(
 )
 _DATA = re.compile(r"^data(?:_\d{1,7})?\.pt$")
 _PARTS = frozenset({"actor", "critic"})
+_DISTRIBUTED = "dist_ckpt"
 _TRACKER = "latest_checkpointed_iteration.txt"
 
 
@@ -39,6 +41,7 @@ class Verl(Kind):
     def __init__(self, folder: Folder) -> None:
         super().__init__(folder)
         self._gathering = Gathering(folder)
+        self._distributed: dict[str, Distributed] = {}
         self._ranks: dict[tuple[str, str], _Ranks] = {}
 
     @classmethod
@@ -59,7 +62,10 @@ class Verl(Kind):
                 raise Damaged(f"{name} is of another number of ranks than the others")
             ranks.files[int(found["rank"])] = name
         for part in sorted(_PARTS & self.folder.directories):
-            if not any(key[0] == part for key in self._ranks):
+            if f"{part}/{_DISTRIBUTED}" in self.folder.directories:
+                self._distributed[part] = Distributed(self._gathering, f"{part}/{_DISTRIBUTED}/")
+                self._distributed[part].prove()
+            elif not any(key[0] == part for key in self._ranks):
                 raise Unfinished(f"{part} holds no rank's files")
         for ranks in self._ranks.values():
             some = next(iter(ranks.files.values()))
@@ -77,11 +83,34 @@ class Verl(Kind):
         """Models, optimizers and schedulers by part and rank, generators by rank, positions in the data."""
         gathering = self._gathering
         kept: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "lr_scheduler": {}}
+        generators = [*self._from_ranks(kept), *self._from_distributed(kept)]
+        top: dict[str, Any] = {}
+        for kind, states in kept.items():
+            there = {key: state for key, state in states.items() if state is not None}
+            if there:
+                top[kind] = there
+        if generators:
+            top["rng"] = generators
+        if self._data():
+            top["dataloader"] = {name: gathering.tree(name) for name in self._data()}
+        worlds = [ranks.world for ranks in self._ranks.values()]
+        worlds += [distributed.topology.get("world_size", 0) for distributed in self._distributed.values()]
+        world = max(worlds, default=0)
+        topology = {"world_size": world} if world else {}
+        parts = len({part for part, _ in self._ranks} | set(self._distributed)) or 1
+        found = told(top, self.framework, topology)
+        found.resume["rng"]["ranks"] = len(generators) // parts
+        named = _NAME.match(self.folder.name)
+        found.step = int(named[1]) if named is not None else found.step
+        return Contents(found, top, gathering.unknown_globals, gathering.omitted)
+
+    def _from_ranks(self, kept: dict[str, dict[str, Any]]) -> list[Any]:
+        """Adds each rank's states, and gives their generators."""
         generators: list[Any] = []
         for (part, kind), ranks in sorted(self._ranks.items()):
             for rank, name in sorted(ranks.files.items()):
                 key = f"{part}.rank_{rank}" if part else f"rank_{rank}"
-                top = gathering.tree(name)
+                top = self._gathering.tree(name)
                 if kind == "model":
                     kept["model"][key] = top
                 elif kind == "optim":
@@ -89,20 +118,18 @@ class Verl(Kind):
                 elif isinstance(top, dict):
                     kept["lr_scheduler"][key] = top.get("lr_scheduler")
                     generators += [top["rng"]] if top.get("rng") is not None else []
-        kept["lr_scheduler"] = {key: state for key, state in kept["lr_scheduler"].items() if state is not None}
-        top = {name: states for name, states in kept.items() if states}
-        if generators:
-            top["rng"] = generators
-        if self._data():
-            top["dataloader"] = {name: gathering.tree(name) for name in self._data()}
-        world = max((ranks.world for ranks in self._ranks.values()), default=0)
-        topology = {"world_size": world} if world else {}
-        own = sum(1 for (part, kind), ranks in self._ranks.items() if kind == "extra_state" for _ in ranks.files)
-        shared = len({part for part, kind in self._ranks if kind == "extra_state"}) or 1
-        found = told(top, self.framework, topology, own // shared)
-        named = _NAME.match(self.folder.name)
-        found.step = int(named[1]) if named is not None else found.step
-        return Contents(found, top, gathering.unknown_globals, gathering.omitted)
+        return generators
+
+    def _from_distributed(self, kept: dict[str, dict[str, Any]]) -> list[Any]:
+        """Adds the states of parts that Megatron saved, and gives their generators."""
+        generators: list[Any] = []
+        for part, distributed in self._distributed.items():
+            whole = distributed.tree()
+            for kind in kept:
+                kept[kind][part] = whole.get(kind)
+            own = whole.get("rng_state")
+            generators += own if isinstance(own, list) else []
+        return generators
 
     def _data(self) -> list[str]:
         return [name for name in self.folder.files if _DATA.match(name)]

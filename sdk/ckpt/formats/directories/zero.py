@@ -1,6 +1,6 @@
-"""Puts the weights together that ZeRO has spread over ranks: flat partitions of groups of parameters, in float32.
+"""Puts the weights together that ZeRO stage 3 has spread over ranks: every parameter cut into equal shares.
 
-Stages 1 and 2 cut each group's flat vector into one partition a rank; stage 3 cuts every parameter by itself.
+The shares of one rank lie one after another in its flat groups, in float32.
 """
 
 from __future__ import annotations
@@ -11,33 +11,24 @@ from typing import Any
 
 from ckpt.formats.directories.joined import Piece, is_flat, join
 from ckpt.formats.pickled.values import Opaque, Tensor, mapping_of
-from ckpt.formats.source import Damaged
+from ckpt.formats.source import Damaged, TooLarge
 
 _MAX_ELEMENTS = 1 << 60
+_MAX_PIECES = 1_000_000
 
 
 def whole_weights(states: Sequence[Mapping[Any, Any]], optimizers: Sequence[Mapping[Any, Any]]) -> dict[str, Tensor]:
-    """The parameters by their names, in the order of their groups. {} where the files do not tell their shapes.
+    """The parameters by their names, in the order of their groups; {} where the files do not tell their shapes.
 
-    `states` are the model states of the data parallel ranks in order (one is enough in stages 1 and 2), `optimizers`
-    their optimizer states. Raises Damaged when the partitions do not hold what the shapes ask for.
+    `states` are the model states of the data parallel ranks in order, `optimizers` their optimizer states. Raises
+    Damaged when the shares do not hold what the shapes ask for, TooLarge when there are too many of them to follow.
     """
-    groups = _shapes(states[0].get("param_shapes")) if states else []
-    if not groups or not optimizers:
-        return {}
+    named = [pair for group in _shapes(states[0].get("param_shapes") if states else None) for pair in group]
     cut = [_flats(state.get("fp32_flat_groups")) for state in optimizers]
-    if all(cut):
-        named = [(name, shape) for group in groups for name, shape in group]
-        return _by_parameter(named, cut) | _frozen(states)
-    spread = [_flats(state.get("single_partition_of_fp32_groups")) for state in optimizers]
-    if not all(spread) or any(len(flats) != len(groups) for flats in spread):
-        return {}
-    gaps = optimizers[0].get("param_alignment_paddings")
-    found: dict[str, Tensor] = {}
-    for index, group in enumerate(groups):
-        paddings = gaps[index] if type(gaps) is list and index < len(gaps) and type(gaps[index]) is list else []
-        found.update(_by_group(group, [flats[index] for flats in spread], paddings))
-    return found
+    if len(named) * len(cut) > _MAX_PIECES:
+        raise TooLarge(f"its weights lie in more than {_MAX_PIECES} pieces")
+    found = _by_parameter(named, cut) if cut and all(cut) else {}
+    return found | _frozen(states)
 
 
 def _by_parameter(named: Sequence[tuple[str, tuple[int, ...]]], cut: Sequence[Sequence[Tensor]]) -> dict[str, Tensor]:
@@ -52,19 +43,6 @@ def _by_parameter(named: Sequence[tuple[str, tuple[int, ...]]], cut: Sequence[Se
             pieces += _taken(name, flats, start, wanted)
         found[name] = join(pieces, shape, cut[0][0].dtype)
         start += share
-    return found
-
-
-def _by_group(
-    group: Sequence[tuple[str, tuple[int, ...]]], partitions: Sequence[Tensor], paddings: Sequence[Any]
-) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    start = 0
-    for index, (name, shape) in enumerate(group):
-        elements = math.prod(shape)
-        found[name] = join(_taken(name, partitions, start, elements), shape, partitions[0].dtype)
-        padding = paddings[index] if index < len(paddings) else 0
-        start += elements + (padding if type(padding) is int and 0 <= padding < _MAX_ELEMENTS else 0)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from ckpt.formats.meanings.layout import Layout
@@ -15,6 +16,7 @@ from ckpt.formats.pickled.values import Tensor
 
 _GENERATORS = ("python", "numpy", "torch", "cuda")
 _MAX_RANKS = 1 << 20
+_MAX_LOOKED_AT = 64  # of the states of generators, and of what is in one of them
 
 
 def states(top: Mapping[Any, Any], layout: Layout) -> Iterator[tuple[str, Role, Any]]:
@@ -43,12 +45,14 @@ def resume(whole: Any, top: Mapping[Any, Any], layout: Layout, topology: Mapping
     """
     kinds: set[Role] = set()
     rng: dict[str, Any] = {**dict.fromkeys(_GENERATORS, False), "ranks": 0}
+    looked_at = 0
     if bare_state(whole):
         kinds.add("model")
     else:
         for name, kind, value in states(top, layout):
             kinds.add(kind)
-            if kind == "rng":
+            if kind == "rng" and looked_at < _MAX_LOOKED_AT:
+                looked_at += 1
                 rng["ranks"] = max(rng["ranks"], _generators(name, value, rng))
     return {
         "model": "model" in kinds or "ema" in kinds,
@@ -74,11 +78,11 @@ def spread(top: Mapping[Any, Any], layout: Layout, scalars: Scalars) -> dict[str
 def _generators(name: str, value: Any, rng: dict[str, Any]) -> int:
     """Notes which generators' states are in a value, and gives the number of ranks that have their own there."""
     if type(value) in (list, tuple) and all(fields_of(item) is not None for item in value):
-        for item in value[:64]:
+        for item in value[:_MAX_LOOKED_AT]:
             _generators(name, item, rng)
         return min(len(value), _MAX_RANKS)
     fields = fields_of(value)
-    for key, state in fields.items() if fields is not None else [(name, value)]:
+    for key, state in islice(fields.items(), _MAX_LOOKED_AT) if fields is not None else [(name, value)]:
         if type(key) is str and held(state):
             for generator in _named(key.lower()) or _shaped(state):
                 rng[generator] = True

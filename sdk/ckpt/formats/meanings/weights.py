@@ -9,6 +9,8 @@ from ckpt.formats.meanings import layouts
 from ckpt.formats.meanings.roles import Role, role
 from ckpt.formats.pickled.values import Opaque, Tensor, mapping_of
 
+_MAX_PARTS = 8  # of a place or a key with dots that tensors stand under
+
 
 def bare_state(top: Any) -> bool:
     """Whether the file is nothing but the weights: a mapping whose values are tensors, or a pickled module."""
@@ -50,15 +52,16 @@ class _Kinds:
         given = layouts.recognise(fields).states
         self._known: dict[str, Role] = {str(key): given.get(key) or role(key) for key in fields}
         self._deep = {place: kind for place, kind in given.items() if "." in place}
-        self._dotted = [*self._deep, *[key for key in self._known if "." in key][:1000]]
+        self._dotted = {**{key: kind for key, kind in self._known.items() if "." in key}, **self._deep}
         self._branching = {key.partition(".")[0] for key in self._dotted}
 
     def of(self, name: str) -> Role:
         """The role of a tensor by its dotted name."""
         first = name.partition(".")[0]
         if first in self._branching:
-            fitting = [key for key in self._dotted if name == key or name.startswith(key + ".")]
-            if fitting:
-                longest = max(fitting, key=len)
-                return self._deep.get(longest) or self._known[longest]
+            parts = name.split(".", _MAX_PARTS)[:_MAX_PARTS]
+            for length in range(len(parts), 1, -1):
+                found = self._dotted.get(".".join(parts[:length]))
+                if found is not None:
+                    return found
         return self._known.get(first, "other")

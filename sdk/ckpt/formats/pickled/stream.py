@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.formats.pickled import builders
-from ckpt.formats.pickled.values import OBJECT_NODES, Budget, Global, Home, Opaque, SetOf
+from ckpt.formats.pickled.values import CONTAINER_NODES, OBJECT_NODES, Budget, Global, Home, Opaque, SetOf
 from ckpt.formats.source import Damaged, TooLarge, Unfinished
 
 MAX_PICKLE_BYTES = 32 << 20  # of one pickle
@@ -25,6 +25,7 @@ _MAX_LINE = 4096
 _MAX_NAME = 1000  # letters of a module or of a name in it
 _MAX_NAMES = 10_000
 _MAX_INTEGER_BYTES = 1024
+_LONG_TEXT = 64
 
 _unpack_u32 = struct.Struct("<I").unpack_from
 _unpack_i32 = struct.Struct("<i").unpack_from
@@ -121,7 +122,9 @@ def _loop(data: bytes, pos: int, names: _Names, home: Home | None) -> tuple[Any,
                     end = pos + 4 + length
                     if end > size:
                         raise Unfinished("its pickle ends inside a text")
-                    budget.left -= 1 + (length >> 5)
+                    budget.left -= 1
+                    if length > _LONG_TEXT:
+                        budget.charge(length >> 4)
                     stack.append(data[pos + 4 : end].decode("utf-8", "surrogatepass"))
                     pos = end
                 elif op == 0x29:  # EMPTY_TUPLE
@@ -173,10 +176,10 @@ def _loop(data: bytes, pos: int, names: _Names, home: Home | None) -> tuple[Any,
                     stack.append(data[pos + 1 : end].decode("utf-8", "surrogatepass"))
                     pos = end
                 elif op == 0x7D:  # EMPTY_DICT
-                    budget.charge(1)
+                    budget.charge(CONTAINER_NODES)
                     stack.append({})
                 elif op == 0x5D:  # EMPTY_LIST
-                    budget.charge(1)
+                    budget.charge(CONTAINER_NODES)
                     stack.append([])
                 elif op == 0x73:  # SETITEM
                     last = stack.pop()
@@ -248,7 +251,7 @@ def _add_items(target: Any, items: list[Any]) -> None:
 
 def _marked(op: int, items: list[Any], stack: list[Any], data: bytes, pos: int, names: _Names, budget: Budget) -> int:
     """The opcodes that take everything above the last mark, besides the frequent ones."""
-    budget.charge(1)
+    budget.charge(CONTAINER_NODES)
     if op == 0x6C:  # LIST
         stack.append(items)
     elif op == 0x64:  # DICT
@@ -284,7 +287,7 @@ def _seldom(
     if op in _LINES:
         return _lined(op, stack, data, pos, memo, budget)
     if op == 0x8F:  # EMPTY_SET
-        budget.charge(1)
+        budget.charge(CONTAINER_NODES)
         stack.append(SetOf([]))
     elif op == 0x30:  # POP
         stack.pop()
@@ -318,6 +321,7 @@ def _take(data: bytes, pos: int, length: int) -> bytes:
 
 # Opcode: bytes of its length field; what follows is that many bytes.
 _SIZED = {0x42: 4, 0x43: 1, 0x8E: 8, 0x96: 8, 0x8D: 8, 0x8A: 1, 0x8B: 4, 0x54: 4, 0x55: 1}
+_TEXTS = frozenset({0x8D, 0x54, 0x55})  # may take more memory than bytes in the file
 _EXTENSIONS = {0x82: 1, 0x83: 2, 0x84: 4}
 _LINES = frozenset(b"FILSVPgp")
 
@@ -327,7 +331,7 @@ def _sized(op: int, stack: list[Any], data: bytes, pos: int, budget: Budget) -> 
     width = _SIZED[op]
     length = int.from_bytes(_take(data, pos, width), "little")
     raw = _take(data, pos + width, length)
-    budget.charge(1 + (length >> 5))
+    budget.charge(1 + (length >> (4 if op in _TEXTS else 5)))
     if op == 0x8D:  # BINUNICODE8
         stack.append(raw.decode("utf-8", "surrogatepass"))
     elif op in (0x8A, 0x8B):  # LONG1, LONG4

@@ -40,10 +40,13 @@ class Growing:
         length = min(length, self.size - offset)
         return os.pread(self._fd, length, offset) if length > 0 else b""
 
-    def lines(self, offset: int) -> Iterator[tuple[bytes, int]]:
-        """The whole lines from `offset`, each with the position behind it; one without its end is being written."""
+    def lines(self, offset: int, *, cut: bool = False) -> Iterator[tuple[bytes, int]]:
+        """The whole lines from `offset`, each with the position behind it; one without its end is being written.
+
+        `cut`: the position fell somewhere into a line, which is left out.
+        """
         rest = b""
-        is_rest = False
+        is_rest = cut
         position = offset
         while piece := self.read(position, _PIECE):
             position += len(piece)

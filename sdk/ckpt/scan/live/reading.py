@@ -15,7 +15,7 @@ from ckpt.scan.live.sources import Source, Written
 REMEMBER_BYTES = 1 << 20
 """A file from this size on is not read again from its start."""
 _REMEMBERED = 8  # files
-_REMEMBERED_POINTS = 5_000  # points a metric; more would take too much memory to keep
+_REMEMBERED_POINTS = 250_000  # points of one file; more would take too much memory to keep
 _TRIES = 3
 
 
@@ -33,6 +33,8 @@ class _Read:
 _Key = tuple[str, str, int]
 _remembered: OrderedDict[_Key, _Read] = OrderedDict()
 _lock = threading.Lock()
+# Who asks for a file that another is reading for the first time waits, and goes on from there.
+_turns = tuple(threading.Lock() for _ in range(64))
 
 
 def collect(source: Source, files: list[Written], points: int) -> dict[str, list[tuple[int, float]]]:
@@ -41,21 +43,20 @@ def collect(source: Source, files: list[Written], points: int) -> dict[str, list
     for written in files:
         key = (written.path, source.name, points)
         try:
-            with Growing(written.path) as file:
+            with _turns[hash(key) % len(_turns)], Growing(written.path) as file:
                 read = _read(file, key, written, source)
-                size = file.size
+                if read is None:
+                    continue
+                alone = read.collected.curves() if len(files) == 1 else None
+                if alone is None:
+                    whole.follow(read.collected)
+                if file.size >= REMEMBER_BYTES and read.collected.held <= _REMEMBERED_POINTS:
+                    # Others may go on with it from here.
+                    _keep(key, read)
         except OSError as error:
             if is_failing(error):
                 raise
             continue
-        if read is None:
-            continue
-        alone = read.collected.curves() if len(files) == 1 else None
-        if alone is None:
-            whole.follow(read.collected)
-        if size >= REMEMBER_BYTES and points <= _REMEMBERED_POINTS:
-            # Others may go on with it from here.
-            _keep(key, read)
         if alone is not None:
             return alone
     return whole.curves()

@@ -25,6 +25,9 @@ class Series:
         self.lowest: int | None = None
         """The lowest step that was ever added."""
 
+    def __len__(self) -> int:
+        return len(self._steps)
+
     def add(self, step: int, value: float, limit: int) -> None:
         """One more point; what lies at its step and beyond it was abandoned."""
         last = self._last
@@ -82,6 +85,11 @@ class Collected:
         """Points that one series may have."""
         return max(2, min(self._points, TOTAL_POINTS // max(1, len(self.series))))
 
+    @property
+    def held(self) -> int:
+        """Points that are held now."""
+        return sum(map(len, self.series.values()))
+
     def add(self, row: Row) -> None:
         """The values of one more row."""
         if row.restart or (self._together and self._reached is not None and row.step < self._reached):
@@ -93,7 +101,9 @@ class Collected:
             self.lowest = row.step
         limit = self.limit
         for name, value in row.values.items():
-            series = self.series.get(name) or self._begun(name)
+            series = self.series.get(name)
+            if series is None:
+                series = self._begun(name)
             if series is not None:
                 series.add(row.step, value, limit)
 
@@ -103,7 +113,9 @@ class Collected:
         if began is not None:
             self._cut(began)
         for name, added in later.series.items():
-            series = self.series.get(name) or self._begun(name)
+            series = self.series.get(name)
+            if series is None:
+                series = self._begun(name)
             if series is None or added.lowest is None:
                 continue
             series.cut(added.lowest)

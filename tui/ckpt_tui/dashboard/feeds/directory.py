@@ -16,7 +16,6 @@ from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, CkptError, UsageError
 from ckpt.paths import RunPaths
 from ckpt.records import Checkpoint, Run
-from ckpt.scan.finding import CHECKPOINT_DIRECTORIES
 from ckpt.trash import Trash, entry_to_json
 from ckpt_tui.dashboard.acts import Act, ActKind, checkpoint_name
 from ckpt_tui.dashboard.feed import Curves, RunDetail
@@ -25,6 +24,7 @@ from ckpt_tui.wording import file_name, plural
 
 LOOK_S = 1.0  # between two looks at the disk
 SHARE = 0.05  # of the time that looking for new runs may take
+LOOKING = 0.1  # of the time that looking at the known ones may take
 STALE_S = 60.0  # after which a run is read again because time itself changes it
 
 _Signature = tuple[Any, ...]
@@ -167,10 +167,13 @@ class DirectoryFeed:
         return True
 
     def changes(self) -> Iterator[frozenset[str] | None]:
-        """Looks every second, and tells which runs changed."""
-        while not self._closed.wait(LOOK_S):
+        """Looks every second, less often where looking takes long, and tells which runs changed."""
+        wait = LOOK_S
+        while not self._closed.wait(wait):
+            began = time.monotonic()
             with self._lock:
                 changed = self._look()
+            wait = max(LOOK_S, (time.monotonic() - began) / LOOKING)
             if changed:
                 yield frozenset(changed)
 
@@ -216,32 +219,30 @@ class DirectoryFeed:
             changed.add(known.view.run.id)
 
     def _read(self, directory: Path) -> bool:
-        signature, now = _signature(directory), time.monotonic()
+        seen = _seen(directory)
+        signature, now = (_surroundings(directory), "" if seen is None else seen.signature), time.monotonic()
         known = self._known.get(directory)
         if known is not None and known.signature == signature and now - known.read_at < STALE_S:
             return False
-        view = scan.read_run(directory, root=self.root, cache=self._cache)
+        view = scan.read_run(directory, root=self.root, cache=self._cache, sight=seen)
         self._known[directory] = _Known(signature, view, now)
         return known is None or known.view != view
 
 
-def _signature(directory: Path) -> _Signature:
-    """What changes when a run changes: sizes and times of its files, and whether it trains."""
-    parts = [_listing(directory)]
-    for name, *_ in parts[0]:
-        if name.lower() in CHECKPOINT_DIRECTORIES:
-            parts.append(_listing(directory / name))
-    return files.FileLock(RunPaths(directory).lock).is_free(), *parts
-
-
-def _listing(directory: Path) -> _Signature:
-    found = []
+def _seen(directory: Path) -> scan.Sight | None:
+    """What the run consists of; None where a part of it cannot be listed, which reading it then tells."""
     try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    info = entry.stat(follow_symlinks=False)
-                    found.append((entry.name, info.st_size, info.st_mtime_ns, info.st_ino))
+        return scan.sight(directory)
     except OSError:
-        return ()
-    return tuple(sorted(found))
+        return None
+
+
+def _surroundings(directory: Path) -> _Signature:
+    """What else changes when a run changes: whether it trains, and the files directly in it, metrics among them."""
+    found = []
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                info = entry.stat(follow_symlinks=False)
+                found.append((entry.name, info.st_size, info.st_mtime_ns, info.st_ino))
+    return (files.FileLock(RunPaths(directory).lock).is_free(), *sorted(found))

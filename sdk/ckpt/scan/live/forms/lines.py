@@ -30,23 +30,12 @@ class Lines:
     def read(self, file: Growing, add: Callable[[Row], None]) -> None:
         if not self.offset:
             self._begin(file)
-        skipped = file.size - READ_MAX
-        if skipped > self.offset:
-            self.offset = skipped
-            self._pass_cut(file)
-        for line, end in file.lines(self.offset):
-            row = self._language.row(line)
-            self.offset = end
-            if row is not None:
-                add(row)
+        self._go(file, READ_MAX, add)
 
     def last(self, file: Growing) -> list[Row]:
-        self._begin(file)
-        if file.size - TAIL > self.offset:
-            self.offset = file.size - TAIL
-            self._pass_cut(file)
         rows: list[Row] = []
-        self.read(file, rows.append)
+        self._begin(file)
+        self._go(file, TAIL, rows.append)
         return rows
 
     def _begin(self, file: Growing) -> None:
@@ -56,10 +45,16 @@ class Lines:
         if end >= 0 and self._language.row(first[:end]) is None:
             self.offset = end + 1
 
-    def _pass_cut(self, file: Growing) -> None:
-        """Moves on behind the line that the position fell into."""
-        end = file.read(self.offset, TAIL).find(b"\n")
-        self.offset = self.offset + end + 1 if end >= 0 else file.size
+    def _go(self, file: Growing, most: int, add: Callable[[Row], None]) -> None:
+        """The lines from the position on, or those in the last bytes where too many lie between."""
+        is_far = file.size - most > self.offset
+        if is_far:
+            self.offset = file.size - most
+        for line, end in file.lines(self.offset, cut=is_far):
+            row = self._language.row(line)
+            self.offset = end
+            if row is not None:
+                add(row)
 
 
 class Table:

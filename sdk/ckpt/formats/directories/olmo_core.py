@@ -1,0 +1,62 @@
+"""Checkpoints of OLMo-core: `step<N>/` with a distributed checkpoint and the trainer's state of each rank."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import ClassVar
+
+from ckpt.formats.directories.dcp_reader import DcpReader
+from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.told import told
+from ckpt.formats.meanings.plain import Plain
+from ckpt.formats.meanings.scalars import Scalars
+from ckpt.formats.pickled.values import mapping_of
+from ckpt.formats.source import Damaged, Unfinished
+
+_MARKER = ".metadata.json"
+_WEIGHTS = "model_and_optim"
+_CONFIG = "config.json"
+_FIRST = "train/rank0.pt"
+_RANK = re.compile(r"train/rank\d{1,9}\.pt")
+
+
+class OlmoCore(Kind):
+    """A directory of one such checkpoint. `.metadata.json` is written last, when everything else is done."""
+
+    framework: ClassVar[str] = "olmo-core"
+    format: ClassVar[str] = "dcp"
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__(folder)
+        self._reader = DcpReader(folder, f"{_WEIGHTS}/")
+
+    @classmethod
+    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
+        return _WEIGHTS in directories and ("train" in directories or _MARKER in files)
+
+    def prove(self) -> None:
+        for name in (_FIRST, _MARKER):
+            if name not in self.folder.files:
+                raise Unfinished(f"{name} is missing: it is being written, or its writing was cut short")
+        self.folder.json(_MARKER)
+        self._reader.prove()
+
+    def read(self) -> Contents:
+        content = self.folder.open(_FIRST).content
+        trainer = mapping_of(content.top)
+        if trainer is None:
+            raise Damaged(f"{_FIRST} holds no mapping")
+        tree = self._reader.tree()
+        ranks = sum(_RANK.fullmatch(name) is not None for name in self.folder.files)
+        found = told({**trainer, **tree}, self.framework, {"world_size": ranks}, ranks)
+        if _CONFIG in self.folder.files:
+            found.config = Plain(Scalars()).mapping(self.folder.json(_CONFIG))
+        unknown = self._reader.unknown_globals.union(content.unknown_globals)
+        return Contents(found, {**tree, "trainer_state": trainer}, unknown, self._reader.omitted)
+
+    def telling(self) -> Sequence[str]:
+        described = [name for name in self.folder.files if name.startswith(f"{_WEIGHTS}/.metadata")]
+        return (*described, _MARKER, _FIRST, *([_CONFIG] if _CONFIG in self.folder.files else []))
