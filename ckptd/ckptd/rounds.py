@@ -205,7 +205,7 @@ class Rounds:
         while True:
             await asyncio.sleep(self._rhythm.training_s)
             ticks += 1
-            if self._anyone_trains():
+            if any(view.run.status in ("training", "stalled") for view in self._parts.catalog.all()):
                 read = await asyncio.to_thread(self._parts.scanner.poll_training)
                 await asyncio.to_thread(self._parts.keeper.sweep, read)
             if ticks % every == 0:

@@ -115,7 +115,9 @@ def test_a_root_full_of_hostile_files_harms_nothing(
     assert peak_mb(daemon.pid) <= RSS_MB
     said = {}
     for command in (["ls"], ["ls", str(root / "odd")], ["ls", str(root / "tricks")], ["ls", "--json"], ["status"]):
-        done = subprocess.run([sys.executable, "-m", "ckpt_tui", *command], capture_output=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", "from ckpt_tui.cli import main; main()", *command], capture_output=True, timeout=60
+        )
         assert done.returncode == 0, done.stderr
         said[tuple(command)] = done.stdout + done.stderr
         assert not set(done.stdout + done.stderr) & ({*range(0x20), 0x7F} - {0x0A}), command

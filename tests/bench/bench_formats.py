@@ -1,70 +1,161 @@
-"""Cost of `ckpt.formats.inspect` against torch's own ways to the same facts, in one process.
+"""What the metadata of a checkpoint costs against the ways of torch and safetensors to the same facts.
 
-Run as `python tests/bench/bench_formats.py`: builds a checkpoint of about 256 MB (of 1 GB with BENCH_FULL=1) in a
-temporary directory and prints one line of JSON. Times are of the processor, medians, the file in the page cache;
-compare the ratios.
+Run as `python tests/bench/bench_formats.py`: makes checkpoints of 10 and 256 MB (of 10 MB, 1 GB and 4 GB with
+BENCH_FULL=1) and the same tensors as safetensors in a temporary directory (choose it with TMPDIR), and prints a line of
+JSON for each size. Times are of the processor, medians of several in a process that has imported everything; compare the
+ratios. Every way has a process of its own, whose memory is told too.
+
+    ms        CPU time of one read, the file in the page cache
+    peak_mb   most memory above what the process held before
+    cold_ms   wall time of the first read after the file has left the page cache
+    ratios    how many times longer the other way takes
+    allowed   bytes that may be read: pickle, zip directory, and 64 KB
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ckpt.formats import inspect
-
-
-def _build(path: Path, *, layers: int, width: int) -> None:
-    blocks = [torch.nn.TransformerEncoderLayer(width, 12, 4 * width) for _ in range(layers)]
-    model = torch.nn.Sequential(*blocks)
-    optimizer = torch.optim.AdamW(model.parameters())
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3, "global_step": 1200}
-    torch.save({**state, "loss": 0.25, "metrics": {"val_loss": 0.5}, "config": {"lr": 1e-3}}, path)
+SIZES_MB = (10, 1024, 4096) if os.environ.get("BENCH_FULL") == "1" else (10, 256)
+WAYS = ("ours", "weights_only", "mmap", "meta", "ours_safetensors", "safetensors")
+SPARE = 64 << 10
 
 
-def _seconds(act: Callable[[], Any], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
+def build(base: Path, megabytes: int) -> None:
+    """A model with AdamW's two moments, as a torch file of about that size and as safetensors."""
+    import torch
+    from safetensors.torch import save_file
+
+    parts = max(6, megabytes * (1 << 20) // (3 * 4 * 1_000_000))
+    size = megabytes * (1 << 20) // (3 * 4 * parts)
+    model = {f"layers.{n}.weight": torch.zeros(size) for n in range(parts)}
+    moments = {
+        n: {"step": torch.tensor(9.0), "exp_avg": w, "exp_avg_sq": w.clone()} for n, w in enumerate(model.values())
+    }
+    for state in moments.values():
+        state["exp_avg"] = state["exp_avg"].clone()
+    optimizer = {"state": moments, "param_groups": [{"lr": 1e-3, "params": list(range(parts))}]}
+    facts = {"epoch": 3, "global_step": 1200, "loss": 0.25, "metrics": {"val_loss": 0.5}, "config": {"lr": 1e-3}}
+    torch.save({"model": model, "optimizer": optimizer, **facts}, base / "checkpoint.pt")
+    moved = {f"{kind}.{n}": state[kind] for n, state in moments.items() for kind in ("exp_avg", "exp_avg_sq")}
+    save_file({**model, **moved}, base / "checkpoint.safetensors", metadata={"epoch": "3"})
+
+
+def way(name: str, base: Path) -> Callable[[], Any]:
+    """One way to the metadata; what is imported for it is imported already."""
+    file, tensors = base / "checkpoint.pt", base / "checkpoint.safetensors"
+    if name.startswith("ours"):
+        from ckpt.formats import inspect
+
+        return lambda: inspect(file if name == "ours" else tensors)
+    if name == "safetensors":
+        from safetensors import safe_open
+
+        def keys() -> Any:
+            with safe_open(tensors, "pt") as opened:
+                return [(key, opened.get_slice(key).get_shape()) for key in opened.keys()], opened.metadata()  # noqa: SIM118
+
+        return keys
+    import torch
+
+    torch.set_num_threads(1)
+    options: dict[str, dict[str, Any]] = {"weights_only": {}, "mmap": {"mmap": True}, "meta": {"map_location": "meta"}}
+    return lambda: torch.load(file, weights_only=True, **options[name])
+
+
+def forget(path: Path) -> None:
+    """Asks the kernel to drop a file from the page cache."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+        os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(opened)
+
+
+def held_mb() -> float:
+    """Memory of this process now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / (1 << 20)
+
+
+def measure(name: str, base: Path) -> dict[str, float]:
+    """The figures of one way, in this process."""
+    small = base.parent / "small"
+    way(name, small)()
+    act = way(name, base)
+    before, times = held_mb(), []
+    end = time.perf_counter() + 10
+    while len(times) < 3 or (len(times) < 25 and time.perf_counter() < end):
         start = time.process_time()
         act()
         times.append(time.process_time() - start)
-    return statistics.median(times)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found = {"ms": round(statistics.median(times) * 1e3, 3), "peak_mb": round(max(0.0, peak - before), 1)}
+    if name.startswith("ours"):
+        cold = []
+        for _ in range(5):
+            for path in base.iterdir():
+                forget(path)
+            start = time.perf_counter()
+            read = act().bytes_read
+            cold.append(time.perf_counter() - start)
+        found |= {"cold_ms": round(statistics.median(cold) * 1e3, 3), "bytes_read": read}
+    return found
+
+
+def allowed(path: Path) -> int:
+    """Bytes that may be read of a torch file: its pickle, its directory, and a little."""
+    with zipfile.ZipFile(path) as archive:
+        (pickled,) = (entry.file_size for entry in archive.infolist() if entry.filename.endswith("/data.pkl"))
+        return pickled + path.stat().st_size - archive.start_dir + SPARE
 
 
 def main() -> None:
-    """Builds the file, measures, and prints the figures."""
-    torch.set_num_threads(1)
-    layers, width = 8, 936 if os.environ.get("BENCH_FULL") == "1" else 468
+    """Builds the files, measures every way in a process of its own, and prints the figures."""
+    if len(sys.argv) > 1:
+        sys.stdout.write(json.dumps(measure(sys.argv[1], Path(sys.argv[2]))))
+        return
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "checkpoint.pt"
-        _build(path, layers=layers, width=width)
-        ours = _seconds(lambda: inspect(path), 15)
-        meta = _seconds(lambda: torch.load(path, weights_only=True, map_location="meta"), 5)
-        full = _seconds(lambda: torch.load(path, weights_only=True), 3)
-        found = inspect(path)
-        figures = {
-            "file_mb": round(found.bytes / 1e6, 1),
-            "tensors": found.tensor_count,
-            "inspect_ms": round(ours * 1e3, 3),
-            "torch_meta_ms": round(meta * 1e3, 3),
-            "torch_weights_only_ms": round(full * 1e3, 3),
-            "ratio_weights_only": round(full / ours, 1),
-            "ratio_meta": round(meta / ours, 2),
-            "bytes_read": found.bytes_read,
-            "fraction_read": round(found.bytes_read / found.bytes, 6),
-        }
-    sys.stdout.write(json.dumps(figures) + "\n")
+        for megabytes in (0, *SIZES_MB):
+            base = Path(directory) / (str(megabytes) if megabytes else "small")
+            base.mkdir()
+            # In a process of its own too: what it holds would be counted to the others.
+            program = "import sys; from pathlib import Path; from bench_formats import build; "
+            program += f"build(Path({str(base)!r}), {megabytes or 1})"
+            place = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+            subprocess.run([sys.executable, "-c", program], check=True, env=place)
+            if not megabytes:
+                continue
+            found = {
+                name: json.loads(subprocess.check_output([sys.executable, __file__, name, str(base)])) for name in WAYS
+            }
+            ours, theirs = found["ours"], found["safetensors"]
+            figures = {
+                "bench": "formats",
+                "file_mb": round((base / "checkpoint.pt").stat().st_size / 1e6, 1),
+                **found,
+                "ratios": {
+                    **{name: round(found[name]["ms"] / ours["ms"], 1) for name in ("weights_only", "mmap", "meta")},
+                    "safetensors": round(theirs["ms"] / found["ours_safetensors"]["ms"], 2),
+                },
+                "allowed": allowed(base / "checkpoint.pt"),
+                "within": ours["bytes_read"] <= allowed(base / "checkpoint.pt"),
+            }
+            sys.stdout.write(json.dumps(figures) + "\n")
+            sys.stdout.flush()
+            for path in base.iterdir():
+                path.unlink()
 
 
 if __name__ == "__main__":

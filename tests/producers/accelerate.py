@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, set_seed
+from accelerate.data_loader import SeedableRandomSampler
+from accelerate.utils import ProjectConfiguration, save, set_seed
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -110,6 +111,9 @@ def main(base: Path) -> None:
     older = Accelerator(cpu=True)
     train(older, 3)
     older.save_state(str(base / "older" / "state"), safe_serialization=False)
+    # Earlier versions saved the sampler of every shuffled data loader, as this one does for some of them only.
+    sampler = SeedableRandomSampler(range(8), generator=torch.Generator().manual_seed(1))
+    save(sampler, base / "older" / "state" / "sampler.bin", safe_serialization=False)
     found = {
         str(path.parent.relative_to(base)): read_back(path.parent) for path in sorted(base.rglob("random_states_0.pkl"))
     }

@@ -10,7 +10,9 @@
 * `grid`: tensors that two processes hold in uneven shards along their first and their second dimension;
 * `threads`: by one process in several files; `ranks`: by two processes that each write a description of their own;
 * `titan/step-20`: names and nesting as torchtitan's trainer saves them;
-* `app`: a state in one wrapping object.
+* `app`: a state in one wrapping object;
+* `files`: sixty tensors, each in a file of its own;
+* `killed/step-1`, `killed/step-2`: by processes that die at their first and second `fsync`.
 
 `expected.json` has, for each, names, shapes, dtypes and SHA-256 of all tensors in row-major order, and all other
 values, as torch's own loader gives them.
@@ -146,6 +148,8 @@ def alone(directory: Path) -> None:
     dcp.save(state, checkpoint_id=directory / "again" / "step-7")
     dcp.async_save(state, checkpoint_id=directory / "async" / "step-7", process_group=None).result()
     dcp.save(state, storage_writer=FileSystemWriter(directory / "threads", thread_count=3))
+    many = {f"part.{number}": torch.full((8,), float(number)) for number in range(60)}
+    dcp.save(many, storage_writer=FileSystemWriter(directory / "files", single_file_per_rank=False))
     state["model"]["2.weight"][1, 3] += 1
     dcp.save(state, checkpoint_id=directory / "other" / "step-7")
     dcp.save({"app": AppState(trained(network()))}, checkpoint_id=directory / "app")
@@ -167,6 +171,24 @@ def alone(directory: Path) -> None:
         },
     }
     dcp.save(titan, checkpoint_id=directory / "titan" / "step-20")
+
+
+def killed(path: Path, call: int) -> None:
+    """A save by a process that dies in its `fsync` number `call`: of the data, or of the description after them."""
+    child = os.fork()
+    if not child:
+        calls = 0
+
+        def fsync(descriptor: int) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                os._exit(9)
+
+        os.fsync = fsync  # type: ignore[assignment]
+        dcp.save(trained(network()), checkpoint_id=path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
 def read_back(path: Path) -> dict[str, Any]:
@@ -205,6 +227,8 @@ def main(directory: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     processes = mp.start_processes(_process, (port, directory), nprocs=2, join=False, start_method="fork")
+    killed(directory / "killed" / "step-1", 1)
+    killed(directory / "killed" / "step-2", 2)
     alone(directory)
     while not processes.join():
         pass

@@ -15,11 +15,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
-
-# The script bears the library's name: its own directory must not be where that is looked for.
-sys.path.remove(str(Path(__file__).resolve().parent))
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 from orbax.checkpoint._src.path import atomicity
+from orbax.checkpoint.experimental import v1
 
 
 class Adam(NamedTuple):
@@ -122,6 +121,10 @@ def main(base: Path) -> None:
         checkpointer.save(base / "files", weights)
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_zarr3=True)) as checkpointer:
         checkpointer.save(base / "zarr3", weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with v1.training.Checkpointer(base / "current") as trainer:
+            trainer.save_pytree(8, {"params": weights, "step": 8}, metrics={"accuracy": 0.5})
     expected["weights"] = named(weights)
     expected["wide"] = wide(base / "wide")
     (base / "expected.json").write_text(json.dumps(expected))

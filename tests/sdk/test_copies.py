@@ -63,3 +63,69 @@ def test_restore_of_a_whole_run(runs, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="into itself"):
         copies.restore_run(directory, directory / "inside")
     assert copies.tree_bytes(directory) == copies.tree_bytes(made)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A checkpoint directory with a link, two names of one file, and names that are temporary or hidden elsewhere."""
+    made = tmp_path / "checkpoint-5"
+    (made / "shards").mkdir(parents=True)
+    (made / "shards" / "a.bin").write_bytes(b"a" * 5000)
+    os.link(made / "shards" / "a.bin", made / "shards" / "b.bin")
+    (made / "latest").symlink_to("shards/a.bin")
+    (made / ".metadata.tmp").write_bytes(b"t")
+    for path in (made / "shards" / "a.bin", made / "shards", made):
+        os.utime(path, ns=(10**18, 10**18))
+    return made
+
+
+def test_a_directory_is_copied_with_links_names_and_times(directory: Path, tmp_path: Path) -> None:
+    done: list[int] = []
+    (made,) = copies.restore_checkpoint([directory], tmp_path / "copy", progress=done.append)
+    assert made == tmp_path / "copy"
+    assert sorted(str(p.relative_to(made)) for p in made.rglob("*")) == sorted(
+        str(p.relative_to(directory)) for p in directory.rglob("*")
+    )
+    assert os.readlink(made / "latest") == "shards/a.bin"
+    first, second = (made / "shards" / name for name in ("a.bin", "b.bin"))
+    assert first.stat().st_ino == second.stat().st_ino != (directory / "shards" / "a.bin").stat().st_ino
+    assert first.read_bytes() == b"a" * 5000 and sum(done) == 5001
+    for path in (made, made / "shards", first):
+        assert path.stat().st_mtime_ns == 10**18
+    (tmp_path / "there").mkdir()
+    assert copies.restore_checkpoint([directory], tmp_path / "there") == [tmp_path / "there" / "checkpoint-5"]
+
+
+def test_a_directory_is_copied_over_nothing_and_not_into_itself(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "there" / "checkpoint-5").mkdir(parents=True)
+    with pytest.raises(UsageError, match="exists already"):
+        copies.restore_checkpoint([directory], tmp_path / "there")
+    with pytest.raises(UsageError, match="into itself"):
+        copies.restore_checkpoint([directory], directory / "shards")
+
+
+def test_a_directory_whose_copy_fails_leaves_nothing(directory: Path, tmp_path: Path) -> None:
+    def stop(count: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OperationError, match="No space left"):
+        copies.restore_checkpoint([directory], tmp_path / "copy", progress=stop)
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint-5"]
+
+
+def test_a_checkpoint_of_several_files_needs_a_directory(tmp_path: Path) -> None:
+    parts = [tmp_path / name for name in ("model_1.pt", "optimizer_1.pt")]
+    for part in parts:
+        part.write_bytes(part.name.encode())
+    with pytest.raises(UsageError, match="one of 2 files"):
+        copies.restore_checkpoint(parts, tmp_path / "new.pt")
+    made = copies.restore_checkpoint(parts, tmp_path / "out")
+    assert [path.read_bytes() for path in made] == [b"model_1.pt", b"optimizer_1.pt"]
+
+
+def test_other_names_of_a_file_are_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "epoch=1.ckpt").write_bytes(b"one")
+    os.link(tmp_path / "epoch=1.ckpt", tmp_path / "last.ckpt")
+    (tmp_path / "best.ckpt").symlink_to("epoch=1.ckpt")
+    names = [tmp_path / name for name in ("epoch=1.ckpt", "last.ckpt", "best.ckpt")]
+    assert copies.restore_checkpoint(names, tmp_path / "out") == [tmp_path / "out" / "epoch=1.ckpt"]

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from ckpt.diff import Difference, diff, difference_to_json
+from ckpt.diff.naming import prefixes
 from ckpt.exceptions import CorruptError, FormatError, IncompleteError
 
 torch.set_num_threads(1)
@@ -276,3 +277,33 @@ def test_json_follows_the_contract(tmp_path: Path) -> None:
     (changed,) = shown["tensors"]["changed"]
     assert (changed["name"], changed["kind"]) == ("model.b", "value")
     assert [changed[name] for name in ("max_abs", "l2", "relative_l2", "cosine")] == [None] * 4
+
+
+def test_weights_alone_against_the_same_in_a_training(tmp_path: Path) -> None:
+    weights = {"fc.weight": torch.arange(6.0), "fc.bias": torch.ones(2)}
+    torch.save({"model": weights, "epoch": 3, "ema": {"decay": torch.ones(1)}}, tmp_path / "a.pt")
+    torch.save({**weights, "fc.bias": torch.zeros(2)}, tmp_path / "b.pt")
+    found = diff(tmp_path / "a.pt", tmp_path / "b.pt")
+    assert found.prefixes == ("model.", "") and not found.same
+    assert found.identical == 1 and [change.name for change in found.changed] == ["fc.bias"]
+    assert found.removed == ("ema.decay",) and found.added == ()
+    assert diff(tmp_path / "b.pt", tmp_path / "a.pt").prefixes == ("", "model.")
+    torch.save({f"module.{name}": value for name, value in weights.items()}, tmp_path / "c.pt")
+    torch.save(weights, tmp_path / "d.pt")
+    found = diff(tmp_path / "c.pt", tmp_path / "d.pt")
+    assert found.prefixes == ("module.", "") and found.identical == 2 and not found.same
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (["m.x", "m.y"], ["x", "y"], ("m.", "")),
+        (["x"], ["m.n.x", "m.x"], ("", "m.")),
+        (["m.x"], ["x", "y"], ("", "")),
+        (["m.x", "x"], ["x"], ("", "")),
+        (["mx"], ["x"], ("", "")),
+        ([], ["x"], ("", "")),
+    ],
+)
+def test_prefixes_of_names(a: list[str], b: list[str], expected: tuple[str, str]) -> None:
+    assert prefixes(a, b) == expected

@@ -156,6 +156,22 @@ def test_a_later_file_replaces_what_an_earlier_one_abandoned(
     assert same(curves_of(tmp_path, 1000)["loss"], events[1]["restarted"]["loss"])
 
 
+def test_files_below_a_directory_of_logs_belong_to_the_run_unless_they_are_another_ones(
+    events: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    directory, expected = events
+    shutil.copytree(directory / "parts" / "logs", tmp_path / "logs" / "fit" / "20240101-120000")
+    shutil.copytree(directory / "plain", tmp_path / "logs" / "other")
+    (tmp_path / "logs" / "other" / "checkpoints").mkdir()
+    curves = curves_of(tmp_path, 100)
+    assert sorted(curves) == ["train/epoch_loss", "validation/epoch_loss"]
+    assert same(curves["train/epoch_loss"], expected["train"]["epoch_loss"])
+    (tmp_path / "logs" / "other" / "checkpoints").rmdir()
+    assert "train/loss" in curves_of(tmp_path, 100)
+    (tmp_path / "logs" / "other" / "model.pt").touch()
+    assert "train/loss" not in curves_of(tmp_path, 100)
+
+
 def test_the_checksum_is_the_one_of_castagnoli() -> None:
     # The check value and the all-zero vector of RFC 3720.
     assert crc32c(b"123456789") == 0xE3069283

@@ -82,7 +82,9 @@ def test_shards_that_lie_loose_are_one_checkpoint_with_their_index(tmp_path: Pat
 
 
 def test_metadata_belongs_to_the_weights_of_its_epoch_where_only_one_is(tmp_path: Path) -> None:
-    touch(tmp_path, "weights/net_best_epoch_003_20250101_120000.pth", "weights/net_regular_epoch_004_20250101_120100.pth")
+    touch(
+        tmp_path, "weights/net_best_epoch_003_20250101_120000.pth", "weights/net_regular_epoch_004_20250101_120100.pth"
+    )
     touch(tmp_path, "weights/net_best_epoch_004_20250101_120100.pth")
     touch(tmp_path, "metadata/checkpoint_metadata_epoch_003.json", "metadata/checkpoint_metadata_epoch_004.json")
     assert grouped(tmp_path) == {
@@ -157,13 +159,21 @@ def hugging_face(directory: Path, step: int) -> Path:
     save_file({"w": torch.full((64,), float(step))}, directory / "model.safetensors")
     (directory / "config.json").write_text("{}")
     torch.save({"state": {}, "param_groups": []}, directory / "optimizer.pt")
-    (directory / "trainer_state.json").write_text(json.dumps({"global_step": step, "epoch": step / 10, "log_history": []}))
+    (directory / "trainer_state.json").write_text(
+        json.dumps({"global_step": step, "epoch": step / 10, "log_history": []})
+    )
     return directory
 
 
 @pytest.mark.parametrize(
     ("name", "moving"),
-    [("last.ckpt", True), ("model_best.pth", True), ("latest-rank0.pt", True), ("epoch_3.pt", False), ("blast.pt", False)],
+    [
+        ("last.ckpt", True),
+        ("model_best.pth", True),
+        ("latest-rank0.pt", True),
+        ("epoch_3.pt", False),
+        ("blast.pt", False),
+    ],
 )
 def test_names_that_move_are_told(name: str, moving: bool) -> None:
     assert is_moving(name) is moving

@@ -18,9 +18,9 @@ import pytest
 
 CKPT = str(Path(sys.executable).parent / "ckpt")
 COMMANDS = [
-    "ls", "show", "inspect", "diff", "verify", "status", "doctor", "tag add", "tag rm", "pin", "unpin", "note", "plan", "apply",
-    "prune", "trash ls", "trash restore", "trash purge", "undo", "restore", "fork", "watch add", "watch ls", "watch rm",
-    "events", "tui",
+    "ls", "show", "inspect", "diff", "verify", "status", "doctor", "tag add", "tag rm", "pin", "unpin", "note", "plan",
+    "apply", "prune", "trash ls", "trash restore", "trash purge", "undo", "restore", "fork", "watch add", "watch ls",
+    "watch rm", "events", "tui",
 ]  # fmt: skip
 
 

@@ -103,3 +103,23 @@ def test_by_name_through_the_daemon(runs: Any, ckpt: Any, daemon: Any, eventuall
     assert ckpt("fork", "exp1", "exp3", "--at", tmp_path / "outside").code == 0
     names = eventually(lambda: len(runs_of := {r["name"] for r in ckpt("ls", "--json").json["runs"]}) == 3 and runs_of)
     assert names == {"exp1", "exp2", "exp3"}
+
+
+def test_a_directory_checkpoint_is_copied_whole(produced: Any, ckpt: Any, tmp_path: Path) -> None:
+    directory = produced("transformers") / "best" / "checkpoint-6"
+    assert ckpt("restore", directory, tmp_path / "mine").code == 0
+    answer = ckpt("restore", directory, f"{tmp_path}/there/", "--json").json
+    assert [item["path"] for item in answer["restored"]] == [str(tmp_path / "there" / "checkpoint-6")]
+    for copy in (tmp_path / "mine", tmp_path / "there" / "checkpoint-6"):
+        assert {p.name: p.read_bytes() for p in copy.iterdir()} == {p.name: p.read_bytes() for p in directory.iterdir()}
+    again = ckpt("restore", directory, tmp_path / "there", "--json")
+    assert again.code == 2 and "exists already" in again.error["message"]
+
+
+def test_a_directory_checkpoint_cannot_be_forked_and_what_can_be_done_is_said(
+    produced: Any, ckpt: Any, tmp_path: Path
+) -> None:
+    directory = produced("transformers") / "best" / "checkpoint-6"
+    answer = ckpt("fork", directory, "mine", "--at", tmp_path, "--json")
+    assert answer.code == 2 and "is a directory (transformers)" in answer.error["message"]
+    assert f"ckpt restore {directory}" in answer.error["hint"] and list(tmp_path.iterdir()) == []

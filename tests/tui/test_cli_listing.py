@@ -183,3 +183,49 @@ def test_the_dashboard_and_the_command_mean_the_same_by_a_filter(runs: Any, ckpt
         shown = select(read_query(text), everything, words, checkpoint_fields)
         listed = ckpt("ls", directory, "--json", "--filter", text).json["checkpoints"]
         assert [c.id for c in shown] == [raw["id"] for raw in listed] and listed, text
+
+
+def listed(checkpoints: list[Checkpoint], *, width: int | None = None, monitor: str | None = None) -> list[str]:
+    run = Run(id="r", name="r", root="/", path="/r", own=False, monitor=monitor)
+    rows = [(checkpoint, None) for checkpoint in checkpoints]
+    return checkpoints_table(run, rows, paint=Paint(False), width=width)
+
+
+def test_names_come_first_and_stay_readable_in_a_narrow_terminal() -> None:
+    long = [
+        Checkpoint(
+            id=f"{n:012}", run="r", path=f"/r/model-epoch={n:02}-step={n * 100}-val_loss=0.{n}31.ckpt", step=n * 100,
+            epoch=n, loss=0.5, metrics={"val_loss": 0.25}, bytes=10**9, saved_at=1.0, tags=("best", "best-1", "latest"),
+            state="incomplete" if n == 2 else "complete",
+        )
+        for n in (1, 2)
+    ]  # fmt: skip
+    wide = listed(long, monitor="val_loss")
+    assert wide[0].split()[:2] == ["NAME", "ID"] and long[0].id in wide[1] and "best latest" in wide[1]
+    for width in (80, 100, 120):
+        head, *rows = listed(long, width=width, monitor="val_loss")
+        assert head.startswith("NAME") and all(len(line) <= width for line in (head, *rows))
+        assert all(row.split()[0].endswith(f"{n}31.ckpt") for n, row in enumerate(rows, 1)), rows
+        assert "incomplete" in rows[1] and "0.25" in rows[1]
+
+
+def test_columns_that_nobody_fills_are_left_out() -> None:
+    head = listed([Checkpoint(id="c", run="r", path="/r/a.safetensors"), Checkpoint(id="d", run="r", path="/r/b.pt")])[
+        0
+    ]
+    assert head.split() == ["NAME", "ID", "SIZE", "AGE"]
+
+
+def test_two_of_one_name_are_told_apart_by_their_directories() -> None:
+    rows = listed(
+        [Checkpoint(id="c", run="r", path="/r/a/model.pt"), Checkpoint(id="d", run="r", path="/r/b/model.pt")]
+    )
+    assert [row.split()[0] for row in rows[1:]] == ["a/model.pt", "b/model.pt"]
+
+
+def test_a_verdict_that_all_share_stands_once(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", checkpoints=3)
+    text = ckpt("ls", directory).out
+    assert text.count("keep: no rule") == 1 and "VERDICT" not in text
+    assert "VERDICT" in ckpt("ls", runs.run("exp2", checkpoints=3, policy={"keep_last": 1})).out
+    assert "VERDICT" in ckpt("ls", directory, "--limit", "1").out

@@ -13,6 +13,7 @@ from ckpt.exceptions import NoDaemonError
 from ckpt_tui.answers.showing import changes, run_difference
 from ckpt_tui.output import Paint
 from ckpt_tui.render.differences import difference_lines
+from ckpt_tui.render.resuming import resume_rows, resume_text
 
 
 @pytest.fixture
@@ -235,3 +236,81 @@ def test_a_difference_is_written_compactly() -> None:
         "~ s  shape  float32 [2] → float32 [3]",
     ):
         assert part in text, part
+
+
+def test_a_checkpoint_that_is_a_directory(produced: Any, ckpt: Any, no_client: None) -> None:
+    directory = produced("transformers") / "best" / "checkpoint-6"
+    answer = ckpt("inspect", directory, "--json").json
+    assert answer["framework"] == "transformers" and answer["state"] == "complete" and answer["step"] == 6
+    assert answer["monitor"] == "eval_loss" and answer["mode"] == "min"
+    assert Path(answer["references"]["best_model_checkpoint"][0]).name == "checkpoint-2"
+    assert answer["files"] == sorted(path.name for path in directory.iterdir())
+    assert answer["bytes"] == sum(path.stat().st_size for path in directory.iterdir())
+    text = ckpt("inspect", directory).out
+    assert f"directory      {directory}" in text and "monitor        eval_loss (min)" in text
+    assert "resumes exactly, as far as can be told" in text and "never imported: " in text
+    for address in (directory, directory / "optimizer.pt"):
+        shown = ckpt("show", address, "--json").json
+        assert shown["checkpoint"]["path"] == str(directory) and shown["inspection"]["files"] == answer["files"]
+    assert f"directory      {directory}" in ckpt("show", directory).out
+
+
+def test_a_directory_that_is_no_checkpoint(tmp_path: Path, ckpt: Any) -> None:
+    answer = ckpt("inspect", tmp_path, "--json")
+    assert answer.code == 2 and "no checkpoint itself" in answer.error["message"]
+    assert "ckpt ls" in answer.error["hint"]
+
+
+def test_what_a_resume_lacks_is_said(tmp_path: Path, ckpt: Any) -> None:
+    import torch
+
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    whole = {"epoch": 1, "model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
+    torch.save(whole, tmp_path / "a.pt")
+    text = ckpt("inspect", tmp_path / "a.pt").out
+    assert "resumes, but shuffling and dropout will differ" in text and "optimizer      yes" in text
+    torch.save(model.state_dict(), tmp_path / "b.pt")
+    assert "resume  weights only" in ckpt("inspect", tmp_path / "b.pt").out
+
+
+def test_facts_of_the_name_alone_are_marked(tmp_path: Path, ckpt: Any) -> None:
+    import torch
+
+    torch.save({"w": torch.zeros(2)}, tmp_path / "step=500-val_loss=0.25.pt")
+    text = ckpt("inspect", tmp_path / "step=500-val_loss=0.25.pt").out
+    assert "500 (from its name)" in text and "val_loss  0.25 (from its name)" in text
+    assert "framework      torch\n" in text
+    answer = ckpt("inspect", tmp_path / "step=500-val_loss=0.25.pt", "--json").json
+    assert set(answer["from_name"]) == {"step", "metrics.val_loss"}
+
+
+def test_a_resume_in_words() -> None:
+    report = {
+        "model": True, "optimizer": True, "scheduler": False, "scaler": True, "data": False,
+        "rng": {"python": True, "numpy": True, "torch": True, "cuda": True, "ranks": 4},
+        "topology": {"world_size": 8, "tensor_parallel": 2},
+    }  # fmt: skip
+    assert dict(resume_rows(report)) == {
+        "model": "yes",
+        "optimizer": "yes",
+        "scheduler": "–",
+        "scaler": "yes",
+        "random": "python, numpy, torch, cuda; 4 ranks",
+        "data position": "–",
+        "topology": "world size 8, tensor parallel 2",
+    }
+    assert resume_text(report) == (
+        "resumes, but some ranks have no states of random generators; the position in the data is not told"
+    )
+    assert resume_text({}) == "nothing to resume from"
+
+
+def test_diff_of_directories(produced: Any, ckpt: Any, no_client: None) -> None:
+    two, six = (produced("transformers") / "best" / f"checkpoint-{step}" for step in (2, 6))
+    answer = ckpt("diff", two, six, "--json")
+    assert answer.code == 1
+    assert ("step", 2, 6) in [(c["key"], c["a"], c["b"]) for c in answer.json["metadata"]]
+    assert answer.json["tensors"]["added"] == answer.json["tensors"]["removed"] == []
+    assert any(t["name"].endswith("embed_tokens.weight") for t in answer.json["tensors"]["changed"])
+    assert ckpt("diff", two, two).code == 0

@@ -8,7 +8,7 @@ import pytest
 
 from ckpt_tui.output import Paint
 from ckpt_tui.render import words
-from ckpt_tui.tables import NARROWEST, Cell, Column, cut, table, text_width, wrapped
+from ckpt_tui.tables import NARROWEST, Cell, Column, cut, cut_middle, table, text_width, wrapped
 
 PLAIN = Paint(False)
 
@@ -94,3 +94,24 @@ def test_text_is_broken_between_words() -> None:
 def test_escaped_text_still_fits() -> None:
     assert wrapped("a\x1b b", 5) == ["a\\x1b", "b"]
     assert all(text_width(line) <= 7 for line in wrapped("\x1b" * 20, 7))
+
+
+def test_columns_of_the_highest_rank_go_first_where_cutting_is_not_enough() -> None:
+    columns = [Column("NAME", cut=True, least=8), Column("ID", rank=2), Column("AGE", rank=1), Column("STATE")]
+    rows = [["n" * 12, "i" * 10, "a" * 10, "whole"]]
+
+    def titles(width: int | None) -> list[str]:
+        return table(columns, rows, paint=PLAIN, width=width)[0].split()
+
+    assert titles(None) == titles(43) == titles(39) == ["NAME", "ID", "AGE", "STATE"]
+    assert titles(38) == ["NAME", "AGE", "STATE"]
+    assert titles(26) == titles(15) == ["NAME", "STATE"]
+    assert table(columns, rows, paint=PLAIN, width=15)[1] == "nnnnnnn…  whole"
+
+
+def test_what_tells_names_apart_stands_at_their_end() -> None:
+    assert cut_middle("model-epoch=01-val_loss=0.25.ckpt", 16) == "model-ep…25.ckpt"
+    assert cut_middle("short", 16) == "short"
+    assert text_width(cut_middle("日本語日本語", 7)) <= 7
+    rows = [["epoch=1.ckpt" + "x" * 30 + "1"]]
+    assert table([Column(cut=True, middle=True)], rows, paint=PLAIN, width=10, head=False) == ["epoch…xxx1"]

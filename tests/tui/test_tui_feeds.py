@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 import threading
@@ -170,3 +171,24 @@ def test_the_dashboard_loads_neither_torch_nor_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_checkpoints_that_are_directories(
+    produced: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr("ckpt_tui.dashboard.feeds.directory.LOOK_S", 0.05)
+    source = produced("transformers") / "best" / "checkpoint-2"
+    shutil.copytree(source, tmp_path / "theirs" / "out" / "checkpoint-2")
+    feed = DirectoryFeed(tmp_path / "theirs")
+    (run,) = feed.runs()
+    (one,) = feed.run(run.id).checkpoints
+    assert one.step == 2 and one.framework == "transformers"
+    heard = listen(feed)
+    shutil.copytree(source.with_name("checkpoint-6"), tmp_path / "theirs" / "out" / "checkpoint-6")
+    eventually(lambda: frozenset({run.id}) in heard)
+    eventually(lambda: [c.step for c in feed.run(run.id).checkpoints if c.state == "complete"] == [6, 2])
+    # What is rewritten inside of a directory is seen too.
+    state = tmp_path / "theirs" / "out" / "checkpoint-6" / "trainer_state.json"
+    state.write_text(state.read_text()[:100])
+    eventually(lambda: feed.run(run.id).checkpoints[0].state != "complete")
+    feed.close()

@@ -5,6 +5,7 @@ is read at a time: who wants a single run waits for one run and not for a whole 
 
     health.py   whether a root is believed    announced.py  runs outside all roots    states.py  the live numbers
     reader.py   one run at a time             adopting.py   marks that follow runs    places.py  where runs were
+    metrics.py  the live numbers of others
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ckptd.journal import Journal
 from ckptd.looking.adopting import Adopting
 from ckptd.looking.announced import Announced
 from ckptd.looking.health import Health
+from ckptd.looking.metrics import MetricTail
 from ckptd.looking.reader import Reader, is_gone
 from ckptd.looking.states import StateTail
 from ckptd.roots.roots import Roots, Watched
@@ -69,6 +71,7 @@ class Scanner:
         self._looking = threading.RLock()
         self._reading = threading.RLock()
         self._states = StateTail(catalog, events)
+        self._metrics = MetricTail(catalog, events)
         self._health = Health(catalog, events)
         self._announced = Announced(None if state is None else state.announced, writes=prune)
         adopting = None
@@ -166,6 +169,7 @@ class Scanner:
     def poll_training(self) -> set[str]:
         """Tells of new states of running trainings, and reads runs whose training ended or is writing."""
         read: set[str] = set()
+        self._metrics.follow()
         for view in self._catalog.all():
             run = view.run
             if not run.own or run.status not in ("training", "stalled"):

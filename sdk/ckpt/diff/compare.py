@@ -1,12 +1,14 @@
-"""Compares two checkpoint files: metadata, metrics, configuration, other values, tensors."""
+"""Compares two checkpoints, files or directories: metadata, metrics, configuration, other values, tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from ckpt.diff.keys import CONTAINER_FACTS, changes, facts, flattened, leaves
 from ckpt.diff.keys import metrics as measured
+from ckpt.diff.naming import prefixes
 from ckpt.diff.record import Difference, KeyChange, TensorChange
 from ckpt.diff.streams import equal_bytes
 from ckpt.encoding import printable
@@ -20,11 +22,11 @@ from ckpt.formats.source import Unfinished, Unreadable
 
 
 def diff(a: Path | str, b: Path | str) -> Difference:
-    """What differs between two checkpoint files. Paths and times of the files do not count.
+    """What differs between two checkpoints, files or directories. Their paths and times do not count.
 
-    Tensors are compared bit by bit: by the checksums that the files state where these decide it, else by reading them
-    in pieces of at most 1 MB. Raises IncompleteError, CorruptError or FormatError for a file that cannot be compared,
-    OSError.
+    Tensors are compared by their names, in which a prefix that only one side has does not count (`prefixes`), and bit
+    by bit: by the checksums that the files state where these decide it, else by reading them in pieces of at most 1 MB.
+    Raises IncompleteError, CorruptError or FormatError for a file that cannot be compared, OSError.
     """
     with opened(a) as file_a, opened(b) as file_b:
         for file in (file_a, file_b):
@@ -47,7 +49,9 @@ def _require_whole(file: Opened) -> None:
         kind = FormatError if known.framework == "unknown" else CorruptError
         raise kind(f"{name} cannot be compared: {why}", hint=f"ckpt inspect {name} shows what is left of it")
     if known.problems or file.content is None:
-        raise FormatError(f"{name} cannot be compared as a whole: {why}")
+        raise FormatError(
+            f"{name} cannot be compared as a whole: {why}", hint=f"ckpt inspect {name} shows what was read"
+        )
 
 
 def _compare(file_a: Opened, file_b: Opened) -> Difference:
@@ -56,11 +60,12 @@ def _compare(file_a: Opened, file_b: Opened) -> Difference:
     metrics = changes(measured(file_a), measured(file_b))
     config = changes(flattened(a.config), flattened(b.config))
     values = changes(leaves(file_a), leaves(file_b))
-    added, removed, changed, identical = _tensors(file_a, file_b)
+    off = prefixes([p.info.name for p in file_a.tensors], [p.info.name for p in file_b.tensors])
+    added, removed, changed, identical = _tensors(_named(file_a, off[0]), _named(file_b, off[1]), file_a, file_b)
     # When it was saved is no part of what it holds: the same state saved twice is the same.
     moments = {place for file in (file_a, file_b) for place in _layout_of(file).saved_at}
     untimely = any(change.key not in moments for change in values)
-    same = not (metrics or config or untimely or added or removed or changed) and all(
+    same = not (metrics or config or untimely or added or removed or changed or any(off)) and all(
         change.key in CONTAINER_FACTS or change.key == "saved_at" for change in metadata
     )
     return Difference(
@@ -75,7 +80,12 @@ def _compare(file_a: Opened, file_b: Opened) -> Difference:
         removed=removed,
         changed=changed,
         identical=identical,
+        prefixes=off,
     )
+
+
+def _named(file: Opened, prefix: str) -> dict[str, Placed]:
+    return {placed.info.name.removeprefix(prefix): placed for placed in file.tensors}
 
 
 def _layout_of(file: Opened) -> Layout:
@@ -106,9 +116,9 @@ def _untold(
     return tuple(change for change in values if change.key not in told and not change.key.startswith(under))
 
 
-def _tensors(file_a: Opened, file_b: Opened) -> tuple[tuple[str, ...], tuple[str, ...], tuple[TensorChange, ...], int]:
-    left = {placed.info.name: placed for placed in file_a.tensors}
-    right = {placed.info.name: placed for placed in file_b.tensors}
+def _tensors(
+    left: Mapping[str, Placed], right: Mapping[str, Placed], file_a: Opened, file_b: Opened
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[TensorChange, ...], int]:
     changed: list[TensorChange] = []
     identical = 0
     for name, placed in left.items():
@@ -120,8 +130,8 @@ def _tensors(file_a: Opened, file_b: Opened) -> tuple[tuple[str, ...], tuple[str
             identical += 1
         else:
             changed.append(TensorChange(name=name, kind=kind, a=_described(placed), b=_described(other)))
-    added = tuple(name for name in right if name not in left)
-    removed = tuple(name for name in left if name not in right)
+    added = tuple(placed.info.name for name, placed in right.items() if name not in left)
+    removed = tuple(placed.info.name for name, placed in left.items() if name not in right)
     return added, removed, tuple(changed), identical
 
 

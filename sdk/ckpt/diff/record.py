@@ -35,7 +35,7 @@ class TensorChange(Record, frozen=True, kw_only=True):
 
 
 class Difference(Record, frozen=True, kw_only=True):
-    """What differs between two checkpoint files.
+    """What differs between two checkpoints.
 
     `same` is about what they hold; where that is equal, another container (`format`, `bytes`) is listed in `metadata`
     and does not make them differ.
@@ -57,3 +57,5 @@ class Difference(Record, frozen=True, kw_only=True):
     changed: tuple[TensorChange, ...] = ()
     identical: int = 0
     """Number of tensors that are equal bit by bit."""
+    prefixes: tuple[str, str] = ("", "")
+    """What was taken off the names of a's and of b's tensors to compare them; two that differ so are not `same`."""

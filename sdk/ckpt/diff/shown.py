@@ -29,6 +29,7 @@ def difference_to_json(difference: Difference) -> dict[str, Any]:
             "changed": [_tensor(change) for change in difference.changed],
             "identical": difference.identical,
         },
+        "prefixes": {side: printable(prefix) for side, prefix in zip("ab", difference.prefixes, strict=True)},
     }
 
 

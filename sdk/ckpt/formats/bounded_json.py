@@ -9,8 +9,8 @@ from typing import Any
 from ckpt.formats.source import TooLarge
 
 MAX_VALUES = 600_000
-MAX_ASCII_BYTES = 24 << 20
-MAX_OTHER_BYTES = 8 << 20  # one letter beyond ASCII makes every letter of the text take up to four bytes
+MAX_ASCII_BYTES = 16 << 20
+MAX_OTHER_BYTES = 4 << 20  # one letter beyond ASCII makes every letter of the text take up to four bytes
 
 
 def parse(

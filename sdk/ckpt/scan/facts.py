@@ -10,6 +10,7 @@ from ckpt import refs
 from ckpt.formats import Inspection
 from ckpt.records import Checkpoint
 from ckpt.scan.failing import UNREADABLE
+from ckpt.scan.live import Reached
 from ckpt.scan.recording import Recorded
 
 _ANYBODYS = frozenset({"torch", "safetensors", "unknown"})
@@ -43,6 +44,20 @@ def monitor(recorded: Sequence[Recorded]) -> tuple[str | None, Literal["min", "m
         if name in known:
             return name, "min"
     return ("loss" if any(made.checkpoint.value("loss") is not None for made in recorded) else None), "min"
+
+
+def position(newest: Checkpoint | None, reached: Reached | None) -> tuple[float | None, int | None, float | None]:
+    """Epoch, step and loss of a run: what its metric files tell when they are younger than its newest checkpoint."""
+    if newest is None or reached is None or reached.at < newest.saved_at:
+        known = reached if newest is None else newest
+        return (None, None, None) if known is None else (known.epoch, known.step, known.loss)
+    # What was logged at step n is saved as n + 1 where steps are counted from 0.
+    is_same = newest.step is not None and reached.step == newest.step - 1
+    return (
+        newest.epoch if reached.epoch is None else reached.epoch,
+        newest.step if is_same or reached.step is None else reached.step,
+        newest.loss if reached.loss is None else reached.loss,
+    )
 
 
 def _newest_first(recorded: Sequence[Recorded]) -> list[Inspection]:

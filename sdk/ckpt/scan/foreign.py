@@ -45,10 +45,10 @@ def read_foreign(
     problems += _rewritten(directory, checkpoints, marks)
     updated = max((c.saved_at for c in checkpoints), default=0.0)
     newest = refs.newest_first(checkpoints)[:1]
-    epoch, step, loss = (newest[0].epoch, newest[0].step, newest[0].loss) if newest else (None, None, None)
     reached = live.reached(directory)
-    if reached is not None and reached.at >= updated:
-        updated, epoch, step, loss = reached.at, reached.epoch, reached.step, reached.loss
+    epoch, step, loss = facts.position(newest[0] if newest else None, reached)
+    if reached is not None:
+        updated = max(updated, reached.at)
     monitor, mode = facts.monitor(recorded)
     run = Run(
         id=run_id,

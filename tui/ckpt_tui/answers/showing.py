@@ -97,7 +97,8 @@ def answer_diff(a: str, b: str, *, json: bool, quiet: bool) -> None:
 def _file_of(lookup: Lookup, address: str) -> str:
     place = place_of(address)
     if place is not None and place.file is not None:
-        return str(place.file)
+        # A file inside of a checkpoint directory is compared by itself.
+        return address if place.file.is_dir() and os.path.isfile(address) else str(place.file)
     return lookup.find(address).checkpoint.path
 
 

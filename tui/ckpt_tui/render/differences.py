@@ -28,7 +28,7 @@ def difference_lines(difference: Mapping[str, Any], *, paint: Paint, width: int 
     if len(others) > MAX_VALUES:
         lines.append(f"  … {plural(len(others) - MAX_VALUES, 'more value')}: --json lists all")
     tensors = difference.get("tensors") or {}
-    return lines + _tensor_lines(tensors, paint, width)
+    return lines + _tensor_lines(tensors, difference.get("prefixes") or {}, paint, width)
 
 
 def _changes(title: str, changes: Sequence[Mapping[str, Any]], paint: Paint, width: int | None) -> list[str]:
@@ -70,11 +70,14 @@ def _side(change: Mapping[str, Any], side: str) -> str:
     return moment_text(value) if change["key"] == "saved_at" and _is_number(value) else short(value)
 
 
-def _tensor_lines(tensors: Mapping[str, Any], paint: Paint, width: int | None) -> list[str]:
+def _tensor_lines(
+    tensors: Mapping[str, Any], prefixes: Mapping[str, str], paint: Paint, width: int | None
+) -> list[str]:
     added, removed, changed = (list(tensors.get(name) or []) for name in ("added", "removed", "changed"))
     identical = int(tensors.get("identical") or 0)
     counts = f"{identical} identical, {len(changed)} changed, {len(added)} added, {len(removed)} removed"
     lines = ["", f"{paint('tensors', 'bold')}  {counts}"]
+    lines += [f"  compared without '{paint(prefix)}' in {side}" for side, prefix in prefixes.items() if prefix]
     for sign, style, names in (("-", "red", removed), ("+", "green", added)):
         lines += [f"  {paint(f'{sign} {_name(item)}', style)}" for item in names[:MAX_TENSORS]]
         if len(names) > MAX_TENSORS:

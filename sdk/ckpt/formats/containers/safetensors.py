@@ -45,15 +45,18 @@ class Safetensors(Family):
         if length > MAX_HEADER_BYTES:
             raise TooLarge(f"its header has {length} bytes, more than is read")
         self._header = self.source.read(8, length)
-        self._parse(_decode(self._header))
+        tensors = self._parse(_decode(self._header))
         self._cover(self.source.size - 8 - length)
+        self._tensors = tensors
 
     def read(self) -> Content:
         start = 8 + len(self._header)
         size = self.source.size.to_bytes(8, "little")
         places = [(start, self.source.size - start)]
         fingerprint = digest([self._header, size, *samples(self.source, places)])
-        return Content(dict(self._tensors), f"safetensors:{fingerprint}", (), self._texts)
+        # Tensors know the file that holds them: handed over, they make no cycle that only the collector would break.
+        tensors, self._tensors = self._tensors, {}
+        return Content(tensors, f"safetensors:{fingerprint}", (), self._texts)
 
     def stored_bytes(self, storage: Storage) -> int | None:
         begin, end = self._ranges[storage.key]
@@ -62,7 +65,8 @@ class Safetensors(Family):
     def position(self, storage: Storage) -> int:
         return 8 + len(self._header) + self._ranges[storage.key][0]
 
-    def _parse(self, header: dict[str, Any]) -> None:
+    def _parse(self, header: dict[str, Any]) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
         for name, value in header.items():
             if name == _METADATA:
                 if type(value) is not dict or not all(type(text) is str for text in value.values()):
@@ -84,8 +88,9 @@ class Safetensors(Family):
             if count * dtypes.ITEM_BYTES[dtype] != span[1] - span[0]:
                 raise Damaged(f"tensor {name!r} does not fill its range of the file")
             held = Storage(dtype, name, "cpu", count, self)
-            self._tensors[name] = Tensor(held, 0, shape, tuple(reversed(stride)), dtype)
+            tensors[name] = Tensor(held, 0, shape, tuple(reversed(stride)), dtype)
             self._ranges[name] = (span[0], span[1])
+        return tensors
 
     def _cover(self, room: int) -> None:
         reached = 0

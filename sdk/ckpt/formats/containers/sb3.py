@@ -65,7 +65,7 @@ class StableBaselines(Family):
 
 
 def _told(value: Any) -> Any:
-    """A value of the JSON without the pickles in it, which stand there as text beside what they hold."""
+    """A value of the JSON without the pickles in it, which stand there as text, and the insides of classes."""
     if type(value) is dict:
-        return {key: item for key, item in value.items() if key != _PICKLED}
+        return {key: item for key, item in value.items() if key != _PICKLED and not key.startswith("__")}
     return value

@@ -66,7 +66,7 @@ class TorchLegacy(Family):
         super().__init__(source)
         self._stream = PickleStream(source, self)
         self._top: Any = None
-        self._held: dict[str, Storage] = {}
+        self._held: tuple[str, ...] = ()
         self._places: dict[str, tuple[int, int]] = {}
         self._described = 0
 
@@ -79,13 +79,13 @@ class TorchLegacy(Family):
         self._stream.next()
         system = self._stream.next()
         self.big_endian = type(system) is dict and system.get("little_endian") is False
-        self._top = self._stream.next()
+        top = self._stream.next()
         self._described = self._stream.position
         keys = self._stream.next()
         if type(keys) is not list or len(keys) > _MAX_STORAGES:
             raise Damaged("its list of storages is no list")
-        held = self._held
-        for _, value in walk(self._top):
+        held: dict[str, Storage] = {}
+        for _, value in walk(top):
             storage = value.storage if type(value) is Tensor else value
             if type(storage) is Storage:
                 held.setdefault(storage.key, storage)
@@ -103,6 +103,7 @@ class TorchLegacy(Family):
             raise Unfinished(f"it ends {position - self.source.size} bytes before its last storage does")
         if position < self.source.size:
             raise Damaged(f"there are {self.source.size - position} bytes behind its last storage")
+        self._top, self._held = top, tuple(held)
 
     def read(self) -> Content:
         # Keys are addresses in the writer's memory, which also order the storages: neither is content.
@@ -111,7 +112,9 @@ class TorchLegacy(Family):
         places = [self._places[key] for key in self._held if key in self._places]
         size = self.source.size.to_bytes(8, "little")
         fingerprint = f"torch-legacy:{digest([pickled, size, *samples(self.source, places)])}"
-        return Content(self._top, fingerprint, tuple(sorted(self._stream.unknown)))
+        # Storages know the file that holds them: handed over, they make no cycle that only the collector would break.
+        top, self._top = self._top, None
+        return Content(top, fingerprint, tuple(sorted(self._stream.unknown)))
 
     def stored_bytes(self, storage: Storage) -> int | None:
         place = self._places.get(storage.key)

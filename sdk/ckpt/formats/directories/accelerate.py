@@ -71,7 +71,7 @@ class Accelerate(Kind):
         for number, name in custom.items():
             top[f"custom_checkpoint_{number}"] = gathering.tree(name)
         self._engines.add_to(top)
-        if not top["model"]:
+        if not top["model"] and not gathering.omitted:
             raise Unfinished("it holds no weights")
         self._ranks = len(random)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
-from ckpt.formats.directories.dcp_reader import DATA, METADATA, RANK_METADATA, UNFINISHED, DcpReader
+from ckpt.formats.directories.dcp_reader import METADATA, RANK_METADATA, SUFFIX, DcpReader
 from ckpt.formats.directories.dcp_tree import told_apart
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
@@ -48,11 +48,7 @@ class Dcp(Kind):
 
 def looks_like(files: AbstractSet[str]) -> bool:
     """Whether names of files are those of a distributed checkpoint, from the first file of its writing on."""
-    if UNFINISHED in files:
-        return True
-    return any(DATA.fullmatch(name) or RANK_METADATA.fullmatch(name) for name in files) or (
-        METADATA in files and any(name.endswith(".distcp") for name in files)
-    )
+    return any(name.endswith(SUFFIX) or RANK_METADATA.fullmatch(name) for name in files)
 
 
 def told_of(top: Mapping[Any, Any], framework: str, reader: DcpReader) -> Meaning:

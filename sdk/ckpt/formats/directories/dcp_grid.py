@@ -32,17 +32,25 @@ class Visits:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Elements `start` to `start + length` of a chunk, which stand in the wanted run as `rows` rows.
+    """Elements `start` to `start + length` of a chunk, which stand in the wanted run as rows of `row` elements.
 
-    The first row begins at element `at` of the run, the others `stride` elements after the one before.
+    The first row begins at element `at` of the run. There are `count` rows, `stride` elements apart; where there are
+    more, `repeats` are the counts and strides of those groups of rows, outermost first.
     """
 
     chunk: Chunk
     start: int
     length: int
     at: int
-    rows: int
-    stride: int
+    row: int
+    count: int = 1
+    stride: int = 0
+    repeats: tuple[tuple[int, int], ...] = ()
+
+    def groups(self) -> Iterator[int]:
+        """Where in the run each group of `count` rows begins, in the order of the chunk."""
+        steps = (range(0, count * stride, stride) for count, stride in self.repeats)
+        return (self.at + sum(shift) for shift in product(*steps))
 
 
 class Grid:
@@ -93,9 +101,9 @@ class Grid:
             ]
             if all(count > 0 for count in counts):
                 at = base + sum((a - b) * step for a, b, step in zip(low, offsets, self._strides, strict=True))
-                yield from self._rows(chunk, low, counts, at)
+                yield self._piece(chunk, low, counts, at)
 
-    def _rows(self, chunk: Chunk, low: list[int], counts: list[int], at: int) -> Iterator[Piece]:
+    def _piece(self, chunk: Chunk, low: list[int], counts: list[int], at: int) -> Piece:
         # What is wanted is one element thick in its first dimensions, a stretch in one, and whole in those after it: so
         # the part of a chunk in it is one run of the chunk. In the tensor it is cut wherever the chunk is narrower.
         inner = _strides(chunk.sizes)
@@ -103,12 +111,19 @@ class Grid:
         cut = len(self.shape)
         while cut and chunk.sizes[cut - 1] == self.shape[cut - 1]:
             cut -= 1
+        length = math.prod(counts)
         if cut < 2:
-            yield Piece(chunk, start, math.prod(counts), at, 1, 0)
-            return
-        row, rows, stride = math.prod(counts[cut - 1 :]), counts[cut - 2], self._strides[cut - 2]
-        for number, shift in enumerate(_shifts(counts[: cut - 2], self._strides)):
-            yield Piece(chunk, start + number * rows * row, rows * row, at + shift, rows, stride)
+            return Piece(chunk, start, length, at, length)
+        return Piece(
+            chunk,
+            start,
+            length,
+            at,
+            row=math.prod(counts[cut - 1 :]),
+            count=counts[cut - 2],
+            stride=self._strides[cut - 2],
+            repeats=tuple(zip(counts[: cut - 2], self._strides, strict=False)),
+        )
 
     def _check(self, visits: Visits) -> None:
         if not math.prod(self.shape):
@@ -142,12 +157,6 @@ def _slabs(extent: int, dimension: int, chunks: list[Chunk], visits: Visits) -> 
             taken += 1
         visits.charge(1 + len(active))
         yield active
-
-
-def _shifts(counts: Sequence[int], strides: Sequence[int]) -> Iterator[int]:
-    """Where each of some rows of rows begins, last dimension fastest."""
-    steps = (range(0, count * stride, stride) for count, stride in zip(counts, strides, strict=False))
-    return (sum(shift) for shift in product(*steps))
 
 
 def _strides(sizes: Sequence[int]) -> tuple[int, ...]:

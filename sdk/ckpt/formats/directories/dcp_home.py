@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 from ckpt.formats.containers.family import Family
 from ckpt.formats.containers.strided import CAST, gathered
 from ckpt.formats.directories.dcp_grid import Grid, Piece
 from ckpt.formats.directories.dcp_metadata import Chunk, Place, Sharded
 from ckpt.formats.dtypes import ITEM_BYTES
-from ckpt.formats.pickled.values import Storage, Tensor
-from ckpt.formats.source import Damaged, Source, TooLarge
+from ckpt.formats.pickled.values import Home, Storage, Tensor
+from ckpt.formats.source import Damaged, TooLarge
 
 _MAX_SCATTERED = 256 << 20
 
 
-class ShardedHome:
+class Slices(Protocol):
+    """Where the slices of files are opened and read."""
+
+    def open_slice(self, place: Place) -> Family:
+        """What reads the file of its own in a slice, proved whole."""
+
+    def read_slice(self, place: Place, start: int, length: int) -> bytes:
+        """`length` bytes of a slice from its byte `start` on."""
+
+
+class ShardedHome(Home):
     """A home of storages, each a whole tensor in row-major order, named by the tensor's name.
 
-    `open_slice` gives what reads a chunk's slice of a file. All methods may raise Unreadable and OSError.
+    All methods may raise Unreadable and OSError.
     """
 
-    def __init__(
-        self, tensors: Mapping[str, Sharded], grids: Mapping[str, Grid], open_slice: Callable[[Place], Family]
-    ) -> None:
+    def __init__(self, tensors: Mapping[str, Sharded], grids: Mapping[str, Grid], slices: Slices) -> None:
         self.big_endian = False
         self._tensors = tensors
         self._grids = grids
-        self._open_slice = open_slice
-        self._found: dict[Place, tuple[Source, int]] = {}
+        self._slices = slices
+        self._positions: dict[Place, int] = {}
         self._straight: tuple[Place | None, bytes] = (None, b"")
 
     def tensor(self, name: str) -> Tensor:
@@ -59,19 +68,19 @@ class ShardedHome:
         first, last = start // width, -(-(start + length) // width)
         begin = start - first * width
         pieces = list(self._pieces(held, first, last - first))
-        if len(pieces) == 1 and pieces[0].rows == 1:
+        if len(pieces) == 1 and pieces[0].row == pieces[0].length:
             whole = self._read(held, pieces[0])
         else:
             joined = bytearray((last - first) * width)
             for piece in pieces:
-                _scatter(self._read(held, piece), memoryview(joined), piece, width)
+                _scatter(memoryview(self._read(held, piece)), memoryview(joined), piece, width)
             whole = bytes(joined)
         return whole[begin : begin + length] if len(whole) != length else whole
 
     def _pieces(self, held: Sharded, start: int, length: int) -> list[Piece]:
         grid = self._grids.get(held.name)
         if grid is None:
-            return [Piece(held.chunks[0], start, length, 0, 1, 0)]
+            return [Piece(held.chunks[0], start, length, at=0, row=length)]
         return list(grid.pieces(start, length))
 
     def _read(self, held: Sharded, piece: Piece) -> bytes:
@@ -80,21 +89,19 @@ class ShardedHome:
         place = piece.chunk.place
         if self._straight[0] == place:
             return self._straight[1][start : start + length]
-        found = self._found.get(place)
-        if found is None:
+        position = self._positions.get(place)
+        if position is None:
             family, tensor = self._open(held, piece.chunk)
             if not _row_major(tensor):
                 self._straight = (place, _straightened(family, tensor, width))
                 return self._straight[1][start : start + length]
             assert tensor.storage is not None
-            found = (family.source, family.position(tensor.storage) + tensor.offset * width)
-            self._found[place] = found
-        source, position = found
-        return source.read(position + start, length)
+            position = self._positions[place] = family.position(tensor.storage) + tensor.offset * width
+        return self._slices.read_slice(place, position + start, length)
 
     def _open(self, held: Sharded, chunk: Chunk) -> tuple[Family, Tensor]:
         """A chunk's slice and the tensor in it, which is proved to be what the description says."""
-        family = self._open_slice(chunk.place)
+        family = self._slices.open_slice(chunk.place)
         tensor = family.read().top
         if (
             type(tensor) is not Tensor
@@ -103,6 +110,7 @@ class ShardedHome:
             or tensor.dtype != held.dtype
             or type(tensor.stride) is not tuple
             or len(tensor.stride) != len(tensor.shape)
+            or family.big_endian
             or not all(type(step) is int and 0 <= step < 1 << 60 for step in (*tensor.stride, tensor.offset))
         ):
             raise Damaged(f"a chunk of tensor {held.name!r} is not what .metadata says")
@@ -141,13 +149,20 @@ def _straightened(family: Family, tensor: Tensor, width: int) -> bytes:
     )
 
 
-def _scatter(data: bytes, into: memoryview, piece: Piece, width: int) -> None:
-    row = piece.length // piece.rows * width
-    at, step = piece.at * width, piece.stride * width
+def _scatter(data: memoryview, into: memoryview, piece: Piece, width: int) -> None:
+    """Copies what was read of a piece to where it stands in the wanted run."""
+    row, step, count = piece.row * width, piece.stride * width, piece.count
     code = CAST.get(row)
-    if piece.rows > 1 and code is not None and not at % row and not step % row and not len(into) % row:
-        cells = into.cast(code)
-        cells[at // row : at // row + (piece.rows - 1) * (step // row) + 1 : step // row] = memoryview(data).cast(code)
-        return
-    for number in range(piece.rows):
-        into[at + number * step : at + number * step + row] = data[number * row : (number + 1) * row]
+    aligned = count > 1 and not step % row and not len(into) % row
+    done = 0
+    for group in piece.groups():
+        at = group * width
+        if code is not None and aligned and not at % row:
+            first, every = at // row, step // row
+            cells = data[done : done + count * row].cast(code)
+            into.cast(code)[first : first + (count - 1) * every + 1 : every] = cells
+        else:
+            for number in range(count):
+                here = done + number * row
+                into[at + number * step : at + number * step + row] = data[here : here + row]
+        done += count * row

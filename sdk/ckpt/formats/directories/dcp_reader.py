@@ -18,6 +18,7 @@ from ckpt.formats.source import Damaged, TooLarge, Unfinished, Unreadable
 
 METADATA = ".metadata"
 UNFINISHED = ".metadata.tmp"
+SUFFIX = ".distcp"
 DATA = re.compile(r"__(\d{1,9})_\d{1,9}\.distcp")
 RANK_METADATA = re.compile(r"__(\d{1,9})\.metadata")
 MAX_VALUES = 4096
@@ -34,7 +35,7 @@ class DcpReader:
         self.folder = folder
         self.prefix = prefix
         self.described = Described()
-        self.home = ShardedHome({}, {}, self.open_slice)
+        self.home = ShardedHome({}, {}, self)
         self.unknown_globals: set[str] = set()
         self.omitted: list[str] = []
         """What `tree` left out, a sentence each."""
@@ -50,8 +51,9 @@ class DcpReader:
 
     def prove(self) -> None:
         """Proves it whole: described, each tensor made up by its chunks, and each file as long as the chunks need."""
-        if UNFINISHED in self._names:
-            raise Unfinished(f"{self.prefix}{UNFINISHED} is there: it is being written, or its writing was cut short")
+        unfinished = next((name for name in self._names if name.endswith(UNFINISHED)), None)
+        if unfinished is not None:
+            raise Unfinished(f"{self.prefix}{unfinished} is there: it is being written, or its writing was cut short")
         try:
             self.described = self._describe()
         except TooLarge as error:
@@ -75,7 +77,7 @@ class DcpReader:
             self._prove_place(place)
         if transformed:
             self.omitted.append(f"the bytes of tensors that are kept as {', '.join(sorted(transformed))}")
-        self.home = ShardedHome(self.described.tensors, grids, self.open_slice)
+        self.home = ShardedHome(self.described.tensors, grids, self)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by their flattened names."""
@@ -105,21 +107,32 @@ class DcpReader:
         return nested({**ordered, **values}, self.described.paths)
 
     def open_slice(self, place: Place) -> Family:
-        """What reads the file of its own that lies in a slice of a file."""
+        """What reads the file of its own that lies in a slice of a file. Its problems are led by the file's name."""
         if place.transforms:
             raise TooLarge(f"what is kept as {', '.join(place.transforms)} is not read")
-        family = self.folder.inside(self.prefix + place.file, place.offset, place.length)
-        family.prove()
+        name = self.prefix + place.file
+        try:
+            family = self.folder.inside(name, place.offset, place.length)
+            family.prove()
+        except TooLarge as error:
+            raise TooLarge(f"{name}: {error.problem}") from None
+        except Unreadable as error:
+            # The file was proved long enough before, so what is cut off in it was never whole.
+            raise Damaged(f"{name}: at byte {place.offset}: {error.problem}") from None
         return family
+
+    def read_slice(self, place: Place, start: int, length: int) -> bytes:
+        """`length` bytes of a slice from its byte `start` on."""
+        return self.folder.source(self.prefix + place.file).read(place.offset + start, length)
 
     def _value(self, name: str, place: Place) -> tuple[Content, int]:
         try:
             family = self.open_slice(place)
             return family.read(), family.source.bytes_read
         except Unfinished as error:
-            raise Damaged(f"{self.prefix}{place.file}: value {name!r}: {error.problem}") from None
+            raise Damaged(f"value {name!r}: {error.problem}") from None
         except Unreadable as error:
-            raise type(error)(f"{self.prefix}{place.file}: value {name!r}: {error.problem}") from None
+            raise type(error)(f"value {name!r}: {error.problem}") from None
 
     def _describe(self) -> Described:
         if METADATA in self._names:

@@ -67,7 +67,7 @@ def sort(names: Collection[str], prefix: str = "") -> Files:
     return Files(prefix, *ordered, tuple(parts), tuple(experts), partitioned)
 
 
-def prove_all_there(files: Files, state: Mapping[Any, Any]) -> None:
+def prove_all_there(files: Files, state: Mapping[Any, Any], *, with_optimizers: bool = True) -> None:
     """Compares the files with the numbers of ranks in a model's state. Raises Unfinished when some are missing.
 
     Nodes that keep their own files to themselves have none of the others', which is no fault.
@@ -77,7 +77,7 @@ def prove_all_there(files: Files, state: Mapping[Any, Any]) -> None:
     if (mapping_of(settings.get("checkpoint")) or {}).get("use_node_local_storage") is True:
         return
     _prove(files.models, data if files.partitioned else 1, model, "model")
-    if not files.expert_optimizers and (files.optimizers or stage(settings) > 0):
+    if with_optimizers and not files.expert_optimizers and (files.optimizers or stage(settings) > 0):
         _prove(files.optimizers, data, model, "optimizer")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ckpt.formats.directories import deepspeed_files, zero
+from ckpt.formats.directories import deepspeed_files, universal, zero
 from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.told import told
 from ckpt.formats.pickled.values import Tensor, mapping_of
@@ -43,11 +43,18 @@ def read(gathering: Gathering, prefix: str = "") -> Parts:
     first = next(iter(states.values()))
     if "module" not in first and not gathering.omitted:
         raise Damaged(f"{next(iter(files.models.values()))} holds no model")
-    deepspeed_files.prove_all_there(files, first)
+    rewritten = universal.is_universal(gathering, prefix)
+    deepspeed_files.prove_all_there(files, first, with_optimizers=not rewritten)
     optimizers = {rank: _optimizer(gathering.tree(name)) for rank, name in files.optimizers.items()}
     experts = {_stem(name): _optimizer(gathering.tree(name)) for name in files.expert_optimizers}
     found = Parts({key: value for key, value in first.items() if key not in _MODEL_KEYS})
     found.model = _model(gathering, files, states, optimizers)
+    if rewritten:
+        weights, found.optimizer = universal.read(gathering, prefix, first)
+        found.model = weights if files.partitioned else found.model
+        found.inner = _inner(found.optimizer["common"])
+        found.scheduler = first.get("lr_scheduler")
+        return found
     ranks = {f"dp_rank_{data}_mp_rank_{model}": value for (data, model), value in optimizers.items()}
     owned = first.get("optimizer")
     spread = ranks | experts

@@ -18,7 +18,7 @@ from ckpt.formats.source import Damaged, Source, TooLarge, Unfinished
 
 MAX_FILES = 100_000
 MAX_DEPTH = 12
-MAX_WHOLE_BYTES = 24 << 20
+MAX_WHOLE_BYTES = 16 << 20
 _OPEN = 32  # descriptors that one folder holds at a time
 _WHOLE_BYTES = 64 << 10  # a file up to this size tells itself in full
 
@@ -81,6 +81,7 @@ class Folder:
         self.directories = frozenset(name[: name.index("/", start)] for name in self.files for start in _slashes(name))
         self._opener = opener
         self._sources: dict[str, Source] = {}
+        self._recent: dict[str, Source] = {}  # those that may hold a descriptor, the one used last at the end
         self._parts: dict[str, Part] = {}
 
     @property
@@ -98,12 +99,13 @@ class Folder:
         """A file of the directory, open; Unfinished when it is not there."""
         if name not in self.files:
             raise Unfinished(f"{name} is missing")
-        known = self._sources.pop(name, None)
+        known = self._sources.get(name)
         if known is None:
-            for old in list(self._sources.values())[: max(0, len(self._sources) - _OPEN + 1)]:
-                old.close()
-            known = Source(self.files[name].path)
-        self._sources[name] = known
+            known = self._sources[name] = Source(self.files[name].path)
+        self._recent.pop(name, None)
+        self._recent[name] = known
+        if len(self._recent) > _OPEN:
+            self._recent.pop(next(iter(self._recent))).close()
         return known
 
     def raw(self, name: str, limit: int = MAX_WHOLE_BYTES) -> bytes:
@@ -121,7 +123,9 @@ class Folder:
         try:
             return bounded_json.parse(raw)
         except json.JSONDecodeError as error:
-            kind = Unfinished if error.pos >= len(error.doc.rstrip()) - 1 else Damaged
+            whole = error.doc.rstrip()
+            cut = error.pos >= len(whole) - 1 or (whole[0] in "{[" and whole[-1] not in "}]")
+            kind = Unfinished if cut else Damaged
             raise kind(f"{name} is not valid JSON: {error.msg} at byte {error.pos}") from None
         except ValueError:
             raise Damaged(f"{name} is not valid JSON") from None

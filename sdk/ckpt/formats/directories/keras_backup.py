@@ -32,7 +32,7 @@ class KerasBackup(Kind):
         Gathering(self.folder).tree(_WEIGHTS)
 
     def read(self) -> Contents:
-        """Weights and optimizer, which are in the one file of a model that is trained; the epoch that it goes on with."""
+        """Weights and optimizer, both in the one file of a model in training; the epoch that it goes on with."""
         gathering = Gathering(self.folder)
         weights = gathering.tree(_WEIGHTS)
         position = gathering.mapping(_POSITION)

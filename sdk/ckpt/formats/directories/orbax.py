@@ -12,6 +12,7 @@ from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
 from ckpt.formats.directories.orbax_tree import DATABASE, NAMES, Tree
 from ckpt.formats.directories.told import told
+from ckpt.formats.meanings.roles import role
 from ckpt.formats.source import Unfinished
 
 _STEP = "_CHECKPOINT_METADATA"
@@ -78,10 +79,14 @@ class Orbax(Kind):
         for item in sorted(name for name in self.folder.directories if "/" not in name):
             if item not in self._trees:
                 top[item] = self._other(item)
-        trees = {item: tree.top for item, tree in self._trees.items()}
-        if len(trees) == 1 and type(only := next(iter(trees.values()))) is dict and not top.keys() & only.keys():
-            return {**only, **top}
-        return {**trees, **top}
+        for item, tree in self._trees.items():
+            parts = tree.top if type(tree.top) is dict else {}
+            states = len(self._trees) == 1 or any(role(key) != "other" for key in parts)
+            if parts and states and not parts.keys() & (top.keys() | self._trees.keys()):
+                top.update(parts)
+            else:
+                top[item] = tree.top
+        return top
 
     def _other(self, item: str) -> Any:
         for name in (f"{item}/metadata", f"{item}/metrics"):

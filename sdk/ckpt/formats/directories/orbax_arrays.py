@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.orbax_coding import Coding, second, sizes, third
 from ckpt.formats.directories.orbax_ocdbt import Value
 from ckpt.formats.directories.orbax_zstd import decompressed
 from ckpt.formats.dtypes import ITEM_BYTES, numpy_dtype
@@ -18,7 +19,7 @@ from ckpt.formats.source import Damaged, Unfinished
 _DESCRIPTIONS = ("/.zarray", "/zarr.json")
 _MAX_DESCRIPTION_BYTES = 1 << 20
 _MAX_CHUNK_BYTES = 256 << 20
-_MAX_DIMENSIONS = 64
+_INDEX_BYTES = 20  # a place, a length and a checksum
 
 
 class Arrays:
@@ -44,7 +45,7 @@ class Arrays:
 
     def _tensor(self, name: str, key: str) -> Tensor | None:
         described = self._description(key)
-        shape = _sizes(described.get("shape"))
+        shape = sizes(described.get("shape"))
         if shape is None:
             raise Damaged(f"the shape of array {name!r} is none")
         code = described.get("dtype", described.get("data_type"))
@@ -66,16 +67,14 @@ class Arrays:
     def _storage(self, name: str, described: dict[str, Any], shape: tuple[int, ...], dtype: str) -> Storage | None:
         """The bytes of an array that lies whole in one chunk; None for any other."""
         count = math.prod(shape)
-        compressor = described.get("compressor")
-        coded = compressor is not None and not (type(compressor) is dict and compressor.get("id") == "zstd")
-        chunked = _sizes(described.get("chunks")) != shape or described.get("order") != "C" or described.get("filters")
-        chunk = self._values.get(f"{name}/{'.'.join('0' * len(shape)) or '0'}")
         length = count * ITEM_BYTES[dtype]
-        if described.get("zarr_format") != 2 or coded or chunked or chunk is None or length > _MAX_CHUNK_BYTES:
+        older = described.get("zarr_format") == 2
+        coding = second(described, shape) if older else third(described, shape)
+        key = f"{name}/{'.'.join('0' * len(shape)) or '0'}" if older else "/".join([name, "c", *"0" * len(shape)])
+        chunk = self._values.get(key)
+        if coding is None or chunk is None or length > _MAX_CHUNK_BYTES:
             return None
-        big_endian = str(described.get("dtype")).startswith(">")
-        home = _Chunk(self._folder, name, chunk, length, compressor is not None, big_endian)
-        return Storage(dtype, name, "cpu", count, home)
+        return Storage(dtype, name, "cpu", count, _Chunk(self._folder, name, chunk, length, coding))
 
 
 @dataclass(slots=True)
@@ -86,9 +85,12 @@ class _Chunk:
     name: str
     value: Value
     length: int
-    compressed: bool
-    big_endian: bool
+    coding: Coding
     content: bytes | None = None
+    big_endian: bool = False
+
+    def __post_init__(self) -> None:
+        self.big_endian = self.coding.big_endian
 
     def stored_bytes(self, storage: Storage) -> int | None:
         del storage
@@ -101,8 +103,10 @@ class _Chunk:
     def bytes_of(self, storage: Storage, start: int, length: int) -> bytes:
         del storage
         if self.content is None:
-            raw = read(self.folder, self.value, _MAX_CHUNK_BYTES)
-            content = decompressed(f"array {self.name!r}", raw, self.length) if self.compressed else raw
+            raw = read(self.folder, self.value, 2 * _MAX_CHUNK_BYTES)
+            if self.coding.indexed:
+                raw = self._part(raw)
+            content = decompressed(f"array {self.name!r}", raw, self.length) if self.coding.compressed else raw
             if len(content) != self.length:
                 raise Damaged(f"array {self.name!r} does not have as many bytes as its shape says")
             self.content = content
@@ -110,6 +114,15 @@ class _Chunk:
         if start + length >= self.length:
             self.content = None  # read to the end, as streams are
         return piece
+
+    def _part(self, raw: bytes) -> bytes:
+        """The one part of a chunk that has an index of its parts at its end: where it begins, and its length."""
+        if len(raw) < _INDEX_BYTES:
+            raise Damaged(f"array {self.name!r} is shorter than its index")
+        start, length = (int.from_bytes(raw[at : at + 8], "little") for at in (-_INDEX_BYTES, 8 - _INDEX_BYTES))
+        if start + length > len(raw) - _INDEX_BYTES:
+            raise Damaged(f"array {self.name!r} is not where its index says")
+        return raw[start : start + length]
 
 
 def read(folder: Folder, value: Value, limit: int) -> bytes:
@@ -125,14 +138,6 @@ def _fits(folder: Folder, value: Value) -> None:
         raise Unfinished(f"{value.file} is missing")
     if value.inline is None and value.offset + value.length > member.info.st_size:
         raise Unfinished(f"{value.file} ends at byte {member.info.st_size}, before an array that lies in it")
-
-
-def _sizes(value: Any) -> tuple[int, ...] | None:
-    if type(value) is not list or len(value) > _MAX_DIMENSIONS:
-        return None
-    if not all(type(size) is int and 0 <= size < 1 << 60 for size in value):
-        return None
-    return tuple(value)
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -54,9 +54,7 @@ class Sharded(Kind):
         return bool(weights) and _CONFIG in files and all(directory.startswith(".") for directory in directories)
 
     def prove(self) -> None:
-        for weights in shards.find(self.folder.files):
-            for tensor, value in shards.read(self._gathering, weights).items():
-                self._weights.setdefault(tensor, value)
+        self._weights = shards.preferred(self._gathering)
         if not self._weights and not self._gathering.omitted:
             raise Unfinished("it holds no weights")
 

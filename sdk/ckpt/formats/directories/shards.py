@@ -21,6 +21,7 @@ _SINGLE = (
     "adapter_model.safetensors",
     "adapter_model.bin",
 )
+_USUAL = ("model.", "pytorch_model.")
 _MAX_SHARDS = 10_000
 
 
@@ -43,7 +44,7 @@ def is_weights(name: str) -> bool:
 
 
 def find(names: Collection[str], prefix: str = "") -> tuple[Weights, ...]:
-    """Every set of weights directly below `prefix`, a name that ends in a slash or ""; of one model first.
+    """Every set of weights directly below `prefix`, a name that ends in a slash or "", in the order of preference.
 
     Shards without an index belong to one that is still to be written: it is named all the same.
     """
@@ -60,17 +61,16 @@ def find(names: Collection[str], prefix: str = "") -> tuple[Weights, ...]:
             known = sets.get(index, Weights((), prefix + index))
             added = (prefix + name,) if shard is not None else ()
             sets[index] = Weights(known.files + added, known.index)
-    return tuple(sets.values())
+    return tuple(sets[key] for key in sorted(sets, key=lambda key: (key not in _SINGLE, not key.startswith(_USUAL))))
 
 
-def listed(folder: Folder, weights: Weights) -> tuple[str, ...]:
-    """Names of the files that make up the weights, an index' own word before what is there.
+def preferred(gathering: Gathering, prefix: str = "") -> dict[str, Any]:
+    """The tensors of the first set directly below `prefix`; {} where there is none. The others are proved as well.
 
-    Raises Unfinished when the index or a file is missing, Damaged when the index is none.
+    A model that lies there in two formats is one model. Raises Unfinished and Damaged when a set is not whole.
     """
-    if not weights.index:
-        return weights.files
-    return tuple(sorted(set(_map(folder, weights.index).values())))
+    found = [read(gathering, weights) for weights in find(gathering.folder.files, prefix)]
+    return next((tensors for tensors in found if tensors), {})
 
 
 def read(gathering: Gathering, weights: Weights) -> dict[str, Any]:

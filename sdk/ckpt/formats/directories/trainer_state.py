@@ -39,7 +39,7 @@ def _measured(history: Any, step: int | float | None, scalars: Scalars) -> dict[
     if type(history) is not list or step is None:
         return metrics
     for entry in history:
-        if type(entry) is not dict or scalars.number(entry.get("step")) != step:
+        if type(entry) is not dict or entry.get("step") != step:
             continue
         for name, value in entry.items():
             number = scalars.number(value)

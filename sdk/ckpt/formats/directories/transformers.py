@@ -66,7 +66,7 @@ class Transformers(Kind):
             self._arguments = gathering.tree(_ARGUMENTS)
         self._engines = engines.find(gathering)
         self._weights = _weights(gathering)
-        if not self._weights and not self._engines.model:
+        if not self._weights and not self._engines.model and not gathering.omitted:
             raise Unfinished("it holds no weights")
         for name in _STATES.values():
             if name in folder.files:
@@ -116,14 +116,9 @@ class Transformers(Kind):
 
 def _weights(gathering: Gathering) -> dict[str, Any]:
     """The model's own weights or an adapter's; further adapters under the names of their directories."""
-    found: dict[str, Any] = {}
-    for weights in shards.find(gathering.folder.files):
-        for name, tensor in shards.read(gathering, weights).items():
-            found.setdefault(name, tensor)
+    found = dict(shards.preferred(gathering))
     for directory in sorted(gathering.folder.directories):
-        if "/" in directory or engines.is_engine(directory):
-            continue
-        for weights in shards.find(gathering.folder.files, f"{directory}/"):
-            for name, tensor in shards.read(gathering, weights).items():
-                found.setdefault(f"{directory}.{name}", tensor)
+        if "/" not in directory and not engines.is_engine(directory):
+            further = shards.preferred(gathering, f"{directory}/")
+            found.update({f"{directory}.{name}": tensor for name, tensor in further.items()})
     return found

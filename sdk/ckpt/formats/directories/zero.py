@@ -23,12 +23,17 @@ def whole_weights(states: Sequence[Mapping[Any, Any]], optimizers: Sequence[Mapp
     `states` are the model states of the data parallel ranks in order, `optimizers` their optimizer states. Raises
     Damaged when the shares do not hold what the shapes ask for, TooLarge when there are too many of them to follow.
     """
-    named = [pair for group in _shapes(states[0].get("param_shapes") if states else None) for pair in group]
+    named = shapes_of(states[0]) if states else []
     cut = [_flats(state.get("fp32_flat_groups")) for state in optimizers]
     if len(named) * len(cut) > _MAX_PIECES:
         raise TooLarge(f"its weights lie in more than {_MAX_PIECES} pieces")
     found = _by_parameter(named, cut) if cut and all(cut) else {}
     return found | _frozen(states)
+
+
+def shapes_of(state: Mapping[Any, Any]) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the parameters that an optimizer owns, by a model state; [] where it does not tell."""
+    return [pair for group in _shapes(state.get("param_shapes")) for pair in group]
 
 
 def _by_parameter(named: Sequence[tuple[str, tuple[int, ...]]], cut: Sequence[Sequence[Tensor]]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ckpt.formats import dtypes
 from ckpt.formats.meanings.layout import Mode, Told
+from ckpt.formats.meanings.names import from_name
 from ckpt.formats.meanings.places import at, fields_of, names_in
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import NumpyArray
@@ -45,12 +46,25 @@ def lightning(top: Mapping[Any, Any], scalars: Scalars) -> Told:
         if told.monitor is None:
             told.monitor, told.mode = monitor, _mode(key)
         score = scalars.number(fields.get("current_score"))
-        if score is not None:
+        if score is not None and not _earlier(score, fields, top, scalars):
             told.metrics.setdefault(monitor, float(score))
     if told.monitor is None and stopping is not None:
         told.monitor, told.mode = stopping
     told.references = {name: tuple(paths) for name, paths in kept.items() if paths}
     return told
+
+
+def _earlier(score: float, fields: Mapping[Any, Any], top: Mapping[Any, Any], scalars: Scalars) -> bool:
+    """Whether a callback's score is that of another file, saved before this one, by the name that it gave that file.
+
+    A callback notes a score only when it is among its best; what is saved later still holds the old one.
+    """
+    for name, kept in _entries(fields.get("best_k_models")):
+        if scalars.number(kept) == score:
+            named = from_name(name.rpartition("/")[2], "lightning")
+            told = ((named.step, top.get("global_step")), (named.epoch, top.get("epoch")))
+            return any(there is not None and there != here for there, here in told)
+    return False
 
 
 def _mode(key: str) -> Mode | None:

@@ -397,6 +397,7 @@ _INERT = frozenset(
     {
         "builtins.object",
         "builtins.int",
+        "builtins.long",
         "builtins.float",
         "builtins.str",
         "builtins.bool",

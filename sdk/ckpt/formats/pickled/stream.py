@@ -16,7 +16,7 @@ from ckpt.formats.pickled import builders
 from ckpt.formats.pickled.values import CONTAINER_NODES, OBJECT_NODES, Budget, Global, Home, Opaque, SetOf
 from ckpt.formats.source import Damaged, TooLarge, Unfinished
 
-MAX_PICKLE_BYTES = 32 << 20  # of one pickle
+MAX_PICKLE_BYTES = 16 << 20  # of one pickle
 MAX_OPERATIONS = 4_000_000
 MAX_STACK = 1_000_000
 MAX_MARKS = 10_000
@@ -215,7 +215,7 @@ def _loop(data: bytes, pos: int, names: _Names, home: Home | None) -> tuple[Any,
                     stack = marks.pop()
                 else:
                     pos = _seldom(op, stack, data, pos, memo, names, budget)
-            if budget.left < len(memo) or len(stack) > MAX_STACK or len(marks) > MAX_MARKS:
+            if 2 * budget.left < 3 * len(memo) or len(stack) > MAX_STACK or len(marks) > MAX_MARKS:
                 raise TooLarge("its metadata passes the bounds of what is read")
     except _BROKEN as error:
         if pos + _OPERANDS.get(op, 0) > size or (pos == size and op != _STOP):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ckpt.scan.live.places import Look
 from ckpt.scan.live.reaching import Reached, reached
 from ckpt.scan.live.reading import collect
 from ckpt.scan.live.sources import SOURCES
@@ -25,10 +26,10 @@ def curves_of(directory: Path, points: int) -> dict[str, list[tuple[int, float]]
     Of a metric that several sources tell, the first in `sources.SOURCES` wins. Raises OSError only where a disk or the
     system fails.
     """
-    place = os.path.realpath(directory)
+    look = Look(os.path.realpath(directory))
     found: dict[str, list[tuple[int, float]]] = {}
     for source in SOURCES:
-        files = source.files(place)
+        files = source.files(look)
         if files:
             for name, series in collect(source, files, points).items():
                 found.setdefault(name, series)

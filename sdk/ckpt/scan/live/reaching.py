@@ -9,6 +9,7 @@ from pathlib import Path
 from ckpt.records import Record
 from ckpt.scan.failing import is_failing
 from ckpt.scan.live.growing import Growing
+from ckpt.scan.live.places import Look
 from ckpt.scan.live.rows import Row, loss_of
 from ckpt.scan.live.sources import SOURCES, Source, Written
 
@@ -32,10 +33,10 @@ def reached(directory: Path) -> Reached | None:
     Reads at most the first and the last 64 KB of a file. Content never makes it raise; OSError only where a disk or
     the system fails.
     """
-    place = os.path.realpath(directory)
+    look = Look(os.path.realpath(directory))
     found: list[tuple[float, Source, list[Written]]] = []
     for source in SOURCES:
-        dated = sorted(((_modified(written.path), written) for written in source.files(place)), key=lambda d: d[0])
+        dated = sorted(((_modified(written.path), written) for written in source.files(look)), key=lambda d: d[0])
         if dated:
             chosen = dated[-_BESIDE_MAX:] if source.beside else dated[-1:]
             found.append((dated[-1][0], source, [written for _, written in chosen]))

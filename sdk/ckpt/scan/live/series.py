@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 
+from ckpt.encoding import printable
 from ckpt.scan.live.rows import MAX_METRICS, Row
 
 TOTAL_POINTS = 1_000_000
@@ -126,9 +127,9 @@ class Collected:
             self.lowest = later.lowest
 
     def curves(self) -> dict[str, list[tuple[int, float]]]:
-        """Every metric that has points."""
+        """Every metric that has points, its name as it can be shown."""
         limit = self.limit
-        shown = {name: series.points(limit) for name, series in self.series.items()}
+        shown = {printable(name): series.points(limit) for name, series in self.series.items()}
         return {name: points for name, points in shown.items() if points}
 
     def _begun(self, name: str) -> Series | None:

@@ -16,6 +16,7 @@ from ckpt.scan.live.forms.form import Form
 from ckpt.scan.live.forms.lines import JsonRows, Lines, States, Table
 from ckpt.scan.live.forms.log_history import LogHistory
 from ckpt.scan.live.histories import newest
+from ckpt.scan.live.places import Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,14 @@ class Source:
     """
 
     name: str
-    files: Callable[[str], list[Written]]
+    files: Callable[[Look], list[Written]]
     together: bool = True
     beside: bool = False
     """Whether its files lie beside each other, a metric each, rather than one after the other in time."""
 
 
-def _in(form: Callable[[], Form], paths: Callable[[str], list[str]]) -> Callable[[str], list[Written]]:
-    return lambda directory: [Written(path, form) for path in paths(directory)]
+def _in(form: Callable[[], Form], paths: Callable[[Look], list[str]]) -> Callable[[Look], list[Written]]:
+    return lambda look: [Written(path, form) for path in paths(look)]
 
 
 def _table() -> Form:
@@ -60,16 +61,16 @@ def _one_metric(name: str) -> Form:
     return Lines(Table(name=name))
 
 
-def _newest_history(directory: str) -> list[Written]:
-    return [Written(path, LogHistory) for path in newest(places.trainer_states(directory))]
+def _newest_history(look: Look) -> list[Written]:
+    return [Written(path, LogHistory) for path in newest(places.trainer_states(look))]
 
 
-def _dvclive(directory: str) -> list[Written]:
-    return [Written(path, partial(_one_metric, name)) for path, name in places.dvclive_tables(directory)]
+def _dvclive(look: Look) -> list[Written]:
+    return [Written(path, partial(_one_metric, name)) for path, name in places.dvclive_tables(look)]
 
 
-def _tensorboard(directory: str) -> list[Written]:
-    return [Written(path, partial(EventFile, prefix)) for path, prefix in places.event_files(directory)]
+def _tensorboard(look: Look) -> list[Written]:
+    return [Written(path, partial(EventFile, prefix)) for path, prefix in places.event_files(look)]
 
 
 SOURCES: tuple[Source, ...] = (

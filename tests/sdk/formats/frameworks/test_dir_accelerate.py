@@ -64,10 +64,15 @@ def test_says_what_the_libraries_read_back(produced: Produced, name: str) -> Non
         "scheduler": told["last_epoch"] is not None,
         "scaler": False,
         "rng": {"python": True, "numpy": True, "torch": True, "cuda": False, "ranks": 1},
-        "data": False,
+        "data": "sampler.bin" in told["files"],
         "topology": {"world_size": 1},
     }
     assert told["rng"] == ["numpy_random_seed", "random_state", "step", "torch_manual_seed"]
+
+
+def test_the_sampler_is_shown_and_not_made(produced: Produced) -> None:
+    found = inspect(produced("accelerate") / "older/state")
+    assert found.resume["data"] and "accelerate.data_loader.SeedableRandomSampler" in found.unknown_globals
 
 
 def test_the_number_of_an_automatic_name_counts_saves(produced: Produced) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,7 @@ NAMES = (
     "two/step-7",
     "async/step-7",
     "threads",
+    "files",
     "app",
     "grid",
     "shapes",
@@ -125,6 +127,17 @@ def test_any_run_of_bytes_is_that_part_of_the_whole(made: Path, name: str) -> No
                 assert home.bytes_of(storage, start, length) == whole[start : start + length]
 
 
+def test_however_many_files_there_are_few_are_open_at_a_time(made: Path) -> None:
+    with opened(made / "files") as checkpoint:
+        before = len(os.listdir("/dev/fd"))
+        for _ in range(2):
+            for placed in checkpoint.tensors:
+                assert placed.home is not None and placed.tensor.storage is not None
+                placed.home.bytes_of(placed.tensor.storage, 0, placed.span)
+        assert len(checkpoint.inspection.files) == 61
+        assert len(os.listdir("/dev/fd")) <= before + 32
+
+
 @pytest.mark.parametrize("other", ["again/step-7", "async/step-7", "threads", "two/step-7"])
 def test_the_same_state_is_the_same_however_it_was_saved(made: Path, other: str) -> None:
     found = diff(made / "one/step-7", made / other)
@@ -163,6 +176,14 @@ def test_it_is_recognised_from_its_first_file_on(made: Path, tmp_path: Path) -> 
     assert inspect(path).state == "complete"
     shutil.copy(path / ".metadata", path / ".metadata.tmp")
     assert inspect(path).state == "incomplete"  # it is being written over
+
+
+@pytest.mark.parametrize(("name", "last"), [("killed/step-1", "__0_0.distcp"), ("killed/step-2", ".metadata.tmp")])
+def test_a_writer_s_death_leaves_it_incomplete(made: Path, name: str, last: str) -> None:
+    found = inspect(made / name)
+    assert last in found.files and ".metadata" not in found.files
+    assert (found.framework, found.format, found.state) == ("dcp", "dcp", "incomplete")
+    assert "its writing was cut short" in found.problems[0]
 
 
 def test_a_stray_metadata_file_is_no_checkpoint(tmp_path: Path) -> None:

@@ -114,6 +114,20 @@ def test_older_shards_of_torch(tmp_path: Path) -> None:
     assert {tensor.name for tensor in found.tensors} == set(weights)
 
 
+def test_a_model_in_two_formats_is_one_model(produced: Produced, tmp_path: Path) -> None:
+    base = produced("transformers")
+    directory = tmp_path / "model"
+    shutil.copytree(base / "sharded", directory)
+    index = json.loads((directory / "model.safetensors.index.json").read_text())
+    places = {f"other.{name}": "consolidated-00001-of-00001.safetensors" for name in index["weight_map"]}
+    save_file({name: torch.ones(2) for name in places}, directory / "consolidated-00001-of-00001.safetensors")
+    (directory / "consolidated.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    found = inspect(directory)
+    assert found.state == "complete" and {tensor.name for tensor in found.tensors} == set(expected(base, "sharded"))
+    (directory / "consolidated-00001-of-00001.safetensors").unlink()
+    assert inspect(directory).state == "incomplete"
+
+
 def test_one_file_with_the_configuration_of_its_model(tmp_path: Path) -> None:
     save_file({"w": torch.ones(2, 3)}, tmp_path / "model.safetensors")
     with pytest.raises(IsADirectoryError):
