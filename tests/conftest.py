@@ -155,3 +155,11 @@ def produced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return made
 
     return produce
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Says how many hostile inputs the tests tried; each notes its own with `record_property("inputs", …)`."""
+    noted = [value for report in terminalreporter.getreports("passed") for value in report.user_properties]
+    tried = sum(count for name, count in noted if name == "inputs")
+    if tried:
+        terminalreporter.write_line(f"{tried} hostile inputs were tried")

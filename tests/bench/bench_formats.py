@@ -1,9 +1,9 @@
 """What the metadata of a checkpoint costs against the ways of torch and safetensors to the same facts.
 
 Run as `python tests/bench/bench_formats.py`: makes checkpoints of 10 and 256 MB (of 10 MB, 1 GB and 4 GB with
-BENCH_FULL=1) and the same tensors as safetensors in a temporary directory (choose it with TMPDIR), and prints a line of
-JSON for each size. Times are of the processor, medians of several in a process that has imported everything; compare the
-ratios. Every way has a process of its own, whose memory is told too.
+BENCH_FULL=1) and the same tensors as safetensors in a temporary directory (choose it with TMPDIR), and prints a line
+of JSON for each size. Times are of the processor, medians of several in a process that has imported everything;
+compare the ratios. Every way has a process of its own, whose memory is told too.
 
     ms        CPU time of one read, the file in the page cache
     peak_mb   most memory above what the process held before
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -84,9 +83,9 @@ def forget(path: Path) -> None:
         os.close(opened)
 
 
-def held_mb() -> float:
-    """Memory of this process now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / (1 << 20)
+def memory_mb(field: str) -> float:
+    """Memory of this process: `VmRSS` what it holds now, `VmHWM` the most that it held."""
+    return int(Path("/proc/self/status").read_text().partition(f"{field}:")[2].split()[0]) / 1024
 
 
 def measure(name: str, base: Path) -> dict[str, float]:
@@ -94,14 +93,13 @@ def measure(name: str, base: Path) -> dict[str, float]:
     small = base.parent / "small"
     way(name, small)()
     act = way(name, base)
-    before, times = held_mb(), []
+    before, times = memory_mb("VmRSS"), []
     end = time.perf_counter() + 10
     while len(times) < 3 or (len(times) < 25 and time.perf_counter() < end):
         start = time.process_time()
         act()
         times.append(time.process_time() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found = {"ms": round(statistics.median(times) * 1e3, 3), "peak_mb": round(max(0.0, peak - before), 1)}
+    found = {"ms": round(statistics.median(times) * 1e3, 3), "peak_mb": round(memory_mb("VmHWM") - before, 1)}
     if name.startswith("ours"):
         cold = []
         for _ in range(5):

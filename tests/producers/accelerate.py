@@ -6,6 +6,9 @@ Usage: python -P accelerate.py DIRECTORY
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,9 +92,27 @@ def read_back(directory: Path) -> dict[str, Any]:
     }
 
 
+def started(base: Path) -> list[subprocess.Popen[bytes]]:
+    """Two processes that train and save together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    command = [sys.executable, "-P", __file__, str(base), "together"]
+    return [subprocess.Popen(command, env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
+
+
+def together(base: Path) -> None:
+    """What each of them does."""
+    accelerator = Accelerator(cpu=True)
+    train(accelerator, 3)
+    accelerator.save_state(str(base / "together" / "state"))
+    accelerator.end_training()
+
+
 def main(base: Path) -> None:
-    """Named automatically with a custom object, named by the step as diffusers does, two models, the older weights."""
+    """States by two processes, with automatic and with given names, of two models, and as they were before."""
     torch.set_num_threads(1)
+    both = started(base)
     settings = ProjectConfiguration(project_dir=str(base / "project"), automatic_checkpoint_naming=True, total_limit=2)
     automatic = Accelerator(cpu=True, project_config=settings, gradient_accumulation_steps=1)
     automatic.register_for_checkpointing(Counter())
@@ -114,6 +135,9 @@ def main(base: Path) -> None:
     # Earlier versions saved the sampler of every shuffled data loader, as this one does for some of them only.
     sampler = SeedableRandomSampler(range(8), generator=torch.Generator().manual_seed(1))
     save(sampler, base / "older" / "state" / "sampler.bin", safe_serialization=False)
+    failed = [process.returncode for process in both if process.wait(120)]
+    if failed:
+        raise SystemExit(f"processes ended with {failed}")
     found = {
         str(path.parent.relative_to(base)): read_back(path.parent) for path in sorted(base.rglob("random_states_0.pkl"))
     }
@@ -121,4 +145,7 @@ def main(base: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) > 2:
+        together(Path(sys.argv[1]))
+    else:
+        main(Path(sys.argv[1]))

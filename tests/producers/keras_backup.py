@@ -26,7 +26,7 @@ def main(base: Path) -> None:
     rows = np.random.default_rng(1).normal(size=(32, 6)).astype("float32")
     for name, options in {"epochs": {}, "batches": {"save_freq": 3, "double_checkpoint": True}}.items():
         model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(4), keras.layers.Dense(1)])
-        model.compile(optimizer="adam", loss="mse")
+        model.compile(optimizer="adam", loss="mse", run_eagerly=True)
         backup = keras.callbacks.BackupAndRestore(str(base / name), delete_checkpoint=False, **options)
         model.fit(rows, rows[:, :1], epochs=2, batch_size=8, verbose=0, callbacks=[backup])
         with h5py.File(base / name / "latest.weights.h5") as file:

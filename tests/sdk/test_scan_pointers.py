@@ -1,4 +1,4 @@
-"""What the trainer's own files and states name is held; what they name in vain is a problem; hostile ones do no harm."""
+"""What the trainer's own files and states name is held, in vain is a problem, and with ill will does no harm."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def held(view: RunView) -> dict[str, tuple[str, ...]]:
 
 @pytest.mark.parametrize("place", ["", "/moved/from/elsewhere/", "./"])
 def test_the_best_of_the_newest_state_is_held_and_survives_a_policy(tmp_path: Path, place: str) -> None:
-    where = f"{tmp_path}/" if not place else place
+    where = place or f"{tmp_path}/"
     hugging_face(tmp_path / "checkpoint-100", 100, best=f"{where}checkpoint-100")
     hugging_face(tmp_path / "checkpoint-200", 200, best=f"{where}checkpoint-200")
     hugging_face(tmp_path / "checkpoint-300", 300, best=f"{where}checkpoint-200")

@@ -143,3 +143,46 @@ def test_very_deep_runs_are_found(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["d"] * 200)
     checkpoint(deep / "a.pt")
     assert scan.survey(tmp_path).runs == (str(deep),)
+
+
+HABITS = {
+    "nanogpt": ("out-shakespeare/ckpt.pt", "out-shakespeare"),
+    "ultralytics": ("runs/detect/train2/weights/best.pt", "runs/detect/train2"),
+    "mnist-helloworld": ("runs/exp3/checkpoints/latest_checkpoint.pt", "runs/exp3"),
+    "mlmanager": ("net/weights/net_best_epoch_003_20250101_120000.pth", "net"),
+    "lightning": ("lightning_logs/version_4/checkpoints/epoch=1-step=8.ckpt", "lightning_logs/version_4"),
+    "nnunet": ("Dataset001/fold_0/checkpoint_final.pth", "Dataset001/fold_0"),
+    "sb3": ("logs/ppo/rl_model_1000_steps.zip", "logs/ppo"),
+    "keras": ("fit/w.01-1.79.weights.h5", "fit"),
+    "trainer search": ("search/run-1/checkpoint-500/trainer_state.json", "search/run-1"),
+    "trainer, adapters": ("sft/checkpoint-500/adapter_model.safetensors", "sft"),
+    "accelerate": ("project/checkpoints/checkpoint_0/random_states_0.pkl", "project"),
+    "deepspeed": ("ds/global_step10/mp_rank_00_model_states.pt", "ds"),
+    "torchtitan": ("dump/checkpoint/step-10/__0_0.distcp", "dump"),
+    "orbax": ("orbax/100/_CHECKPOINT_METADATA", "orbax"),
+    "orbax, being written": ("orbax/100.orbax-checkpoint-tmp-5/state/d/x", "orbax"),
+    "megatron": ("gpt/iter_0000100/mp_rank_00/model_optim_rng.pt", "gpt"),
+    "verl": ("grpo/global_step_20/actor/model_world_size_2_rank_0.pt", "grpo"),
+    "lerobot": ("act/checkpoints/001000/pretrained_model/model.safetensors", "act"),
+    "torchtune": ("lora/epoch_0/adapter_model.pt", "lora"),
+    "torchtune, state": ("lora/recipe_state/recipe_state.pt", "lora"),
+    "ray": ("tune/trial_1/checkpoint_000002/model.pt", "tune/trial_1"),
+    "nemo": ("log/checkpoints/m--val_loss=0.50-step=9-consumed_samples=80.0/weights/common.pt", "log"),
+}
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_a_run_is_what_a_person_would_name(tmp_path: Path, habit: str) -> None:
+    """The places in which the frameworks write, by their documentation and save code."""
+    file, run = HABITS[habit]
+    checkpoint(tmp_path / file)
+    assert found(scan.survey(tmp_path), tmp_path) == [run]
+    assert found(scan.survey(tmp_path, below=(tmp_path / file).parent), tmp_path) == [run]
+
+
+def test_a_repository_of_coral_is_found_in_its_hidden_directory(tmp_path: Path) -> None:
+    for name in ("HEAD", "objects/commits/ab.json", "refs/heads/main"):
+        checkpoint(tmp_path / "project" / ".coral" / name)
+        checkpoint(tmp_path / "project" / ".git" / name)
+    assert found(scan.survey(tmp_path), tmp_path) == ["project"]
+    assert found(scan.survey(tmp_path, exclude=[".coral"]), tmp_path) == []

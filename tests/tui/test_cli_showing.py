@@ -314,3 +314,13 @@ def test_diff_of_directories(produced: Any, ckpt: Any, no_client: None) -> None:
     assert answer.json["tensors"]["added"] == answer.json["tensors"]["removed"] == []
     assert any(t["name"].endswith("embed_tokens.weight") for t in answer.json["tensors"]["changed"])
     assert ckpt("diff", two, two).code == 0
+
+
+def test_diff_of_a_directory_with_one_of_its_files(produced: Any, ckpt: Any, no_client: None) -> None:
+    directory = produced("transformers") / "best" / "checkpoint-6"
+    answer = ckpt("diff", directory, directory / "model.safetensors", "--json").json
+    tensors = answer["tensors"]
+    assert answer["prefixes"] == {"a": "model.", "b": ""} and answer["same"] is False
+    assert tensors["identical"] > 0 and tensors["changed"] == tensors["added"] == []
+    assert tensors["removed"] and not any(name.startswith("model.") for name in tensors["removed"])
+    assert "compared without 'model.' in a" in ckpt("diff", directory, directory / "model.safetensors").out

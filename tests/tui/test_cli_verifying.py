@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -164,3 +165,30 @@ def test_a_bar_on_a_terminal_and_a_clean_end_on_ctrl_c(tmp_path: Path) -> None:
     assert b"verifying large.safetensors" in shown and b"Traceback" not in shown
     assert shown.rstrip(b"\r\n").endswith(b"\r\x1b[K") and process.stdout.read() == b""
     process.stdout.close()
+
+
+def test_a_directory_by_itself_and_by_a_file_in_it(produced: Any, ckpt: Any) -> None:
+    directory = produced("transformers") / "best" / "checkpoint-6"
+    for address in (directory, directory / "optimizer.pt"):
+        answer = ckpt("verify", address, "--json").json
+        assert answer["checked"] == 1 and answer["damaged"] == []
+        assert answer["bytes_read"] == sum(path.stat().st_size for path in directory.iterdir())
+    assert re.search(r"\d+ KB read, \d+ KB of it under \d+ checksums", ckpt("verify", directory).out)
+
+
+def test_all_files_of_a_checkpoint_of_several(tmp_path: Path, ckpt: Any) -> None:
+    directory = tmp_path / "theirs"
+    directory.mkdir()
+    for rank in (0, 1):
+        torch.save({"step": 5, "model": {"w": torch.arange(4.0) + rank}}, directory / f"model-rank{rank}.pt")
+    assert len(ckpt("ls", directory, "--json").json["checkpoints"]) == 1
+    answer = ckpt("verify", directory, "--json").json
+    assert answer["checked"] == 1
+    assert answer["bytes_read"] == sum(path.stat().st_size for path in directory.iterdir())
+    second = directory / "model-rank1.pt"
+    data = bytearray(second.read_bytes())
+    data[data.index((torch.arange(4.0) + 1).numpy().tobytes())] ^= 1
+    second.write_bytes(data)
+    (bad,) = ckpt("verify", directory, "--json").json["damaged"]
+    assert bad["path"].endswith("model-rank0.pt")
+    assert [problem.partition(":")[0] for problem in bad["problems"]] == ["model-rank1.pt"]

@@ -47,5 +47,5 @@ class MetricTail:
         step = {} if reached.step is None else {"step": reached.step}
         self._catalog.touch(run.id, updated_at=reached.at, **known, **step)
         shown, nonfinite = split_nonfinite(known)
-        told = {name: shown.get(name) for name in scalars}
-        self._events.emit("state", run.id, step=reached.step, metrics={}, nonfinite=nonfinite, **told)
+        epoch, loss = shown.get("epoch"), shown.get("loss")
+        self._events.emit("state", run.id, step=reached.step, epoch=epoch, loss=loss, metrics={}, nonfinite=nonfinite)

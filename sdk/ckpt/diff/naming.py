@@ -1,4 +1,4 @@
-"""Whether the tensors of two checkpoints are the same ones under a prefix, as weights alone and in a training's state."""
+"""Whether two checkpoints have the same tensors under a prefix, as weights alone and weights in a training's state."""
 
 from __future__ import annotations
 

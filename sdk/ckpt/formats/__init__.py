@@ -9,11 +9,15 @@ values in them mean is one table for all (`layouts`).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ckpt.formats.reading import inspect
 from ckpt.formats.record import Inspection
 from ckpt.formats.shown import inspection_to_json
 from ckpt.formats.suffixes import SUFFIXES, is_marker, may_be_file
-from ckpt.formats.verifying import Verification, verify
+
+if TYPE_CHECKING:
+    from ckpt.formats.verifying import Verification, verify
 
 __all__ = [
     "SUFFIXES",
@@ -25,3 +29,12 @@ __all__ = [
     "may_be_file",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only one command verifies, and all of them import this room.
+    if name in ("Verification", "verify"):
+        from ckpt.formats import verifying
+
+        return getattr(verifying, name)
+    raise AttributeError(f"module 'ckpt.formats' has no attribute {name!r}")

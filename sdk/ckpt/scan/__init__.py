@@ -1,11 +1,19 @@
 """Runs and checkpoints as they lie on disk now: what is there, whole or not, and what its policy makes of it.
 
-Looks, never writes. Own runs are directories with a `run.json`; any other directory that holds checkpoint files is a
-foreign run. Symbolic links are not followed: a link to a checkpoint is another name of it, not another checkpoint.
+Looks, never writes. Own runs are directories with a `run.json`; any other directory that checkpoints lie in is a
+foreign run. A checkpoint is a file, several files of one step, or a directory. Symbolic links are not followed: a link
+to a checkpoint is another name of it, not another checkpoint.
 
-    survey.py    the walk below a root   own.py       runs that the SDK made     view.py    run + checkpoints + plan
-    excludes.py  where nobody looks      foreign.py   everybody else's           curves.py  metrics over steps
-    finding.py   whose a path is         cache.py     what has not changed       signature.py  whether a run has
+    survey.py    the walk below a root     whose.py     the run of a path        view.py       run + checkpoints + plan
+    excludes.py  where nobody looks        cache.py     what has not changed     signature.py  whether a run has
+    finding.py   how runs are told         live/        metrics that grow        curves.py     metrics over steps
+    own.py       runs that the SDK made
+
+Everybody else's runs, step by step:
+
+    listing.py   what lies there           units.py     which of it is one       names.py      what names say
+    recording.py one record of each        merging.py   several files as one     pointers.py   what the trainer names
+    facts.py     what the run is           foreign.py   all of it together
 """
 
 from ckpt.scan.cache import Cache

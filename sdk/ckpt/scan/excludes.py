@@ -22,6 +22,8 @@ DEFAULT_EXCLUDES = (
 
 A trainer that collects a checkpoint under another name renames it when it is whole.
 """
+_REPOSITORIES = frozenset({".coral"})
+"""Hidden directories that are checkpoints all the same."""
 ENVIRONMENT_MARKS = frozenset({"pyvenv.cfg", "conda-meta"})
 """What makes a directory of any name a virtual environment."""
 
@@ -42,7 +44,7 @@ class Excludes:
 
     def __init__(self, root: str, patterns: Sequence[str] = ()) -> None:
         self._prefix = root.rstrip("/") + "/"
-        self._name = _either((*DEFAULT_EXCLUDES, *patterns))
+        self._name = _either(patterns)
         self._relative = _either(pattern for pattern in patterns if "/" in pattern)
         self._names: dict[str, bool] = {}
 
@@ -53,7 +55,7 @@ class Excludes:
         if known is None:
             if len(self._names) >= _REMEMBERED:
                 self._names.clear()
-            known = self._names[name] = self._name.match(name) is not None
+            known = self._names[name] = is_excluded(name) or self._name.match(name) is not None
         if known:
             return True
         return self._relative is not _NONE and self._relative.match(path.removeprefix(self._prefix)) is not None
@@ -81,4 +83,4 @@ _DEFAULT = _either(DEFAULT_EXCLUDES)
 
 def is_excluded(name: str) -> bool:
     """Whether a directory of that name holds no runs anywhere."""
-    return _DEFAULT.match(name) is not None
+    return name not in _REPOSITORIES and _DEFAULT.match(name) is not None

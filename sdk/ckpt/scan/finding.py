@@ -13,7 +13,7 @@ from ckpt.formats.directories import known
 from ckpt.formats.directories.folder import MAX_DEPTH
 from ckpt.paths import RunPaths, is_temporary
 
-CHECKPOINT_DIRECTORIES = frozenset({"checkpoints", "checkpoint", "ckpts", "ckpt", "weights", "models"})
+CHECKPOINT_DIRECTORIES = frozenset({"checkpoints", "checkpoint", "ckpts", "ckpt", "weights", "models", "recipe_state"})
 """Names that stand for a part of a run and not for the run."""
 
 

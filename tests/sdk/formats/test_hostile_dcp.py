@@ -126,8 +126,8 @@ def test_one_list_of_chunks_in_many_tensors_is_counted_as_often_as_it_stands(tmp
     assert (found.state == "corrupt" or found.problems) and found.tensor_count == 0
 
 
-def test_a_million_chunks_are_too_many_and_the_name_still_tells(tmp_path: Path) -> None:
-    entry = tensor((100_000, 1), [((row, 0), (1, 1)) for row in range(100_000)])
+def test_where_there_are_more_chunks_than_are_read_the_name_still_tells(tmp_path: Path) -> None:
+    entry = tensor((75_000, 1), [((row, 0), (1, 1)) for row in range(75_000)])
     found = quickly(written(tmp_path / "step-12", description({"weight": entry})))
     assert (found.state, found.step, found.from_name) == ("complete", 12, ("step",))
     assert found.problems and found.tensor_count == 0

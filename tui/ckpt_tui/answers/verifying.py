@@ -12,7 +12,7 @@ import typer
 from ckpt.encoding import path_fields
 from ckpt.exceptions import AddressError, CkptError, UsageError
 from ckpt.protocol import checkpoint_from_json, run_from_json
-from ckpt.records import Checkpoint
+from ckpt.records import Checkpoint, Run
 from ckpt_tui.answers.listing import runs_below
 from ckpt_tui.lookup import Lookup, Place, other_parts, place_of, read_place
 from ckpt_tui.output import Output
@@ -162,13 +162,26 @@ def _targets(lookup: Lookup, ref: str) -> Iterator[Target]:
 
 
 def _of_view(view: Mapping[str, Any]) -> Iterator[Target]:
+    parts = _parts_below(run_from_json(view["run"]))
     for raw in view["checkpoints"]:
-        yield _target(checkpoint_from_json(raw))
+        checkpoint = checkpoint_from_json(raw)
+        yield _target(checkpoint, parts.get(checkpoint.path, ()))
+
+
+def _parts_below(run: Run) -> dict[str, tuple[str, ...]]:
+    """The further files of a run's checkpoints, by their paths; answers of the daemon do not name them."""
+    if run.own:
+        return {}
+    try:
+        view = read_place(Place(Path(run.path)))
+    except OSError:
+        return {}
+    return {checkpoint.path: other_parts(checkpoint) for checkpoint in view.checkpoints}
 
 
 def _one(lookup: Lookup, ref: str) -> Target:
     try:
-        checkpoint = lookup.find(ref).checkpoint
+        found = lookup.find(ref)
     except AddressError:
         place = place_of(ref)
         if place is None or place.file is None:
@@ -177,9 +190,9 @@ def _one(lookup: Lookup, ref: str) -> Target:
 
         # What no run has for a checkpoint is verified as what it is.
         return Target(str(place.file), inspect(place.file).bytes)
-    return _target(checkpoint)
+    parts = other_parts(found.checkpoint) or _parts_below(found.run).get(found.checkpoint.path, ())
+    return _target(found.checkpoint, parts)
 
 
-def _target(checkpoint: Checkpoint) -> Target:
-    parts = other_parts(checkpoint)
+def _target(checkpoint: Checkpoint, parts: tuple[str, ...]) -> Target:
     return Target(checkpoint.path, checkpoint.bytes, checkpoint.id, checkpoint.state, checkpoint.problems, parts)

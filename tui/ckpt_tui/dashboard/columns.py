@@ -60,7 +60,7 @@ def checkpoint_columns(detail: RunDetail) -> list[Column[Checkpoint]]:
 
     columns: list[Column[Checkpoint]] = [
         Column("flags", "", 2, _flags),
-        Column("step", "step", 8, _step, right=True),
+        Column("step", "step", 20 if any(c.step is None for c in detail.checkpoints) else 8, _step, right=True),
         Column("epoch", "epoch", 5, lambda c: (count_text(c.epoch), "dim"), right=True, rank=8),
     ]
     if monitor != "loss":

@@ -21,6 +21,7 @@ UNFINISHED = ".metadata.tmp"
 SUFFIX = ".distcp"
 DATA = re.compile(r"__(\d{1,9})_\d{1,9}\.distcp")
 RANK_METADATA = re.compile(r"__(\d{1,9})\.metadata")
+_NODES = 6_000_000  # what describes some sixty thousand chunks: a model of billions of parameters on 64 ranks
 MAX_VALUES = 4096
 MAX_VALUE_BYTES = 64 << 20
 
@@ -148,7 +149,7 @@ class DcpReader:
     def _described_in(self, name: str) -> Described:
         raw = self.folder.raw(self.prefix + name, stream.MAX_PICKLE_BYTES)
         try:
-            loaded = stream.load(raw)
+            loaded = stream.load(raw, nodes=_NODES)
             self.unknown_globals.update(path for path in loaded.unknown if not own_name(path))
             return describe(loaded.value)
         except Unreadable as error:

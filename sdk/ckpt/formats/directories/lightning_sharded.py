@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Damaged
 
 META = "meta.pt"
+_NAME = re.compile(r"(?:.*(?:epoch|step)=\d.*|last(?:-v\d+)?)\.ckpt")  # what the Trainer calls them by itself
 
 
 class LightningSharded(Dcp):
@@ -20,7 +22,7 @@ class LightningSharded(Dcp):
 
     @classmethod
     def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        return looks_like(files) and (META in files or name.endswith(".ckpt"))
+        return looks_like(files) and (META in files or _NAME.fullmatch(name) is not None)
 
     def prove(self) -> None:
         super().prove()

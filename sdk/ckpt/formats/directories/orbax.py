@@ -7,6 +7,7 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
+from ckpt.formats.directories import beside
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
@@ -61,7 +62,8 @@ class Orbax(Kind):
         """What it says: arrays of all its trees, metrics, and JSON items."""
         top = self._top()
         omitted = [reason for tree in self._trees.values() for reason in tree.omitted]
-        found = told(top, self.framework)
+        beyond = {"metrics": self._metrics_beside()} if self._older and type(top) is dict else {}
+        found = told({**top, **beyond} if beyond else top, self.framework)
         if not any(found.resume[state] for state in ("model", "optimizer", "scheduler")):
             found.resume["model"] = bool(self._trees)  # a tree without a name for any state is the weights
         step = self._step_number()
@@ -94,9 +96,17 @@ class Orbax(Kind):
                 return self.folder.json(name)
         return tuple(name.partition("/")[2] for name in self.folder.files if name.startswith(f"{item}/"))
 
+    @property
+    def _older(self) -> bool:
+        """Whether it is an item of a step of before there was a description of the whole step."""
+        return _STEP not in self.folder.files
+
+    def _metrics_beside(self) -> Any:
+        return beside.value(beside.tail(self.folder.path, "metrics/metrics"))
+
     def _step_number(self) -> int | None:
         names = [self.folder.name]
-        if _STEP not in self.folder.files:
+        if self._older:
             names.append(os.path.basename(os.path.dirname(self.folder.path)))
         for name in names:
             named = _STEP_NAME.match(name)

@@ -47,7 +47,8 @@ class Layout:
     measured: Mapping[str, str] = field(default_factory=dict)
     """Single metrics: the place of each by its name."""
     config: tuple[str, ...] = ()
-    """Mappings or texts of hyper-parameters: the first mapping is shown as it is, the others under their own names."""
+    """Mappings of hyper-parameters, or texts of them, shown as lines: the first mapping is shown as it is, the others
+    and the texts under their own names."""
     states: Mapping[str, Role] = field(default_factory=dict)
     """What stands at a place, where the key alone does not tell or tells wrongly."""
     topology: tuple[tuple[str, str], ...] = ()

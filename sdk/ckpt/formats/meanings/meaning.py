@@ -19,6 +19,7 @@ from ckpt.formats.pickled.values import Opaque, mapping_of
 
 _MAX_METRICS = 500
 _MAX_NAME = 200
+_MAX_TEXT = 1 << 20
 _COUNTERS = frozenset({*layouts.PLAIN.epoch, *layouts.PLAIN.step, "lr", "learning_rate", "format_version", "timestamp"})
 
 
@@ -106,10 +107,13 @@ def _config(top: Mapping[Any, Any], layout: Layout, plain: Plain) -> dict[str, A
     config: dict[str, Any] = {}
     for place in layout.config:
         value = at(top, place)
-        shown = plain.value(value) if type(value) is str and layout.framework else plain.mapping(value)
+        if type(value) is str and layout.framework:
+            config.setdefault(place.rpartition(".")[2], plain.value(value[:_MAX_TEXT].strip().split("\n")))
+            continue
+        shown = plain.mapping(value)
         if not shown:
             continue
-        if config or type(shown) is str:
+        if config:
             config.setdefault(place.rpartition(".")[2], shown)
         else:
             config = shown

@@ -44,7 +44,7 @@ def lightning(top: Mapping[Any, Any], scalars: Scalars) -> Told:
             continue
         monitor = monitor[:_MAX_NAME]
         if told.monitor is None:
-            told.monitor, told.mode = monitor, _mode(key)
+            told.monitor, told.mode = monitor, _mode(key) or _mode(f"'mode': '{fields.get('mode')}'")
         score = scalars.number(fields.get("current_score"))
         if score is not None and not _earlier(score, fields, top, scalars):
             told.metrics.setdefault(monitor, float(score))

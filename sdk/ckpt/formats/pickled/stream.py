@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.formats.pickled import builders
-from ckpt.formats.pickled.values import CONTAINER_NODES, OBJECT_NODES, Budget, Global, Home, Opaque, SetOf
+from ckpt.formats.pickled.values import CONTAINER_NODES, MAX_NODES, OBJECT_NODES, Budget, Global, Home, Opaque, SetOf
 from ckpt.formats.source import Damaged, TooLarge, Unfinished
 
 MAX_PICKLE_BYTES = 16 << 20  # of one pickle
@@ -71,20 +71,21 @@ class _Names:
         return found
 
 
-def load(data: bytes, start: int = 0, home: Home | None = None) -> Loaded:
+def load(data: bytes, start: int = 0, home: Home | None = None, *, nodes: int = MAX_NODES) -> Loaded:
     """The value of the pickle that begins at `start`; the storages that it names lie in `home`.
+
+    `nodes` bounds the memory that the values take, in units of about 64 bytes.
 
     Raises Unfinished when the data ends before the pickle does, Damaged when it breaks the rules of pickles, TooLarge
     when it passes a bound.
     """
     names = _Names()
-    value, end = _loop(data, start, names, home)
+    value, end = _loop(data, start, names, home, Budget(nodes))
     return Loaded(value, end, tuple(sorted(names.unknown)))
 
 
-def _loop(data: bytes, pos: int, names: _Names, home: Home | None) -> tuple[Any, int]:
+def _loop(data: bytes, pos: int, names: _Names, home: Home | None, budget: Budget) -> tuple[Any, int]:
     size = len(data)
-    budget = Budget()
     memo: dict[int, Any] = {}
     stack: list[Any] = []
     marks: list[list[Any]] = []

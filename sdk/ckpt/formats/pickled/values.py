@@ -19,16 +19,16 @@ class Budget:
     `left` may be lowered directly where much is counted; `charge` raises TooLarge when it is spent.
     """
 
-    __slots__ = ("left",)
+    __slots__ = ("_nodes", "left")
 
-    def __init__(self) -> None:
-        self.left = MAX_NODES
+    def __init__(self, nodes: int = MAX_NODES) -> None:
+        self.left = self._nodes = nodes
 
     def charge(self, nodes: int) -> None:
         """Takes `nodes` off the budget."""
         self.left -= nodes
         if self.left < 0:
-            raise TooLarge(f"its metadata takes more than {MAX_NODES * 64 >> 20} MB of memory")
+            raise TooLarge(f"its metadata takes more than {self._nodes * 64 >> 20} MB of memory")
 
 
 Builder = Callable[[tuple[Any, ...], Budget], Any]

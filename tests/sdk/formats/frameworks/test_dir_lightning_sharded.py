@@ -86,3 +86,13 @@ def test_it_is_complete_when_meta_is_there_in_full(made: Path, tmp_path: Path) -
     assert inspect(copy).state == "complete"
     (copy / "__1_0.distcp").unlink()
     assert inspect(copy).state == "incomplete"
+
+
+def test_a_distributed_checkpoint_of_that_suffix_alone_is_no_broken_one_of_lightning(
+    made: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "mine.ckpt"
+    shutil.copytree(made / TRAINED[0], copy)
+    (copy / "meta.pt").unlink()
+    found = inspect(copy)
+    assert (found.framework, found.state) == ("dcp", "complete")

@@ -126,6 +126,20 @@ def test_without_the_marker_the_time_of_the_commit_counts(made: Path) -> None:
     assert "commit_success.txt" in found.problems[0]
 
 
+def test_a_tree_of_before_steps_were_described_belongs_to_the_step_above(made: Path) -> None:
+    step = made / "older" / "100"
+    shutil.copytree(made / "weights", step / "default")
+    (step / "default" / "_CHECKPOINT_METADATA").unlink()
+    (step / "default" / "commit_success.txt").unlink()
+    (step / "metrics").mkdir()
+    (step / "metrics" / "metrics").write_text('{"loss": 0.5}')
+    found = inspect(step / "default")
+    assert (found.framework, found.state, found.step) == ("orbax", "complete", 100), found.problems
+    assert (found.metrics, found.loss) == ({"loss": 0.5}, 0.5)
+    (step / "metrics" / "metrics").write_text("[" * 50_000)
+    assert inspect(step / "default").metrics == {}
+
+
 @pytest.mark.parametrize("item", ["state", "config", "metrics"])
 def test_a_missing_item_is_incomplete(made: Path, item: str) -> None:
     shutil.rmtree(made / "managed" / "20" / item)

@@ -1,0 +1,504 @@
+"""Single files of frameworks that are not installed here, written as their own save code writes them.
+
+Each builder names the source that it is transcribed from.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ckpt.formats import Inspection, inspect
+
+torch.set_num_threads(1)
+
+
+def training() -> tuple[torch.nn.Module, torch.optim.Optimizer, Any]:
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return model, optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 10)
+
+
+def composer() -> dict[str, Any]:
+    """composer/utils/checkpoint.py `_save_checkpoint`, composer/core/state.py and time.py `state_dict`."""
+    model, optimizer, scheduler = training()
+    rng = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+    }
+    timestamp = {"iteration": 0, "epoch": 1, "batch": 20, "sample": 640, "token": 0, "batch_in_epoch": 4}
+    metric = {"state_dict": {}, "_computed": torch.tensor(0.75)}
+    return {
+        "state": {
+            "model": model.state_dict(),
+            "optimizers": {"Adam": optimizer.state_dict()},
+            "schedulers": {"StepLR": scheduler.state_dict()},
+            "timestamp": {"Timestamp": {**timestamp, "total_wct": datetime.timedelta(seconds=3)}},
+            "rank_zero_seed": 17,
+            "run_name": "quiet-fox",
+            "train_metrics": {"CrossEntropy": {"state_dict": {}, "_computed": torch.tensor(1.5)}},
+            "eval_metrics": {"eval": {"MulticlassAccuracy": metric}},
+            "metadata": {"world_size": 2, "precision": "fp32"},
+        },
+        "rng": [rng, rng],
+    }
+
+
+def timm() -> dict[str, Any]:
+    """timm/utils/checkpoint_saver.py `CheckpointSaver._save`."""
+    model, optimizer, _ = training()
+    return {
+        "epoch": 7,
+        "arch": "resnet18",
+        "state_dict": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "version": 2,
+        "args": Namespace(model="resnet18", eval_metric="top1", lr=0.02, world_size=4),
+        "amp_scaler": {"scale": 65536.0},
+        "state_dict_ema": model.state_dict(),
+        "metric": 71.5,
+    }
+
+
+def ultralytics() -> dict[str, Any]:
+    """ultralytics/engine/trainer.py `save_model`: weights only as a pickled module of averages."""
+    model, optimizer, _ = training()
+    return {
+        "epoch": 4,
+        "best_fitness": 0.5,
+        "model": None,
+        "ema": model.half(),
+        "updates": 12,
+        "optimizer": optimizer.state_dict(),
+        "scaler": {"scale": 1.0},
+        "train_args": {"imgsz": 64, "lr0": 0.01},
+        "train_metrics": {"metrics/mAP50(B)": 0.4, "val/box_loss": 1.25, "fitness": 0.45},
+        "train_results": {"epoch": [1, 2, 3, 4, 5]},
+        "date": "2026-01-02T03:04:05+00:00",
+        "version": "8.3.0",
+        "license": "AGPL-3.0",
+        "docs": "",
+    }
+
+
+def fairseq() -> dict[str, Any]:
+    """fairseq/trainer.py `state_dict` and checkpoint_utils.py `save_checkpoint`."""
+    model, optimizer, scheduler = training()
+    return {
+        "args": None,
+        "cfg": {
+            "checkpoint": {"best_checkpoint_metric": "bleu", "maximize_best_checkpoint_metric": True},
+            "distributed_training": {"distributed_world_size": 8},
+        },
+        "model": model.state_dict(),
+        "criterion": {},
+        "optimizer_history": [
+            {"num_updates": 10},
+            {"optimizer_name": "FairseqAdam", "lr_scheduler_state": scheduler.state_dict(), "num_updates": 1500},
+        ],
+        "task_state": {},
+        "extra_state": {
+            "train_iterator": {"epoch": 3, "iterations_in_epoch": 0, "shuffle": True},
+            "val_loss": 27.5,
+            "best": 28.0,
+            "metrics": [],
+            "previous_training_time": 1.0,
+        },
+        "last_optimizer_state": optimizer.state_dict(),
+    }
+
+
+def nanogpt() -> dict[str, Any]:
+    """nanoGPT's train.py."""
+    model, optimizer, _ = training()
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "model_args": {"n_layer": 2},
+        "iter_num": 2000,
+        "best_val_loss": torch.tensor(1.5),
+        "config": {"learning_rate": 0.02},
+    }
+
+
+def nnunet() -> dict[str, Any]:
+    """nnunetv2/training/nnUNetTrainer/nnUNetTrainer.py `save_checkpoint`."""
+    model, optimizer, _ = training()
+    return {
+        "network_weights": model.state_dict(),
+        "optimizer_state": optimizer.state_dict(),
+        "grad_scaler_state": None,
+        "logging": {
+            "train_losses": [0.5, np.float32(0.25)],
+            "val_losses": [0.75, 0.5],
+            "mean_fg_dice": [0.1, 0.2],
+            "ema_fg_dice": [0.1, 0.125],
+            "lrs": [0.01, 0.009],
+            "epoch_end_timestamps": [1.7e9, 1.7e9 + 60],
+        },
+        "_best_ema": 0.125,
+        "current_epoch": 2,
+        "init_args": {"fold": 0},
+        "trainer_name": "nnUNetTrainer",
+        "inference_allowed_mirroring_axes": (0, 1),
+    }
+
+
+def torchtune() -> dict[str, Any]:
+    """torchtune's recipes: `recipe_state.pt`, the keys of training/checkpointing/_utils.py."""
+    _, optimizer, _ = training()
+    return {
+        "optimizer": optimizer.state_dict(),
+        "seed": 5,
+        "epochs_run": 2,
+        "total_epochs": 4,
+        "max_steps_per_epoch": None,
+        "steps_run": 120,
+    }
+
+
+def deepspeed() -> dict[str, Any]:
+    """deepspeed/runtime/engine.py `_save_checkpoint`: `mp_rank_00_model_states.pt`, alone."""
+    model, optimizer, scheduler = training()
+    return {
+        "module": model.state_dict(),
+        "buffer_names": [],
+        "optimizer": optimizer.state_dict(),
+        "param_shapes": [{"weight": torch.Size([2, 3])}],
+        "lr_scheduler": scheduler.state_dict(),
+        "data_sampler": None,
+        "skipped_steps": 0,
+        "global_steps": 500,
+        "global_samples": 8000,
+        "dp_world_size": 4,
+        "mp_world_size": 2,
+        "ds_config": {"train_batch_size": 16},
+        "ds_version": "0.16.0",
+        "epoch": 1,
+        "val_loss": 0.5,
+    }
+
+
+def megatron() -> dict[str, Any]:
+    """megatron/training/checkpointing.py `generate_state_dict`: `model_optim_rng.pt`, alone."""
+    model, optimizer, _ = training()
+    sizes = {"world_size": 8, "tensor_model_parallel_size": 2, "pipeline_model_parallel_size": 2}
+    state = {
+        "random_rng_state": random.getstate(),
+        "np_rng_state": np.random.get_state(),
+        "torch_rng_state": torch.get_rng_state(),
+        "cuda_rng_state": torch.zeros(16, dtype=torch.uint8),
+    }
+    return {
+        "args": Namespace(**sizes, data_parallel_size=2, lr=0.02),
+        "checkpoint_version": 3.0,
+        "iteration": 100,
+        "model": model.state_dict(),
+        "optimizer": {"optimizer": optimizer.state_dict()},
+        "opt_param_scheduler": {"max_lr": 0.02, "num_steps": 100},
+        "rng_state": [state],
+        "num_floating_point_operations_so_far": 1e12,
+    }
+
+
+def nemo() -> dict[str, Any]:
+    """NeMo 1 through Lightning: nemo/core/classes/modelPT.py keeps its configuration under `cfg`."""
+    model, optimizer, _ = training()
+    return {
+        "epoch": 0,
+        "global_step": 100,
+        "pytorch-lightning_version": "2.0.7",
+        "state_dict": model.state_dict(),
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "callbacks": {},
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [],
+        "hparams_name": "cfg",
+        "hyper_parameters": {"cfg": {"nemo_version": "1.23.0", "target": "nemo.x.GPT"}},
+    }
+
+
+def detectron() -> dict[str, Any]:
+    """detectron2/engine/train_loop.py `state_dict`, saved by fvcore's checkpointer as `trainer`."""
+    model, optimizer, _ = training()
+    trainer = {"iteration": 999, "hooks": {"LRScheduler": {"last_epoch": 1000}}}
+    return {
+        "model": model.state_dict(),
+        "trainer": {**trainer, "_trainer": {"iteration": 999, "optimizer": optimizer.state_dict()}},
+        "iteration": 999,
+    }
+
+
+def mnist_helloworld() -> dict[str, Any]:
+    """The dictionary that the system's own document lists."""
+    model, optimizer, _ = training()
+    return {
+        "epoch": 10,
+        "model_state_dict": model.state_dict(),
+        "optimizer_state_dict": optimizer.state_dict(),
+        "loss": 0.25,
+        "accuracy": 97.5,
+        "model_config": {"hidden": 3},
+    }
+
+
+def stack_wise() -> dict[str, Any]:
+    """`progressive_stack_{i}.pt`, its keys as the system writes them."""
+    model, optimizer, _ = training()
+    return {
+        "stack_idx": 1,
+        "timestamp": "2026-01-02T03:04:05+00:00",
+        "epoch": 2,
+        "loss": 0.5,
+        "trunk_strategy": "frozen",
+        "new_stack_precision": "half",
+        "training_history": [{"loss": 0.5}],
+        "config": {"hidden": 4},
+        "rack_builder": {"stacks": [model.state_dict()], "current_stacks": 1, "precision_settings": {}},
+        "optimizer_state_dict": optimizer.state_dict(),
+        "activation_cache": {},
+    }
+
+
+def mlmanager() -> dict[str, Any]:
+    """ml/utils/checkpoint_manager.py `save_checkpoint`."""
+    model, optimizer, scheduler = training()
+    return {
+        "model_state_dict": model.state_dict(),
+        "epoch": 12,
+        "metrics": {"val_dice": 0.85, "val_loss": 0.23},
+        "best_metric": 0.85,
+        "monitor_metric": "val_dice",
+        "checkpoint_type": "best",
+        "timestamp": "20260102_030405",
+        "pytorch_version": "2.6.0",
+        "optimizer_state_dict": optimizer.state_dict(),
+        "scheduler_state_dict": scheduler.state_dict(),
+        "training_args": {"lr": 0.02},
+    }
+
+
+def first_format() -> dict[str, Any]:
+    """A file of format v1's first writer: one optimizer, no version, positions inside of `resume_state`."""
+    model, optimizer, _ = training()
+    return {
+        "epoch": 1,
+        "global_step": 100,
+        "model_state_dict": model.state_dict(),
+        "optimizer_state_dict": optimizer.state_dict(),
+        "resume_state": {"epoch": 1, "dataloader_manager_state": {"schedule_position": 3}, "timestamp": 1.7e9},
+        "metrics": {"val_loss": 0.5},
+        "experiment_name": "exp",
+        "config": {"save_rng": True},
+    }
+
+
+MOMENT = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC).timestamp()
+LOCAL = datetime.datetime(2026, 1, 2, 3, 4, 5).timestamp()
+STATES = {"model", "optimizer", "scheduler", "scaler", "data"}
+
+CASES: list[tuple[Callable[[], dict[str, Any]], str, dict[str, Any], set[str], dict[str, int]]] = [
+    (
+        composer,
+        "composer",
+        {
+            "epoch": 1,
+            "step": 20,
+            "learning_rate": 0.02,
+            "metrics": {"metrics/train/CrossEntropy": 1.5, "metrics/eval/MulticlassAccuracy": 0.75},
+        },
+        {"model", "optimizer", "scheduler", "data"},
+        {"world_size": 2},
+    ),
+    (
+        timm,
+        "timm",
+        {"epoch": 7, "step": None, "metrics": {"metric": 71.5}, "monitor": "metric", "mode": "max"},
+        {"model", "optimizer", "scaler"},
+        {"world_size": 4},
+    ),
+    (
+        ultralytics,
+        "ultralytics",
+        {
+            "epoch": 4,
+            "saved_at": MOMENT,
+            "monitor": "fitness",
+            "mode": "max",
+            "config": {"imgsz": 64, "lr0": 0.01},
+            "metrics": {"metrics/mAP50(B)": 0.4, "val/box_loss": 1.25, "fitness": 0.45, "best_fitness": 0.5},
+        },
+        {"model", "optimizer", "scaler"},
+        {},
+    ),
+    (
+        fairseq,
+        "fairseq",
+        {
+            "epoch": 3,
+            "step": 1500,
+            "learning_rate": 0.02,
+            "monitor": "val_loss",
+            "mode": "max",
+            "metrics": {"val_loss": 27.5, "best": 28.0},
+        },
+        {"model", "optimizer", "scheduler", "data"},
+        {"world_size": 8},
+    ),
+    (
+        nanogpt,
+        "nanogpt",
+        {"epoch": None, "step": 2000, "metrics": {"best_val_loss": 1.5}, "monitor": "best_val_loss", "mode": "min"},
+        {"model", "optimizer"},
+        {},
+    ),
+    (
+        nnunet,
+        "nnunet",
+        {
+            "epoch": 2,
+            "loss": 0.25,
+            "saved_at": 1.7e9 + 60,
+            "monitor": "ema_fg_dice",
+            "mode": "max",
+            "metrics": {
+                "train_loss": 0.25,
+                "val_loss": 0.5,
+                "mean_fg_dice": 0.2,
+                "ema_fg_dice": 0.125,
+                "_best_ema": 0.125,
+            },
+        },
+        {"model", "optimizer"},
+        {},
+    ),
+    (torchtune, "torchtune", {"epoch": 2, "step": 120}, {"optimizer"}, {}),
+    (
+        deepspeed,
+        "deepspeed",
+        {"epoch": 1, "step": 500, "learning_rate": 0.02, "metrics": {"val_loss": 0.5}},
+        {"model", "optimizer", "scheduler"},
+        {"world_size": 8, "data_parallel": 4, "tensor_parallel": 2},
+    ),
+    (
+        megatron,
+        "megatron",
+        {"epoch": None, "step": 100, "learning_rate": 0.02},
+        {"model", "optimizer", "scheduler"},
+        {"world_size": 8, "tensor_parallel": 2, "pipeline_parallel": 2, "data_parallel": 2},
+    ),
+    (nemo, "nemo", {"epoch": 0, "step": 100}, {"model", "optimizer", "data"}, {}),
+    (detectron, "fvcore", {"step": 999, "learning_rate": 0.02}, {"model", "optimizer", "scheduler"}, {}),
+    (
+        mnist_helloworld,
+        "mnist-helloworld",
+        {"epoch": 10, "loss": 0.25, "metrics": {"accuracy": 97.5}, "monitor": "accuracy", "mode": "max"},
+        {"model", "optimizer"},
+        {},
+    ),
+    (
+        stack_wise,
+        "stack-wise",
+        {"epoch": 2, "loss": 0.5, "saved_at": MOMENT, "config": {"hidden": 4}},
+        {"model", "optimizer"},
+        {},
+    ),
+    (
+        mlmanager,
+        "mlmanager",
+        {
+            "epoch": 12,
+            "saved_at": LOCAL,
+            "monitor": "val_dice",
+            "mode": None,
+            "metrics": {"val_dice": 0.85, "val_loss": 0.23, "best_metric": 0.85},
+        },
+        {"model", "optimizer", "scheduler"},
+        {},
+    ),
+    (
+        first_format,
+        "ckpt",
+        {"epoch": 1, "step": 100, "metrics": {"val_loss": 0.5}, "saved_at": 1.7e9},
+        {"model", "optimizer", "data"},
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "framework", "facts", "states", "topology"), CASES, ids=[c[0].__name__ for c in CASES]
+)
+def test_a_file_as_the_framework_writes_it(
+    tmp_path: Path,
+    build: Callable[[], dict[str, Any]],
+    framework: str,
+    facts: dict[str, Any],
+    states: set[str],
+    topology: dict[str, int],
+) -> None:
+    torch.save(build(), tmp_path / "a.pt")
+    found = inspect(tmp_path / "a.pt")
+    assert (found.framework, found.state, found.from_name) == (framework, "complete", ())
+    assert {name: getattr(found, name) for name in facts} == facts
+    assert {name for name in STATES if found.resume[name]} == states
+    assert found.resume["topology"] == topology
+    if "model" in states:
+        assert found.parameter_count == 8
+
+
+def saved(path: Path, content: Any) -> Inspection:
+    torch.save(content, path)
+    return inspect(path)
+
+
+def test_generators_of_every_rank(tmp_path: Path) -> None:
+    rng = saved(tmp_path / "a.pt", composer()).resume["rng"]
+    assert rng == {"python": True, "numpy": True, "torch": True, "cuda": False, "ranks": 2}
+    rng = saved(tmp_path / "a.pt", megatron()).resume["rng"]
+    assert rng == {"python": True, "numpy": True, "torch": True, "cuda": True, "ranks": 1}
+
+
+def test_a_stripped_file_of_ultralytics_has_no_epoch(tmp_path: Path) -> None:
+    found = saved(tmp_path / "best.pt", {**ultralytics(), "epoch": -1, "optimizer": None, "updates": None})
+    assert (found.framework, found.epoch, found.resume["optimizer"]) == ("ultralytics", None, False)
+
+
+def test_timm_with_its_saver_names_what_it_keeps(tmp_path: Path) -> None:
+    kept = [["checkpoint-6.pth.tar", 71.0], ["checkpoint-7.pth.tar", 71.5]]
+    found = saved(tmp_path / "a.pth.tar", {**timm(), "saver": {"checkpoint_files": kept, "best_epoch": 7}})
+    assert found.references == {"checkpoint_files": ("checkpoint-6.pth.tar", "checkpoint-7.pth.tar")}
+
+
+@pytest.mark.parametrize(("build", "key"), [(c[0], key) for c in CASES for key in ("state", "optimizer_history")])
+def test_values_of_a_wrong_kind_do_no_harm(tmp_path: Path, build: Callable[[], dict[str, Any]], key: str) -> None:
+    content = {name: [] if name == key else value for name, value in build().items()}
+    for name in list(content):
+        found = saved(tmp_path / "a.pt", {**content, name: "text" if name != key else 3})
+        assert found.state == "complete"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state": {}, "rng": []},
+        {"trainer": {"iteration": 3}, "model": {}},
+        {"arch": "x", "version": 2},
+        {"model": {}, "iteration": 3},
+        {"model": {}, "optimizer": {}, "epoch": 1, "loss": 0.5},
+        {"meta": {}, "state_dict": {}},
+    ],
+)
+def test_files_of_nobody_in_particular(tmp_path: Path, content: dict[str, Any]) -> None:
+    assert saved(tmp_path / "a.pt", content).framework == "torch"
