@@ -120,7 +120,11 @@ def test_trainings_of_others_are_followed_as_they_write(
     assert wrong == []
 
     # A save of several files is there while it is written, and then whole; nothing is ever taken for broken.
-    several = {path: states for path, states in seen.items() if "finetune" in path or "loop" in path}
+    several = {path: states for path, states in seen.items() if "/checkpoint" in path and ".ckpt" not in path}
+    # A trainer that takes one away may be met in the middle of it.
+    several = {
+        path: states[:-1] if states[1:] and states[-1] == "writing" else states for path, states in several.items()
+    }
     assert all(states in (["writing", "complete"], ["complete"], ["writing"]) for states in several.values()), several
     assert sum(states[0] == "writing" for states in several.values()) >= 3, several
     assert {"complete", "writing"} >= {state for states in seen.values() for state in states}, seen

@@ -2,10 +2,10 @@
 
 Run as `python tests/bench/bench_formats.py`: makes checkpoints of 10 and 256 MB (of 10 MB, 1 GB and 4 GB with
 BENCH_FULL=1) and the same tensors as safetensors in a temporary directory (choose it with TMPDIR), and prints a line
-of JSON for each size. Times are of the processor, medians of several in a process that has imported everything;
-compare the ratios. Every way has a process of its own, whose memory is told too.
+of JSON for each size. Times are of the processor, of the first read in a process that has imported everything and
+read a small file; medians of three processes. Compare the ratios.
 
-    ms        CPU time of one read, the file in the page cache
+    ms        CPU time of one read, the file in the page cache; memory is new to the process, as for whoever reads once
     peak_mb   most memory above what the process held before
     cold_ms   wall time of the first read after the file has left the page cache
     ratios    how many times longer the other way takes
@@ -29,6 +29,7 @@ from typing import Any
 SIZES_MB = (10, 1024, 4096) if os.environ.get("BENCH_FULL") == "1" else (10, 256)
 WAYS = ("ours", "weights_only", "mmap", "meta", "ours_safetensors", "safetensors")
 SPARE = 64 << 10
+PROCESSES = 3
 
 
 def build(base: Path, megabytes: int) -> None:
@@ -93,13 +94,10 @@ def measure(name: str, base: Path) -> dict[str, float]:
     small = base.parent / "small"
     way(name, small)()
     act = way(name, base)
-    before, times = memory_mb("VmRSS"), []
-    end = time.perf_counter() + 10
-    while len(times) < 3 or (len(times) < 25 and time.perf_counter() < end):
-        start = time.process_time()
-        act()
-        times.append(time.process_time() - start)
-    found = {"ms": round(statistics.median(times) * 1e3, 3), "peak_mb": round(memory_mb("VmHWM") - before, 1)}
+    before = memory_mb("VmRSS")
+    start = time.process_time()
+    act()
+    found = {"ms": round((time.process_time() - start) * 1e3, 3), "peak_mb": round(memory_mb("VmHWM") - before, 1)}
     if name.startswith("ours"):
         cold = []
         for _ in range(5):
@@ -110,6 +108,17 @@ def measure(name: str, base: Path) -> dict[str, float]:
             cold.append(time.perf_counter() - start)
         found |= {"cold_ms": round(statistics.median(cold) * 1e3, 3), "bytes_read": read}
     return found
+
+
+def alone(name: str, base: Path) -> dict[str, float]:
+    """The figures of one way, in a process of its own."""
+    figures: dict[str, float] = json.loads(subprocess.check_output([sys.executable, __file__, name, str(base)]))
+    return figures
+
+
+def middle(measured: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {key: statistics.median(one[key] for one in measured) for key in measured[0]}
 
 
 def allowed(path: Path) -> int:
@@ -135,9 +144,7 @@ def main() -> None:
             subprocess.run([sys.executable, "-c", program], check=True, env=place)
             if not megabytes:
                 continue
-            found = {
-                name: json.loads(subprocess.check_output([sys.executable, __file__, name, str(base)])) for name in WAYS
-            }
+            found = {name: middle([alone(name, base) for _ in range(PROCESSES)]) for name in WAYS}
             ours, theirs = found["ours"], found["safetensors"]
             figures = {
                 "bench": "formats",

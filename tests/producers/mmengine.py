@@ -16,11 +16,11 @@ pictures = ModuleType("cv2")
 pictures.__dict__.update(setNumThreads=lambda count: None, __version__="0")
 sys.modules.setdefault("cv2", pictures)
 
-import torch  # noqa: E402
-from mmengine.evaluator import BaseMetric  # noqa: E402
-from mmengine.model import BaseModel  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-from torch.utils.data import Dataset  # noqa: E402
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
 
 
 class Numbers(Dataset[torch.Tensor]):

@@ -182,3 +182,19 @@ def test_names_that_move_are_told(name: str, moving: bool) -> None:
 def test_names_do_not_belong_to_what_they_only_look_like() -> None:
     assert not may_belong("train_steps.pkl") and not may_belong("index.json") and not may_belong("metadata/notes.json")
     assert owners_of("model.pt") == () and owners_of("optimizer_notes.txt") == ()
+
+
+def test_the_files_in_the_directory_of_a_step_are_one_checkpoint(tmp_path: Path) -> None:
+    for step in (100, 200):
+        touch(tmp_path, *(f"run/checkpoints/step_{step}/{name}" for name in ("ema.pt", "model.pt", "optimizer.pt")))
+        touch(tmp_path, f"loose/epoch-{step}/net.pth")
+    assert scan.find_runs(tmp_path) == [tmp_path / "loose", tmp_path / "run"]
+    assert scan.survey(tmp_path, below=tmp_path / "run" / "checkpoints" / "step_100").runs == (str(tmp_path / "run"),)
+    assert {name: len(files) for name, files in grouped(tmp_path / "run").items()} == {
+        "checkpoints/step_100/model.pt": 3,
+        "checkpoints/step_200/model.pt": 3,
+    }
+    assert grouped(tmp_path / "loose").keys() == {"epoch-100/net.pth", "epoch-200/net.pth"}
+    inside = tmp_path / "run" / "checkpoints" / "step_100" / "model.pt"
+    assert scan.run_of(inside) == (tmp_path / "run", inside)
+    assert scan.run_of(inside.parent) == (tmp_path / "run", None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckpt.formats.source import TooLarge
 
-MAX_VALUES = 600_000
+MAX_VALUES = 400_000
 MAX_ASCII_BYTES = 16 << 20
 MAX_OTHER_BYTES = 4 << 20  # one letter beyond ASCII makes every letter of the text take up to four bytes
 

@@ -120,6 +120,12 @@ def inspect(path: Path | str) -> Inspection:
     `path` is a file, or a directory that is one checkpoint. Never raises for bad content: that is state "incomplete" or
     "corrupt" with `problems`. Raises OSError for what is missing, unreadable, or no checkpoint by its kind.
     """
+    # Paused until all that was read is gone again: else the collector goes through it just before that.
+    with _collector_paused():
+        return _inspected(path)
+
+
+def _inspected(path: Path | str) -> Inspection:
     with opened(path) as result:
         return result.inspection
 

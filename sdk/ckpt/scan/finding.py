@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ckpt.paths import RunPaths, is_temporary
 
 CHECKPOINT_DIRECTORIES = frozenset({"checkpoints", "checkpoint", "ckpts", "ckpt", "weights", "models", "recipe_state"})
 """Names that stand for a part of a run and not for the run."""
+_STEP = re.compile(r"(?:checkpoint|ckpt|(?:global_?)?step|epoch|iter(?:ation)?)[-_=]?\d{1,12}", re.IGNORECASE)
 
 
 def is_own(directory: Path) -> bool:
@@ -39,8 +41,15 @@ def is_part(directory: str) -> bool:
     return os.path.basename(directory).lower() in CHECKPOINT_DIRECTORIES
 
 
+def is_step(directory: str) -> bool:
+    """Whether a directory's name is that of one step or epoch, so that the files in it are one checkpoint."""
+    return _STEP.fullmatch(os.path.basename(directory)) is not None
+
+
 def run_above(directory: str, top: str) -> str:
     """The run that checkpoints directly in a directory belong to, `top` being the watched directory."""
+    if directory != top and is_step(directory):
+        directory = os.path.dirname(directory)
     return os.path.dirname(directory) if directory != top and is_part(directory) else directory
 
 

@@ -13,7 +13,7 @@ from ckpt.formats.directories import known
 from ckpt.formats.directories.folder import MAX_DEPTH, MAX_FILES
 from ckpt.paths import is_temporary
 from ckpt.scan.excludes import is_excluded
-from ckpt.scan.finding import is_part, may_be_checkpoint
+from ckpt.scan.finding import is_part, is_step, may_be_checkpoint
 from ckpt.scan.names import METADATA, SNAPSHOT, is_link, is_pointer, may_belong
 
 _BESIDE = frozenset({SNAPSHOT, "result.json", "latest_checkpointed_iteration.txt"})
@@ -93,7 +93,7 @@ def listing(directory: str) -> Listing:
         if name == METADATA:
             found.files += _files(f"{name}/", [entry for entry in inside if may_belong(f"{name}/{entry.name}")])
         else:
-            _take(found, f"{name}/", inside)
+            pending += _take(found, f"{name}/", inside)
     for kept in (found.files, found.directories, found.links, found.pointers):
         kept.sort(key=lambda entry: entry.name)
     return found
@@ -102,7 +102,7 @@ def listing(directory: str) -> Listing:
 def _take(found: Listing, prefix: str, entries: list[os.DirEntry[str]]) -> list[tuple[str, list[os.DirEntry[str]]]]:
     """Adds what lies in one directory of a run; returns its subdirectories that are parts of the run, with what is in.
 
-    Only the run's own directory has parts.
+    Only the run's own directory has parts by their names; directories of single steps may lie in both.
     """
     parts: list[tuple[str, list[os.DirEntry[str]]]] = []
     beside = _files(prefix, [e for e in entries if e.name in _BESIDE or e.name.endswith(_UNFINISHED)])
@@ -121,8 +121,10 @@ def _take(found: Listing, prefix: str, entries: list[os.DirEntry[str]]) -> list[
                     found.directories.append(
                         _directory(prefix + name, entry.path, info, inside, _next_to(name, beside))
                     )
-                elif not prefix and (is_part(name) or name == METADATA):
-                    parts.append((name, inside))
+                elif (not prefix and (is_part(name) or name == METADATA)) or (
+                    is_step(name) and not is_step(prefix[:-1])
+                ):
+                    parts.append((prefix + name, inside))
             except FileNotFoundError:
                 continue
             except OSError as error:

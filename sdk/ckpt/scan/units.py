@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ckpt.encoding import printable
-from ckpt.scan.finding import may_be_checkpoint
+from ckpt.scan.finding import is_step, may_be_checkpoint
 from ckpt.scan.listing import Directory, Entry, Listing
 from ckpt.scan.names import Series, epoch_of_dated, epoch_of_metadata, is_moving, owners_of, series_of
 
@@ -107,11 +107,22 @@ def _grouped(objects: list[Entry]) -> list[Unit]:
         if (epoch := epoch_of_metadata(entry.name)) is not None and len(weights := dated.get(epoch, [])) == 1
     }
     found: list[Unit] = []
-    for entries in places.values():
-        for unit in _in_one_place([entry for entry in entries if epoch_of_metadata(entry.name) is None]):
+    for place, entries in places.items():
+        together = _in_one_place([entry for entry in entries if epoch_of_metadata(entry.name) is None])
+        if is_step(place) and len(together) > 1:
+            together = [_joined(together)]
+        for unit in together:
             side = beside.get(unit.files[0].inode)
             found.append(unit if side is None else replace(unit, sides=(*unit.sides, side)))
     return found
+
+
+def _joined(parts: list[Unit]) -> Unit:
+    """What lies in the directory of one step, led by the model where one is named so."""
+    ordered = sorted(parts, key=lambda unit: ("model" not in os.path.basename(unit.name).lower(), unit.name))
+    files = tuple(file for unit in ordered for file in unit.files)
+    sides = tuple(side for unit in ordered for side in unit.sides)
+    return Unit(files[0].name, files[0].path, files, sides)
 
 
 def _in_one_place(entries: list[Entry]) -> list[Unit]:

@@ -132,7 +132,7 @@ def _ends() -> Iterator[tuple[str, bytes]]:
 
 
 def _many() -> Iterator[tuple[str, bytes]]:
-    for count in (65_000, 190_000, 600_000):
+    for count in (65_000, 95_000, 600_000):
         names = [b"a/%d" % n for n in range(count)]
         head = _local(b"a/data.pkl", len(SOUND), zlib.crc32(SOUND)) + SOUND
         records = [_central(b"a/data.pkl", len(SOUND), zlib.crc32(SOUND), 0)]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckpt.formats.directories.dcp_grid import Grid, Visits
-from ckpt.formats.directories.dcp_metadata import Chunk, Place
+from ckpt.formats.directories.dcp.grid import Grid, Visits
+from ckpt.formats.directories.dcp.metadata import Chunk, Place
 from ckpt.formats.source import Damaged, TooLarge
 
 NOWHERE = Place("file", 0, 0)

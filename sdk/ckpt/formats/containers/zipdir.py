@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ckpt.formats.source import TAIL_BYTES, Damaged, Source, TooLarge, Unfinished
 
 MAX_DIRECTORY_BYTES = 32 << 20
-MAX_ENTRIES = 200_000
+MAX_ENTRIES = 100_000
 LOCAL_MAGIC = b"PK\x03\x04"
 _END = struct.Struct("<4s4H2IH")
 _LOCATOR = struct.Struct("<4sIQI")
@@ -60,7 +60,8 @@ def read_directory(source: Source) -> dict[str, Entry]:
         raise Damaged(f"the zip directory is too short for {count} entries")
     if count > MAX_ENTRIES:
         raise TooLarge(f"its zip directory has {count} entries, more than are read")
-    raw = tail[offset - tail_at : end_at - tail_at] if offset >= tail_at else source.read(offset, length)
+    before = source.read(offset, min(length, tail_at - offset)) if offset < tail_at else b""
+    raw = before + tail[max(0, offset - tail_at) : max(0, end_at - tail_at)]
     entries = _parse(raw, count, offset)
     _check_ranges(entries, offset)
     return {entry.name: entry for entry in entries}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
-from ckpt.formats.directories.dcp import Dcp, looks_like
+from ckpt.formats.directories.dcp.checkpoint import Dcp, looks_like
 
 _NAME = re.compile(r"ep\d{1,9}-ba\d{1,12}")
 

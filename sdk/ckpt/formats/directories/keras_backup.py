@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
-from ckpt.formats.directories.gathering import Gathering
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.members import required
+from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.members import required
-from ckpt.formats.directories.told import told
 
 _WEIGHTS = "latest.weights.h5"
 _POSITION = "training_metadata.json"

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 
-from ckpt.formats.directories.accelerate import Accelerate
 from ckpt.formats.directories.composer_sharded import ComposerSharded
 from ckpt.formats.directories.coral import Coral
-from ckpt.formats.directories.dcp import Dcp
-from ckpt.formats.directories.deepspeed import DeepSpeed
+from ckpt.formats.directories.dcp.checkpoint import Dcp
+from ckpt.formats.directories.deepspeed.checkpoint import DeepSpeed
+from ckpt.formats.directories.huggingface.accelerate import Accelerate
+from ckpt.formats.directories.huggingface.peft import Peft
+from ckpt.formats.directories.huggingface.sharded import Sharded
+from ckpt.formats.directories.huggingface.transformers import Transformers
 from ckpt.formats.directories.keras_backup import KerasBackup
 from ckpt.formats.directories.kind import Kind
 from ckpt.formats.directories.lerobot import LeRobot
 from ckpt.formats.directories.lightning_sharded import LightningSharded
-from ckpt.formats.directories.megatron import Megatron
+from ckpt.formats.directories.megatron.checkpoint import Megatron
 from ckpt.formats.directories.nemo import NeMo
 from ckpt.formats.directories.olmo_core import OlmoCore
-from ckpt.formats.directories.orbax import Orbax
-from ckpt.formats.directories.peft import Peft
+from ckpt.formats.directories.orbax.checkpoint import Orbax
 from ckpt.formats.directories.ray import Ray
-from ckpt.formats.directories.sharded import Sharded
 from ckpt.formats.directories.torchtune import TorchTune
-from ckpt.formats.directories.transformers import Transformers
 from ckpt.formats.directories.verl import Verl
 from ckpt.formats.suffixes import may_tell
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.members import mapping, merged, required
+from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.members import mapping, merged, required
-from ckpt.formats.directories.told import told
 from ckpt.formats.source import Damaged, Unfinished
 
 _MODEL = "pretrained_model"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
-from ckpt.formats.directories.dcp import Dcp, looks_like, told_of
+from ckpt.formats.directories.dcp.checkpoint import Dcp, looks_like, told_of
 from ckpt.formats.directories.kind import Contents
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Damaged

@@ -6,12 +6,12 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
-from ckpt.formats.directories import beside
+from ckpt.formats.directories.common import beside
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.megatron_dist import Distributed
-from ckpt.formats.directories.told import told
+from ckpt.formats.directories.megatron.distributed import Distributed
 from ckpt.formats.source import Unfinished
 
 _NAME = re.compile(r"(?:^|-)(?:consumed_samples|step)=\d")

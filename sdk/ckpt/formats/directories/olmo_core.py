@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
-from ckpt.formats.directories.dcp_reader import DcpReader
+from ckpt.formats.directories.common.told import told
+from ckpt.formats.directories.dcp.reader import DcpReader
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.told import told
 from ckpt.formats.meanings.plain import Plain
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import mapping_of

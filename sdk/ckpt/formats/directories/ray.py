@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
-from ckpt.formats.directories import beside
+from ckpt.formats.directories.common import beside
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.told import told
 from ckpt.formats.source import Unfinished
 from ckpt.formats.suffixes import may_be_file
 

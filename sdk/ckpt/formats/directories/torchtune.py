@@ -6,11 +6,11 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.members import all_numbered, merged
+from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.members import all_numbered, merged
-from ckpt.formats.directories.told import told
 from ckpt.formats.source import Unfinished, Unreadable
 
 _NAME = re.compile(r"^(epoch|step)_(\d{1,9})$")

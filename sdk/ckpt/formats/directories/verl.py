@@ -7,12 +7,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ckpt.formats.directories import beside
+from ckpt.formats.directories.common import beside
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.megatron_dist import Distributed
-from ckpt.formats.directories.told import told
+from ckpt.formats.directories.megatron.distributed import Distributed
 from ckpt.formats.source import Damaged, Unfinished
 
 _NAME = re.compile(r"^global_step_(\d{1,12})$")

@@ -43,7 +43,7 @@ class Plain:
         if type(value) is int:
             return value if -_INTEGER_LIMIT <= value < _INTEGER_LIMIT else hex(value)[:MAX_TEXT]
         if type(value) is str:
-            return printable(value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…")
+            return self._text(value)
         if self._left < 0 or depth >= MAX_DEPTH:
             return "…"
         if type(value) is dict:
@@ -57,6 +57,12 @@ class Plain:
             return self._object(value, depth) if wrapped is value else self.value(wrapped, depth + 1)
         return self._leaf(value)
 
+    def _text(self, value: str) -> str:
+        self._left -= min(len(value), MAX_TEXT) >> 6
+        if self._left < 0:
+            return "…"
+        return printable(value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…")
+
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, item in value.items():
@@ -64,7 +70,7 @@ class Plain:
                 result["…"] = f"{len(value) - len(result)} more"
                 break
             text = key if type(key) is str else str(key)
-            result[printable(text[:MAX_TEXT])] = self.value(item, depth + 1)
+            result[self._text(text)] = self.value(item, depth + 1)
         return result
 
     def _listing(self, items: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ckpt.formats.source import TooLarge
 
-MAX_NODES = 1_000_000
+MAX_NODES = 800_000
 CONTAINER_NODES = 3  # what a list or a mapping takes without its items
 OBJECT_NODES = 4  # what an opaque object takes
 

@@ -15,8 +15,8 @@ from ckpt.formats import inspect
 from ckpt.formats.containers.tensors import Placed
 from ckpt.formats.directories import known
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.orbax_arrays import read
-from ckpt.formats.directories.orbax_ocdbt import values
+from ckpt.formats.directories.orbax.arrays import read
+from ckpt.formats.directories.orbax.database import values
 from ckpt.formats.dtypes import decode_items
 from ckpt.formats.reading import family_of, opened
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
-from ckpt.formats.directories import engines, shards
+from ckpt.formats.directories.common.gathering import Gathering, gap, numbered
+from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering, gap, numbered
+from ckpt.formats.directories.huggingface import engines, shards
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.told import told
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Unfinished

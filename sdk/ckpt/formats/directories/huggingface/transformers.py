@@ -6,11 +6,11 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
-from ckpt.formats.directories import engines, shards, trainer_state
+from ckpt.formats.directories.common.gathering import Gathering, gap, numbered
+from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering, gap, numbered
+from ckpt.formats.directories.huggingface import engines, shards, trainer_state
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.told import told
 from ckpt.formats.meanings.plain import Plain
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import mapping_of

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt.formats.containers.family import Content, Family
-from ckpt.formats.directories.dcp_grid import Grid, Visits
-from ckpt.formats.directories.dcp_home import ShardedHome
-from ckpt.formats.directories.dcp_metadata import Described, Place, describe, merged, own_name
-from ckpt.formats.directories.dcp_tree import nested
+from ckpt.formats.directories.dcp.grid import Grid, Visits
+from ckpt.formats.directories.dcp.home import ShardedHome
+from ckpt.formats.directories.dcp.metadata import Described, Place, describe, merged, own_name
+from ckpt.formats.directories.dcp.tree import nested
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.pickled import stream
 from ckpt.formats.pickled.values import Tensor

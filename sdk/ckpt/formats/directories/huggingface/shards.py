@@ -7,8 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Damaged, Unfinished
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt.formats.directories import zero
-from ckpt.formats.directories.gathering import Gathering
-from ckpt.formats.directories.joined import Piece, is_flat, join
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.joined import Piece, is_flat, join
+from ckpt.formats.directories.deepspeed import zero
 from ckpt.formats.pickled.values import Tensor, mapping_of
 
 _COMMON = "zero/optimizer_state.pt"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckpt.formats.directories.joined import Piece, is_flat, join
+from ckpt.formats.directories.common.joined import Piece, is_flat, join
 from ckpt.formats.pickled.values import Opaque, Tensor, mapping_of
 from ckpt.formats.source import Damaged, TooLarge
 

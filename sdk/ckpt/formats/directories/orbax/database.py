@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.orbax_zstd import decompressed
+from ckpt.formats.directories.orbax.frames import decompressed
 from ckpt.formats.source import Damaged, TooLarge
 
 _MANIFEST = 0x0CDB3A2A

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
-from ckpt.formats.directories import shards
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
+from ckpt.formats.directories.huggingface import shards
+from ckpt.formats.directories.huggingface.sharded import holds_checkpoints
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.sharded import holds_checkpoints
-from ckpt.formats.directories.told import told
 from ckpt.formats.meanings.plain import Plain
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.source import Unfinished

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ckpt.formats.directories.gathering import Gathering
-from ckpt.formats.directories.members import mapping, required
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.members import mapping, required
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Damaged, TooLarge, Unfinished

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.source import Damaged, Unfinished
 
 _NUMBERED = re.compile(r"(?P<lead>.*?)-(?P<index>\d{1,6})-of-(?P<count>\d{1,6})(?P<end>\.[^/]+)")

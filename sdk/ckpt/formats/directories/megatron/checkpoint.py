@@ -6,13 +6,13 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
-from ckpt.formats.directories import megatron_ranks
-from ckpt.formats.directories.dcp_reader import DATA, METADATA
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.told import told
+from ckpt.formats.directories.dcp.reader import DATA, METADATA
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.megatron_dist import COMMON, SETTINGS, Distributed
-from ckpt.formats.directories.told import told
+from ckpt.formats.directories.megatron import rank_files
+from ckpt.formats.directories.megatron.distributed import COMMON, SETTINGS, Distributed
 
 _NAME = re.compile(r"(?:iter_(\d{7,12})|release)")
 
@@ -25,7 +25,7 @@ class Megatron(Kind):
     def __init__(self, folder: Folder) -> None:
         super().__init__(folder)
         self._gathering = Gathering(folder)
-        by_rank = bool(megatron_ranks.ranks_in(folder.directories))
+        by_rank = bool(rank_files.ranks_in(folder.directories))
         self._distributed = None if by_rank else Distributed(self._gathering)
 
     @classmethod
@@ -36,14 +36,14 @@ class Megatron(Kind):
         if _NAME.fullmatch(name) is None:
             return False
         shards = COMMON in files or METADATA in files or any(DATA.fullmatch(file) for file in files)
-        return shards or bool(megatron_ranks.ranks_in(directories))
+        return shards or bool(rank_files.ranks_in(directories))
 
     def prove(self) -> None:
         """Whole when every rank is there, or, of a distributed one, when its settings are, which are written last."""
         if self._distributed is not None:
             self._distributed.prove()
         else:
-            megatron_ranks.prove(self._gathering)
+            rank_files.prove(self._gathering)
 
     def read(self) -> Contents:
         """Arguments, iteration, states and generators, of all ranks."""
@@ -51,7 +51,7 @@ class Megatron(Kind):
             top = self._distributed.tree()
             topology, ranks = self._distributed.topology, self._distributed.ranks
         else:
-            top = megatron_ranks.tree(self._gathering)
+            top = rank_files.tree(self._gathering)
             generators = top.get("rng_state")
             topology, ranks = {}, len(generators) if isinstance(generators, list) else 0
         found = told(top, self.framework, topology, ranks)

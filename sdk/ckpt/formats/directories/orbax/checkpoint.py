@@ -7,12 +7,12 @@ import re
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
-from ckpt.formats.directories import beside
+from ckpt.formats.directories.common import beside
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.orbax_tree import DATABASE, NAMES, Tree
-from ckpt.formats.directories.told import told
+from ckpt.formats.directories.orbax.tree import DATABASE, NAMES, Tree
 from ckpt.formats.meanings.roles import role
 from ckpt.formats.source import Unfinished
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.orbax_coding import Coding, second, sizes, third
-from ckpt.formats.directories.orbax_ocdbt import Value
-from ckpt.formats.directories.orbax_zstd import decompressed
+from ckpt.formats.directories.orbax.coding import Coding, second, sizes, third
+from ckpt.formats.directories.orbax.database import Value
+from ckpt.formats.directories.orbax.frames import decompressed
 from ckpt.formats.dtypes import ITEM_BYTES, numpy_dtype
 from ckpt.formats.pickled.values import Storage, Tensor
 from ckpt.formats.source import Damaged, Unfinished

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
-from ckpt.formats.directories.dcp_reader import METADATA, RANK_METADATA, SUFFIX, DcpReader
-from ckpt.formats.directories.dcp_tree import told_apart
+from ckpt.formats.directories.common.told import told
+from ckpt.formats.directories.dcp.reader import METADATA, RANK_METADATA, SUFFIX, DcpReader
+from ckpt.formats.directories.dcp.tree import told_apart
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.told import told
 from ckpt.formats.meanings.meaning import Meaning
 from ckpt.formats.meanings.scalars import Scalars
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from ckpt.formats.directories.dcp_metadata import Chunk
+from ckpt.formats.directories.dcp.metadata import Chunk
 from ckpt.formats.source import Damaged, TooLarge
 
 MAX_VISITS = 4_000_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckpt.formats.directories.dcp_reader import DcpReader
-from ckpt.formats.directories.gathering import Gathering
-from ckpt.formats.directories.members import mapping, required
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.members import mapping, required
+from ckpt.formats.directories.dcp.reader import DcpReader
 from ckpt.formats.source import Damaged
 
 SETTINGS = "metadata.json"

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from ckpt.formats.containers.family import Family
 from ckpt.formats.containers.strided import CAST, gathered
-from ckpt.formats.directories.dcp_grid import Grid, Piece
-from ckpt.formats.directories.dcp_metadata import Chunk, Place, Sharded
+from ckpt.formats.directories.dcp.grid import Grid, Piece
+from ckpt.formats.directories.dcp.metadata import Chunk, Place, Sharded
 from ckpt.formats.dtypes import ITEM_BYTES
 from ckpt.formats.pickled.values import Home, Storage, Tensor
 from ckpt.formats.source import Damaged, TooLarge

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ckpt.formats.directories import deepspeed_files, universal, zero
-from ckpt.formats.directories.gathering import Gathering
-from ckpt.formats.directories.told import told
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.told import told
+from ckpt.formats.directories.deepspeed import rank_files, universal, zero
 from ckpt.formats.pickled.values import Tensor, mapping_of
 from ckpt.formats.source import Damaged, Unfinished
 
@@ -36,7 +36,7 @@ class Parts:
 
 def read(gathering: Gathering, prefix: str = "") -> Parts:
     """The parts of the tag whose files lie directly below `prefix`. Raises Unfinished when some are missing."""
-    files = deepspeed_files.sort(gathering.folder.files, prefix)
+    files = rank_files.sort(gathering.folder.files, prefix)
     if not files.models:
         raise Unfinished(f"{prefix}mp_rank_00_model_states.pt is missing")
     states = {rank: mapping_of(gathering.tree(name)) or {} for rank, name in files.models.items()}
@@ -44,7 +44,7 @@ def read(gathering: Gathering, prefix: str = "") -> Parts:
     if "module" not in first and not gathering.omitted:
         raise Damaged(f"{next(iter(files.models.values()))} holds no model")
     rewritten = universal.is_universal(gathering, prefix)
-    deepspeed_files.prove_all_there(files, first, with_optimizers=not rewritten)
+    rank_files.prove_all_there(files, first, with_optimizers=not rewritten)
     optimizers = {rank: _optimizer(gathering.tree(name)) for rank, name in files.optimizers.items()}
     experts = {_stem(name): _optimizer(gathering.tree(name)) for name in files.expert_optimizers}
     found = Parts({key: value for key, value in first.items() if key not in _MODEL_KEYS})
@@ -55,9 +55,9 @@ def read(gathering: Gathering, prefix: str = "") -> Parts:
         found.inner = _inner(found.optimizer["common"])
         found.scheduler = first.get("lr_scheduler")
         return found
-    ranks = {f"dp_rank_{data}_mp_rank_{model}": value for (data, model), value in optimizers.items()}
+    of_ranks = {f"dp_rank_{data}_mp_rank_{model}": value for (data, model), value in optimizers.items()}
     owned = first.get("optimizer")
-    spread = ranks | experts
+    spread = of_ranks | experts
     found.optimizer = next(iter(spread.values())) if len(spread) == 1 else spread or owned
     found.inner = _inner(next(iter(spread.values()), owned))
     found.scheduler = first.get("lr_scheduler")
@@ -77,9 +77,9 @@ def _inner(optimizer: Any) -> Any:
 
 def _model(
     gathering: Gathering,
-    files: deepspeed_files.Files,
-    states: Mapping[deepspeed_files.Rank, Mapping[Any, Any]],
-    optimizers: Mapping[deepspeed_files.Rank, Mapping[Any, Any]],
+    files: rank_files.Files,
+    states: Mapping[rank_files.Rank, Mapping[Any, Any]],
+    optimizers: Mapping[rank_files.Rank, Mapping[Any, Any]],
 ) -> dict[str, Any]:
     slices = sorted({model for _, model in states})
     found: dict[str, Any] = {}

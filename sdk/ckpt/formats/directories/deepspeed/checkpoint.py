@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
-from ckpt.formats.directories import deepspeed_files, deepspeed_parts
+from ckpt.formats.directories.common.gathering import Gathering
+from ckpt.formats.directories.common.told import told
+from ckpt.formats.directories.deepspeed import parts, rank_files
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.gathering import Gathering
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.told import told
 
 
 class DeepSpeed(Kind):
@@ -20,14 +20,14 @@ class DeepSpeed(Kind):
     def __init__(self, folder: Folder) -> None:
         super().__init__(folder)
         self._gathering = Gathering(folder)
-        self._parts = deepspeed_parts.Parts()
+        self._parts = parts.Parts()
 
     @classmethod
     def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        return any(deepspeed_files.is_member(file) for file in files)
+        return any(rank_files.is_member(file) for file in files)
 
     def prove(self) -> None:
-        self._parts = deepspeed_parts.read(self._gathering)
+        self._parts = parts.read(self._gathering)
 
     def read(self) -> Contents:
         parts = self._parts

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ckpt.formats.directories.common.members import required
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.members import required
-from ckpt.formats.directories.orbax_arrays import Arrays
-from ckpt.formats.directories.orbax_ocdbt import Value, values
+from ckpt.formats.directories.orbax.arrays import Arrays
+from ckpt.formats.directories.orbax.database import Value, values
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import Tensor
 from ckpt.formats.source import Damaged, TooLarge, Unfinished

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpt.formats.directories import deepspeed_files, deepspeed_parts
-from ckpt.formats.directories.dcp_reader import DcpReader
-from ckpt.formats.directories.gathering import Gathering, numbered
+from ckpt.formats.directories.common.gathering import Gathering, numbered
+from ckpt.formats.directories.dcp.reader import DcpReader
+from ckpt.formats.directories.deepspeed import parts as deepspeed_parts
+from ckpt.formats.directories.deepspeed import rank_files as deepspeed_ranks
 from ckpt.formats.pickled.values import mapping_of
 
 _TAG = re.compile(r"global_step(\d{1,12})")
@@ -85,7 +86,7 @@ def _tag(gathering: Gathering) -> str:
     holding = {
         name.partition("/")[0]
         for name in folder.files
-        if name.count("/") == 1 and deepspeed_files.is_member(name.partition("/")[2])
+        if name.count("/") == 1 and deepspeed_ranks.is_member(name.partition("/")[2])
     }
     if _LATEST in folder.files:
         named = folder.text(_LATEST)

@@ -1,0 +1,1 @@
+"""Torch distributed checkpoints: records, geometry, bytes over many files, values."""

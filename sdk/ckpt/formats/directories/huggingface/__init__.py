@@ -1,0 +1,1 @@
+"""Checkpoints of transformers, accelerate and peft, and weights of models in directories."""

@@ -1,0 +1,1 @@
+"""Checkpoints of Megatron-LM, by ranks or distributed."""

@@ -1,0 +1,1 @@
+"""Checkpoints of Orbax, down to the arrays in their database."""
