@@ -95,7 +95,8 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     pinned: bool = False
     note: str | None = None
     label: str | None = None
-    """Why it was saved: best, regular, epoch, step, interval …; None when unknown."""
+    """Why it was saved: best, regular, epoch, step, interval …; export for a foreign model without a training's state;
+    None when unknown."""
     fingerprint: str = ""
     files: tuple[str, ...] = ()
     """Absolute paths of all files that belong to it and move together; `path` is among them."""

@@ -99,10 +99,14 @@ def find_run(name: str, runs: Sequence[Run]) -> Run:
     )
 
 
+EXPORT = "export"
+"""Label of a foreign checkpoint that holds a model's weights for use, and nothing to go on from."""
+
+
 def newest_first(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
     """Checkpoints by the order of a run, newest first.
 
-    Own runs number their saves; foreign ones go by completion time, then step.
+    Own runs number their saves; foreign ones go by completion time, then step, exports of a model behind all others.
     """
     given = list(checkpoints)
     saves = [c.seq for c in given if c.seq is not None]
@@ -114,6 +118,7 @@ def newest_first(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
     return sorted(
         given,
         key=lambda c: (
+            c.label != EXPORT,
             c.seq if c.seq is not None else -1,
             c.saved_at,
             c.step if c.step is not None else -1,

@@ -19,6 +19,7 @@ class Cache:
 
     _known: dict[str, tuple[int, Inspection | Checkpoint]] = field(default_factory=dict)
     _config: dict[str, Any] = field(default_factory=dict)
+    _resume: dict[str, Any] = field(default_factory=dict)
 
     def inspect(self, path: str, info: os.stat_result, *members: Hashable) -> Inspection:
         """The inspection of a file, from memory when device, inode, size and times are the same.
@@ -31,13 +32,14 @@ class Cache:
         if known is not None and known[0] == key and isinstance(known[1], Inspection):
             return known[1]
         inspection: Inspection = formats.inspect(path).evolve(
-            tensors=(), storages={}, resume={}, unknown_globals=(), files=()
+            tensors=(), storages={}, unknown_globals=(), files=()
         )
-        # Checkpoints of a run mostly have the same configuration: it is kept once.
-        if inspection.config == self._config:
-            inspection = inspection.evolve(config=self._config)
-        else:
+        # Checkpoints of a run mostly have the same configuration and the same states: these are kept once.
+        if inspection.config != self._config:
             self._config = inspection.config
+        if inspection.resume != self._resume:
+            self._resume = inspection.resume
+        inspection = inspection.evolve(config=self._config, resume=self._resume)
         # Taken out first: the order of the entries is that in which they were read.
         self._known.pop(path, None)
         self._known[path] = (key, inspection)

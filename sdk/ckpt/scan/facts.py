@@ -24,6 +24,25 @@ def framework(checkpoints: Sequence[Checkpoint]) -> str:
     return Counter(telling).most_common(1)[0][0] if telling else "unknown"
 
 
+def exports(recorded: Sequence[Recorded]) -> set[str]:
+    """Ids of those that are weights and nothing else, in a run whose other checkpoints know how far they are.
+
+    A model that is saved for use when a training ends is no place to go on from, however new it is.
+    """
+    lost = [made for made in recorded if made.checkpoint.step is None and made.checkpoint.epoch is None]
+    if len(lost) == len(recorded):
+        return set()
+    return {
+        made.checkpoint.id
+        for made in lost
+        if made.checkpoint.state == "complete" and made.inspection is not None and _only_weights(made.inspection)
+    }
+
+
+def _only_weights(inspection: Inspection) -> bool:
+    return bool(inspection.resume.get("model")) and not inspection.resume.get("optimizer")
+
+
 def config(recorded: Sequence[Recorded]) -> dict[str, Any]:
     """The configuration in the newest checkpoint that holds one; those of the run's framework come first."""
     whose = framework([made.checkpoint for made in recorded])

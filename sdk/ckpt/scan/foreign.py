@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ckpt import marks as marks_module
@@ -40,7 +40,10 @@ def read_foreign(
     problems += broken
     recorded = [made for unit in found if (made := record(unit, run_id, cache, marks, now)) is not None]
     named = held(pointers(listed.pointers, recorded, problems), recorded, str(directory))
-    checkpoints = [with_marks(_held(made.checkpoint, named.by.get(made.checkpoint.id, ())), marks) for made in recorded]
+    exported = facts.exports(recorded)
+    checkpoints = [
+        with_marks(_told(made.checkpoint, named.by.get(made.checkpoint.id, ()), exported), marks) for made in recorded
+    ]
     problems += named.problems
     problems += _rewritten(directory, checkpoints, marks)
     updated = max((c.saved_at for c in checkpoints), default=0.0)
@@ -81,10 +84,12 @@ def _unlisted(listed: Listing) -> list[str]:
     return [f"{printable(name)}/ cannot be read: {error.strerror}" for name, error in listed.failed]
 
 
-def _held(checkpoint: Checkpoint, by: Sequence[str]) -> Checkpoint:
-    if not by:
+def _told(checkpoint: Checkpoint, held_by: Sequence[str], exported: Collection[str]) -> Checkpoint:
+    """The record with what the other checkpoints of the run say of it."""
+    label = refs.EXPORT if checkpoint.id in exported else checkpoint.label
+    if not held_by and label == checkpoint.label:
         return checkpoint
-    changed: Checkpoint = checkpoint.evolve(held_by=(*checkpoint.held_by, *by))
+    changed: Checkpoint = checkpoint.evolve(held_by=(*checkpoint.held_by, *held_by), label=label)
     return changed
 
 
