@@ -1,7 +1,7 @@
 # make demo    set up and run the main job, then open the dashboard on it
 # make test    set up and run the tests
 # make check   format, lint, types, import contracts, tests
-# make faults  the faults of tests/faults, many rounds (make test runs two)
+# make faults  faults and hostile files, many rounds (make test runs two)
 # make bench   the figures: one JSON line each
 # make fmt     format and fix what can be fixed
 
@@ -36,7 +36,8 @@ check: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 faults: $(STAMP)
-	CKPTD_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -o timeout=3600 tests/faults
+	CKPTD_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -o timeout=3600 \
+		tests/faults tests/sdk/formats/test_hostile_*.py tests/acceptance/test_hostile_root.py
 
 bench: $(STAMP)
 	@for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done
