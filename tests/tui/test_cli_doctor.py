@@ -229,7 +229,8 @@ def test_a_daemon_that_does_not_answer_holds_nobody_up(ckpt: Any, daemon: Any) -
     finally:
         daemon.send_signal(signal.SIGCONT)
     (check,) = [check for check in answer.json["checks"] if not check["ok"]]
-    assert answer.code == 1 and check["name"] == "daemon" and "no answer within 2 s" in check["detail"]
+    assert answer.code == 1 and check["name"] == "daemon"
+    assert "no answer within 2 s" in check["detail"] or "did not answer" in check["detail"]
     assert took < 30
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ckpt.formats.directories.dcp.reader import METADATA, RANK_METADATA, DcpReader
+from ckpt.formats.directories.dcp.names import METADATA, RANK_METADATA
+from ckpt.formats.directories.dcp.reader import DcpReader
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.reading import family_of
 from ckpt.formats.source import Unreadable

@@ -137,7 +137,8 @@ def kind_of(path: str) -> type[Kind] | None:
     with os.scandir(path) as listing:
         for entry in listing:
             (directories if entry.is_dir(follow_symlinks=False) else files).add(entry.name)
-    return known.recognise(os.path.basename(os.path.abspath(path)), files, directories)
+    found = known.recognise(os.path.basename(os.path.abspath(path)), files, directories)
+    return None if found is None else found.load()
 
 
 def family_of(source: Source) -> Family:

@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt import formats
+from ckpt.encoding import printable
 from ckpt.formats import Inspection
 from ckpt.records import Checkpoint
+from ckpt.scan.failing import UNREADABLE
+
+_MAX_PROBLEM = 400
 
 
 @dataclass
@@ -25,15 +29,14 @@ class Cache:
         """The inspection of a file, from memory when device, inode, size and times are the same.
 
         For a directory `members` stand for the names and identities of all files in it. Raises OSError when it cannot
-        be read, or is a directory and no checkpoint.
+        be read, or is a directory and no checkpoint. Where a reader fails in another way, the inspection has that as a
+        problem, and its fingerprint is UNREADABLE.
         """
         key = hash((identity(info), *members))
         known = self._known.get(path)
         if known is not None and known[0] == key and isinstance(known[1], Inspection):
             return known[1]
-        inspection: Inspection = formats.inspect(path).evolve(
-            tensors=(), storages={}, unknown_globals=(), files=()
-        )
+        inspection: Inspection = _inspected(path)
         # Checkpoints of a run mostly have the same configuration and the same states: these are kept once.
         if inspection.config != self._config:
             self._config = inspection.config
@@ -60,6 +63,27 @@ class Cache:
         """Drops the `count` entries that were made longest ago, so that these files are opened again."""
         for path in list(itertools.islice(self._known, count)):
             del self._known[path]
+
+
+def _inspected(path: str) -> Inspection:
+    try:
+        inspection: Inspection = formats.inspect(path).evolve(tensors=(), storages={}, unknown_globals=(), files=())
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  one file that breaks a reader must not hide its whole run
+        _log_failure(path)
+        said = printable(f"its reader failed: {type(error).__name__} {error}"[:_MAX_PROBLEM].rstrip())
+        inspection = Inspection(path=path, fingerprint=UNREADABLE, problems=(said,))
+    return inspection
+
+
+def _log_failure(path: str) -> None:
+    import logging  # late: few programs ever need it here
+
+    log = logging.getLogger("ckpt.scan")
+    if not log.hasHandlers():
+        log.addHandler(logging.NullHandler())  # where nobody listens, the problem is shown with the checkpoint
+    log.warning("the reader of %s failed", printable(path), exc_info=True)
 
 
 def identity(info: os.stat_result) -> tuple[int, int, int, int, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ckpt import formats
 from ckpt.formats.directories import known
-from ckpt.formats.directories.folder import MAX_DEPTH
+from ckpt.formats.directories.bounds import MAX_DEPTH
 from ckpt.paths import RunPaths, is_temporary
 
 CHECKPOINT_DIRECTORIES = frozenset({"checkpoints", "checkpoint", "ckpts", "ckpt", "weights", "models", "recipe_state"})

@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass, field
 
 from ckpt.formats.directories import known
-from ckpt.formats.directories.folder import MAX_DEPTH, MAX_FILES
+from ckpt.formats.directories.bounds import MAX_DEPTH, MAX_FILES
 from ckpt.paths import is_temporary
 from ckpt.scan.excludes import is_excluded
 from ckpt.scan.finding import is_part, is_step, may_be_checkpoint

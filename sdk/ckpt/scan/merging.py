@@ -10,6 +10,7 @@ from typing import TypeVar
 from ckpt.encoding import printable
 from ckpt.formats import Inspection
 from ckpt.records import CheckpointState
+from ckpt.scan.failing import UNREADABLE
 from ckpt.scan.listing import Entry
 
 _Value = TypeVar("_Value")
@@ -54,7 +55,12 @@ def _first(values: Sequence[_Value | None]) -> _Value | None:
 
 
 def _fingerprint(parts: Sequence[tuple[str, Inspection]], sides: Sequence[Entry]) -> str:
-    """Changes with the content of the parts and the sizes of the sides; "" where a part was not read to that point."""
+    """Changes with the content of the parts and the sizes of the sides; "" where a part was not read to that point.
+
+    UNREADABLE where a part could not be read.
+    """
+    if any(inspection.fingerprint == UNREADABLE for _, inspection in parts):
+        return UNREADABLE
     if not all(inspection.fingerprint for _, inspection in parts):
         return ""
     lines = [f"{os.path.basename(name)}\0{inspection.fingerprint}" for name, inspection in parts]

@@ -216,18 +216,22 @@ def _committed(
     run_id: str, path: str, info: os.stat_result, marker_path: str, marker: dict[str, Any], cache: Cache
 ) -> Checkpoint:
     inspection = cache.inspect(path, info)
+    fingerprint = inspection.fingerprint
+    if fingerprint == UNREADABLE:
+        # That a reader failed says nothing against the file: its marker is believed.
+        fingerprint = str(marker.get("fingerprint") or UNREADABLE)
     problems = list(inspection.problems)
     state: CheckpointState = "complete"
     if not marker:
         problems.append("its marker cannot be read")
         state = "corrupt"
-    elif info.st_size != marker.get("bytes") or inspection.fingerprint != marker.get("fingerprint"):
+    elif info.st_size != marker.get("bytes") or fingerprint != marker.get("fingerprint"):
         problems.append("it is not what was saved: size or content differ from its marker")
         state = "corrupt"
     elif inspection.state != "complete":
         state = "corrupt"
     return Checkpoint(
-        id=checkpoint_id(run_id, os.path.basename(path), inspection.fingerprint),
+        id=checkpoint_id(run_id, os.path.basename(path), fingerprint),
         run=run_id,
         path=path,
         framework="ckpt",
@@ -243,7 +247,7 @@ def _committed(
         bytes=info.st_size,
         saved_at=number(marker.get("saved_at"), info.st_mtime),
         label=sys.intern(str(marker["label"])) if marker.get("label") else None,
-        fingerprint=inspection.fingerprint,
+        fingerprint=fingerprint,
         files=(path, marker_path),
         problems=tuple(problems),
     )

@@ -57,7 +57,9 @@ def record(unit: Unit, run_id: str, cache: Cache, marks: Marks, now: float) -> R
         problems=() if unsettled else found.problems,
         held_by=tuple(f"also named {printable(name)}" for name, _ in unit.aliases),
     )
-    named = checkpoint.evolve(id=checkpoint_id(run_id, unit.name, content_of(checkpoint)))
+    unread = found.fingerprint == UNREADABLE
+    known = _id_unread(unit, run_id, marks) if unread else checkpoint_id(run_id, unit.name, content_of(checkpoint))
+    named = checkpoint.evolve(id=known)
     return Recorded(unit, named, found)
 
 
@@ -75,10 +77,9 @@ def _inspected(unit: Unit, cache: Cache) -> Inspection:
 
 
 def _unreadable(unit: Unit, run_id: str, marks: Marks, error: OSError) -> Checkpoint:
-    """A checkpoint that is there and cannot be read. It may be what it was, so what was said of it stays said."""
-    marked = [known for known, file in marks.files.items() if file == unit.name]
+    """A checkpoint that is there and cannot be read."""
     return Checkpoint(
-        id=marked[-1] if marked else checkpoint_id(run_id, unit.name, UNREADABLE),
+        id=_id_unread(unit, run_id, marks),
         run=run_id,
         path=unit.path,
         framework="unknown",
@@ -90,3 +91,9 @@ def _unreadable(unit: Unit, run_id: str, marks: Marks, error: OSError) -> Checkp
         files=unit.paths,
         problems=(f"cannot be read: {error.strerror}",),
     )
+
+
+def _id_unread(unit: Unit, run_id: str, marks: Marks) -> str:
+    """The id of what could not be read. It may be what it was, so what was said of it stays said."""
+    marked = [known for known, file in marks.files.items() if file == unit.name]
+    return marked[-1] if marked else checkpoint_id(run_id, unit.name, UNREADABLE)

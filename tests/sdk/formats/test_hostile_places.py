@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from ckpt.formats import inspect, inspection_to_json
-from ckpt.formats.directories.folder import MAX_DEPTH, MAX_FILES, Folder
+from ckpt.formats.directories.bounds import MAX_DEPTH, MAX_FILES
+from ckpt.formats.directories.folder import Folder
 from ckpt.formats.reading import family_of
 from ckpt.formats.source import Source, TooLarge, Unreadable
 

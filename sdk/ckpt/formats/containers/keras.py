@@ -34,7 +34,7 @@ class Keras(Family):
             raise NotACheckpoint("it is a zip file without the metadata.json and config.json of Keras")
         weights = self._entries.get(_WEIGHTS)
         if weights is not None and weights.stored:
-            hdf5.prove_superblock(members.window(self.source, weights))
+            hdf5.prove_superblock(members.stored(self.source, weights))
 
     def read(self) -> Content:
         top: dict[str, Any] = {

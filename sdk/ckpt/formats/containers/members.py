@@ -1,4 +1,4 @@
-"""Members of ordinary zip archives, which may be compressed: small ones as bytes, large ones as windows."""
+"""Members of ordinary zip archives, which may be compressed: small ones as bytes, large ones as slices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ckpt.formats import bounded_json
 from ckpt.formats.containers import zipdir
-from ckpt.formats.containers.window import Window
+from ckpt.formats.containers.slices import Slice
 from ckpt.formats.source import Damaged, Source, TooLarge
 
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -46,9 +46,9 @@ def content(source: Source, entry: zipdir.Entry, *, limit: int) -> bytes:
     return inflated
 
 
-def window(source: Source, entry: zipdir.Entry) -> Window:
+def stored(source: Source, entry: zipdir.Entry) -> Slice:
     """A stored member as a source. Raises Damaged when it is compressed or its two headers differ."""
-    return Window(source, zipdir.content_offset(source, entry), entry.size)
+    return Slice(source, zipdir.content_offset(source, entry), entry.size)
 
 
 def parsed(source: Source, entry: zipdir.Entry, *, limit: int) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class StableBaselines(Family):
             if not entry.stored:
                 self._omitted.append(f"{entry.name[:80]!r}, which is compressed")
                 continue
-            part = TorchZip(members.window(self.source, entry))
+            part = TorchZip(members.stored(self.source, entry))
             part.prove()
             self._parts[entry.name.removesuffix(_TORCH)] = part
         if len(parts) > _MAX_PARTS:

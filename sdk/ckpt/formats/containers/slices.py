@@ -19,6 +19,7 @@ class Slice(Source):
         self._head = b""
 
     def read(self, offset: int, length: int) -> bytes:
+        """As `Source.read`, within the part; counts here and in the whole file."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise Unfinished(f"this part of the file ends at byte {self.size}, before byte {offset + length}")
         data = self._whole.read(self._offset + offset, length)

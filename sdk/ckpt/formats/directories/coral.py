@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering
@@ -11,9 +10,9 @@ from ckpt.formats.directories.common.members import required
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.names import CORAL_HEAD
 from ckpt.formats.source import Damaged, Unfinished
 
-_HEAD = "HEAD"
 _WEIGHTS = "objects/weights.h5"
 _REFERENCE = re.compile(r"^ref: (refs/heads/[^/\0]{1,200}(?:/[^/\0]{1,200}){0,4})$")
 _COMMIT = re.compile(r"^[0-9a-f]{8,128}$")
@@ -30,15 +29,10 @@ class Coral(Kind):
         self._gathering = Gathering(folder)
         self._commit = ""
 
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        """By its name and its parts."""
-        return name == ".coral" and _HEAD in files and {"objects", "refs"} <= directories
-
     def prove(self) -> None:
         """Whole when the branch names a commit that is there with its file of weights."""
-        required(self.folder, _HEAD)
-        reference = _REFERENCE.match(self.folder.text(_HEAD))
+        required(self.folder, CORAL_HEAD)
+        reference = _REFERENCE.match(self.folder.text(CORAL_HEAD))
         if reference is None:
             raise Damaged("HEAD names no branch")
         branch = self._gathering.mapping(reference[1])

@@ -14,10 +14,9 @@ from typing import Any, Self
 from ckpt.formats import bounded_json
 from ckpt.formats.containers.family import Content, Family, samples
 from ckpt.formats.containers.slices import Slice
+from ckpt.formats.directories.bounds import MAX_DEPTH, MAX_FILES
 from ckpt.formats.source import Damaged, Source, TooLarge, Unfinished
 
-MAX_FILES = 100_000
-MAX_DEPTH = 12
 MAX_WHOLE_BYTES = 16 << 20
 _OPEN = 32  # descriptors that one folder holds at a time
 _WHOLE_BYTES = 64 << 10  # a file up to this size tells itself in full

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.common.members import required
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.names import KERAS_WEIGHTS
 
-_WEIGHTS = "latest.weights.h5"
 _POSITION = "training_metadata.json"
 
 
@@ -19,22 +18,16 @@ class KerasBackup(Kind):
 
     framework: ClassVar[str] = "keras"
 
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        """By the name of its weights, which no other callback writes."""
-        del name, directories
-        return _WEIGHTS in files
-
     def prove(self) -> None:
         """Whole when weights and position are, and the weights are sound."""
-        required(self.folder, _WEIGHTS, _POSITION)
+        required(self.folder, KERAS_WEIGHTS, _POSITION)
         Gathering(self.folder).mapping(_POSITION)
-        Gathering(self.folder).tree(_WEIGHTS)
+        Gathering(self.folder).tree(KERAS_WEIGHTS)
 
     def read(self) -> Contents:
         """Weights and optimizer, both in the one file of a model in training; the epoch that it goes on with."""
         gathering = Gathering(self.folder)
-        weights = gathering.tree(_WEIGHTS)
+        weights = gathering.tree(KERAS_WEIGHTS)
         position = gathering.mapping(_POSITION)
         found = told({"model": weights, "optimizer": weights, "epoch": position.get("epoch")}, self.framework)
         return Contents(found, weights, gathering.unknown_globals, gathering.omitted)

@@ -1,10 +1,9 @@
-"""The face that every kind of checkpoint directory has: recognise it by names, prove that it is whole, read it."""
+"""The face that every kind of checkpoint directory has: prove that it is whole, read it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -28,21 +27,16 @@ class Contents:
 
 
 class Kind(ABC):
-    """One kind of checkpoint directory, opened on one. All methods may raise `source.Unreadable` and OSError."""
+    """One kind of checkpoint directory, opened on one that `known.recognise` gave to it.
+
+    All methods may raise `source.Unreadable` and OSError.
+    """
 
     framework: ClassVar[str]
     format: ClassVar[str] = "directory"
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
-
-    @classmethod
-    @abstractmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        """Whether a directory of that name, with these names directly in it, is one checkpoint of this kind.
-
-        Also while it is being written: as soon as its names tell. No file is opened.
-        """
 
     @abstractmethod
     def prove(self) -> None:

@@ -1,61 +1,75 @@
-"""The kinds of checkpoint directories, in the order in which they are asked whether a directory is theirs."""
+"""The kinds of checkpoint directories, in the order in which they are asked whether a directory is theirs.
+
+Asking loads no reader: the rules look at names alone, and the reader is loaded for a directory that is a checkpoint.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from ckpt.formats.directories.composer_sharded import ComposerSharded
-from ckpt.formats.directories.coral import Coral
-from ckpt.formats.directories.dcp.checkpoint import Dcp
-from ckpt.formats.directories.deepspeed.checkpoint import DeepSpeed
-from ckpt.formats.directories.huggingface.accelerate import Accelerate
-from ckpt.formats.directories.huggingface.peft import Peft
-from ckpt.formats.directories.huggingface.sharded import Sharded
-from ckpt.formats.directories.huggingface.transformers import Transformers
-from ckpt.formats.directories.keras_backup import KerasBackup
-from ckpt.formats.directories.kind import Kind
-from ckpt.formats.directories.lerobot import LeRobot
-from ckpt.formats.directories.lightning_sharded import LightningSharded
-from ckpt.formats.directories.megatron.checkpoint import Megatron
-from ckpt.formats.directories.nemo import NeMo
-from ckpt.formats.directories.olmo_core import OlmoCore
-from ckpt.formats.directories.orbax.checkpoint import Orbax
-from ckpt.formats.directories.ray import Ray
-from ckpt.formats.directories.torchtune import TorchTune
-from ckpt.formats.directories.verl import Verl
-from ckpt.formats.suffixes import may_tell
+from ckpt.formats.directories import names
+from ckpt.formats.directories.dcp.names import is_dcp
+from ckpt.formats.directories.deepspeed.names import is_deepspeed
+from ckpt.formats.directories.huggingface.names import is_accelerate, is_adapter, is_model, is_transformers
+from ckpt.formats.directories.megatron.names import is_megatron
+from ckpt.formats.directories.orbax.names import is_orbax
 
-KINDS: tuple[type[Kind], ...] = (
-    NeMo,
-    Transformers,
-    Orbax,
-    Megatron,
-    OlmoCore,
-    LightningSharded,
-    ComposerSharded,
-    Dcp,
-    DeepSpeed,
-    Accelerate,
-    Verl,
-    LeRobot,
-    KerasBackup,
-    Coral,
-    TorchTune,
-    Peft,
-    Sharded,
-    Ray,
+if TYPE_CHECKING:
+    from ckpt.formats.directories.kind import Kind
+
+Rule = Callable[[str, AbstractSet[str], AbstractSet[str]], bool]
+"""Whether a directory is one checkpoint of a kind: by its name, and by the names of files and directories in it.
+
+Also while it is being written: as soon as its names tell. No file is opened.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One kind by its rule; where its reader is, a module among these and the name of a `Kind` in it."""
+
+    rule: Rule
+    module: str
+    name: str
+
+    def load(self) -> type[Kind]:
+        """The reader."""
+        kind: type[Kind] = getattr(import_module(f"ckpt.formats.directories.{self.module}"), self.name)
+        return kind
+
+
+KINDS: tuple[Known, ...] = (
+    Known(names.is_nemo, "nemo", "NeMo"),
+    Known(is_transformers, "huggingface.transformers", "Transformers"),
+    Known(is_orbax, "orbax.checkpoint", "Orbax"),
+    Known(is_megatron, "megatron.checkpoint", "Megatron"),
+    Known(names.is_olmo_core, "olmo_core", "OlmoCore"),
+    Known(names.is_lightning, "lightning_sharded", "LightningSharded"),
+    Known(names.is_composer, "composer_sharded", "ComposerSharded"),
+    Known(is_dcp, "dcp.checkpoint", "Dcp"),
+    Known(is_deepspeed, "deepspeed.checkpoint", "DeepSpeed"),
+    Known(is_accelerate, "huggingface.accelerate", "Accelerate"),
+    Known(names.is_verl, "verl", "Verl"),
+    Known(names.is_lerobot, "lerobot", "LeRobot"),
+    Known(names.is_keras_backup, "keras_backup", "KerasBackup"),
+    Known(names.is_coral, "coral", "Coral"),
+    Known(names.is_torchtune, "torchtune", "TorchTune"),
+    Known(is_adapter, "huggingface.peft", "Peft"),
+    Known(is_model, "huggingface.sharded", "Sharded"),
+    Known(names.is_ray, "ray", "Ray"),
 )
 
 
-def recognise(name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> type[Kind] | None:
+def recognise(name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> Known | None:
     """The kind of checkpoint that a directory of that name with these names directly in it is; None for no checkpoint.
 
-    Opens nothing, so it is as cheap as the listing. Data, texts and pictures have no say.
+    Opens nothing, so it is as cheap as the listing. Names for which `may_tell` is false may be left out of `files`.
     """
-    files = {file for file in files if may_tell(file)}
-    if not files and not directories:
-        return None
     for kind in KINDS:
-        if kind.recognise(name, files, directories):
+        if kind.rule(name, files, directories):
             return kind
     return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
 from ckpt.formats.directories.common import beside
@@ -12,12 +10,8 @@ from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
 from ckpt.formats.directories.megatron.distributed import Distributed
+from ckpt.formats.directories.names import NEMO_UNFINISHED, NEMO_WEIGHTS
 from ckpt.formats.source import Unfinished
-
-_NAME = re.compile(r"(?:^|-)(?:consumed_samples|step)=\d")
-_WEIGHTS = "weights"
-_CONTEXT = "context"
-_UNFINISHED = "-unfinished"
 
 
 class NeMo(Kind):
@@ -28,19 +22,11 @@ class NeMo(Kind):
     def __init__(self, folder: Folder) -> None:
         super().__init__(folder)
         self._gathering = Gathering(folder)
-        self._weights = Distributed(self._gathering, f"{_WEIGHTS}/")
-
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        """By its weights under a name with step or samples, or by both parts under the last one's name."""
-        del files
-        if _WEIGHTS not in directories:
-            return False
-        return _NAME.search(name) is not None or (_CONTEXT in directories and name.endswith("-last"))
+        self._weights = Distributed(self._gathering, f"{NEMO_WEIGHTS}/")
 
     def prove(self) -> None:
         """Whole when no marker next to it says otherwise, and its weights are."""
-        marker = self.folder.name.removesuffix("-EMA") + _UNFINISHED
+        marker = self.folder.name.removesuffix("-EMA") + NEMO_UNFINISHED
         if beside.exists(self.folder.path, marker):
             raise Unfinished(f"it is being written or removed: {marker} stands next to it")
         self._weights.prove()

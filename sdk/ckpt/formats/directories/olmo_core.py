@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.dcp.reader import DcpReader
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.names import OLMO_MARKER, OLMO_WEIGHTS
 from ckpt.formats.meanings.plain import Plain
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Damaged, Unfinished
 
-_MARKER = ".metadata.json"
-_WEIGHTS = "model_and_optim"
 _CONFIG = "config.json"
 _FIRST = "train/rank0.pt"
 _RANK = re.compile(r"train/rank\d{1,9}\.pt")
@@ -31,17 +29,13 @@ class OlmoCore(Kind):
 
     def __init__(self, folder: Folder) -> None:
         super().__init__(folder)
-        self._reader = DcpReader(folder, f"{_WEIGHTS}/")
-
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        return _WEIGHTS in directories and ("train" in directories or _MARKER in files)
+        self._reader = DcpReader(folder, f"{OLMO_WEIGHTS}/")
 
     def prove(self) -> None:
-        for name in (_FIRST, _MARKER):
+        for name in (_FIRST, OLMO_MARKER):
             if name not in self.folder.files:
                 raise Unfinished(f"{name} is missing: it is being written, or its writing was cut short")
-        self.folder.json(_MARKER)
+        self.folder.json(OLMO_MARKER)
         self._reader.prove()
 
     def read(self) -> Contents:
@@ -58,5 +52,5 @@ class OlmoCore(Kind):
         return Contents(found, {**tree, "trainer_state": trainer}, unknown, self._reader.omitted)
 
     def telling(self) -> Sequence[str]:
-        described = [name for name in self.folder.files if name.startswith(f"{_WEIGHTS}/.metadata")]
-        return (*described, _MARKER, _FIRST, *([_CONFIG] if _CONFIG in self.folder.files else []))
+        described = [name for name in self.folder.files if name.startswith(f"{OLMO_WEIGHTS}/.metadata")]
+        return (*described, OLMO_MARKER, _FIRST, *([_CONFIG] if _CONFIG in self.folder.files else []))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common import beside
@@ -12,17 +11,18 @@ from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.names import RAY_DATED, RAY_OWN
 from ckpt.formats.source import Unfinished
 from ckpt.formats.suffixes import may_be_file
 
-_COUNTED = re.compile(r"^checkpoint_\d{6}$")
-_DATED = re.compile(r"^checkpoint_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.\d{3,6}$")
-_OWN = frozenset({".metadata.json", ".is_checkpoint", ".tune_metadata"})
 _SNAPSHOT = "checkpoint_manager_snapshot.json"
 _RESULTS = "result.json"
 _MAX_PARTS = 64
 _BOOKKEEPING = frozenset({"date", "hostname", "node_ip", "pid", "timestamp", "trial_id", "experiment_tag", "done"})
-_TIMES = re.compile(r"^(?:time_.*|iterations_since_restore|training_iteration|should_checkpoint|checkpoint_dir_name)$")
+_COUNTS = re.compile(
+    r"^(?:time_.*|(?:timesteps|episodes)_(?:total|this_iter)|(?:iterations|timesteps)_since_restore|training_iteration|"
+    r"should_checkpoint|checkpoint_dir_name)$"
+)
 
 
 class Ray(Kind):
@@ -34,14 +34,6 @@ class Ray(Kind):
         super().__init__(folder)
         self._gathering = Gathering(folder)
         self._result: Mapping[Any, Any] | None = None
-
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        """By the time in its name, or by its number and a file in it that Ray or a training writes."""
-        del directories
-        if _DATED.match(name):
-            return bool(files)
-        return _COUNTED.match(name) is not None and (not _OWN.isdisjoint(files) or any(map(may_be_file, files)))
 
     def prove(self) -> None:
         """Whole when its files are sound and the run, where it keeps a list, lists it: that is written after it."""
@@ -74,8 +66,8 @@ class Ray(Kind):
 
     @property
     def _by_ray(self) -> bool:
-        named = _DATED.match(self.folder.name) is not None
-        return named or self._result is not None or not _OWN.isdisjoint(self.folder.files)
+        named = RAY_DATED.match(self.folder.name) is not None
+        return named or self._result is not None or not RAY_OWN.isdisjoint(self.folder.files)
 
     def _files(self) -> list[str]:
         return [name for name in self.folder.files if may_be_file(name.rpartition("/")[2])][:_MAX_PARTS]
@@ -103,4 +95,4 @@ def _reported(raw: bytes, name: str) -> Mapping[Any, Any] | None:
 
 def _measured(key: Any, value: Any) -> bool:
     whole = type(value) in (int, float) and (type(value) is float or abs(value) < 1 << 53)
-    return type(key) is str and whole and key not in _BOOKKEEPING and not _TIMES.match(key)
+    return type(key) is str and whole and key not in _BOOKKEEPING and not _COUNTS.match(key)

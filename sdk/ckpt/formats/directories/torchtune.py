@@ -1,9 +1,8 @@
-"""Checkpoints of torchtune: weights of an epoch or step; what a resume needs besides lies once for the whole run."""
+"""Checkpoints of torchtune: weights of an epoch or step; what a resume needs besides, there or once for the run."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering
@@ -11,12 +10,11 @@ from ckpt.formats.directories.common.members import all_numbered, merged
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
+from ckpt.formats.directories.names import TORCHTUNE_ADAPTER, TORCHTUNE_MODEL, TORCHTUNE_RECIPE, TORCHTUNE_SAVE
 from ckpt.formats.source import Unfinished, Unreadable
 
-_NAME = re.compile(r"^(epoch|step)_(\d{1,9})$")
-_MODEL = re.compile(r"^(?:ft-)?model-\d{5}-of-\d{5}\.(?:safetensors|bin|pt)$")
-_ADAPTER = ("adapter_model.pt", "adapter_model.safetensors", "adapter_model.bin")
 _RECIPE = "recipe_state"
+_ALONE = re.compile(r"^(?:pytorch_)?model(?:-\d{5}-of-\d{5})?\.(?:safetensors|bin)$")
 
 
 class TorchTune(Kind):
@@ -28,31 +26,24 @@ class TorchTune(Kind):
         super().__init__(folder)
         self._gathering = Gathering(folder)
 
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        """By its name and a file of weights."""
-        del directories
-        return _NAME.match(name) is not None and any(_MODEL.match(file) or file in _ADAPTER for file in files)
-
     def prove(self) -> None:
-        """Whole when of numbered files all are there, the index with them, and all are sound."""
+        """Whole when of numbered files all are there, and all are sound."""
         files = self.folder.files
-        model = [name for name in files if _MODEL.match(name)]
-        all_numbered(self.folder, model)
-        for name in model:
+        all_numbered(self.folder, self._model())
+        for name in self._model():
             self._gathering.tree(name)
-        if "adapter_config.json" in files and not any(name in files for name in _ADAPTER):
+        if "adapter_config.json" in files and not any(name in files for name in TORCHTUNE_ADAPTER):
             raise Unfinished("the adapter's weights are missing")
-        for name in _ADAPTER:
+        for name in (*TORCHTUNE_ADAPTER, TORCHTUNE_RECIPE):
             if name in files:
                 self._gathering.tree(name)
 
     def read(self) -> Contents:
-        """Weights and adapter; optimizer and position from the run's recipe state, if that is of this epoch."""
+        """Weights and adapter; optimizer and position from the recipe's state, if one is of this epoch or step."""
         gathering = self._gathering
         files = self.folder.files
-        top: dict[str, Any] = {"model": merged(gathering, (name for name in files if _MODEL.match(name)))}
-        adapters = [name for name in _ADAPTER if name in files]
+        top: dict[str, Any] = {"model": merged(gathering, self._model())}
+        adapters = [name for name in TORCHTUNE_ADAPTER if name in files]
         if adapters:
             top["adapter_model"] = gathering.tree(adapters[0])
         configured = gathering.mapping("adapter_config.json") if "adapter_config.json" in files else {}
@@ -60,17 +51,33 @@ class TorchTune(Kind):
         found = told({**top, **self._recipe(), "config": configured}, self.framework)
         return Contents(found, top, gathering.unknown_globals, gathering.omitted)
 
+    def _model(self) -> list[str]:
+        """Files of weights. Newer versions, which keep the recipe's state with them, may write one without a number."""
+        return [
+            name
+            for name in self.folder.files
+            if TORCHTUNE_MODEL.match(name) or (TORCHTUNE_RECIPE in self.folder.files and _ALONE.match(name))
+        ]
+
     def _recipe(self) -> dict[str, Any]:
-        """The run's one recipe state, written over each time; {} when it is of another epoch or unreadable."""
-        named = _NAME.match(self.folder.name)
+        """The recipe's state: its own, or the run's one, written over each time; {} when that is of another save."""
+        named = TORCHTUNE_SAVE.match(self.folder.name)
+        by_epoch = named is not None and named[1] == "epoch"
+        if TORCHTUNE_RECIPE in self.folder.files:
+            state = self._gathering.tree(TORCHTUNE_RECIPE)
+        else:
+            state = self._of_run()
+            number = 0 if named is None else int(named[2]) + by_epoch
+            if not isinstance(state, dict) or state.get("epochs_run" if by_epoch else "steps_run") != number:
+                return {}
+        if not isinstance(state, dict):
+            return {}
+        # The first epoch is saved as epoch 0, when one has been run.
+        return {**state, "epochs_run": int(named[2])} if named is not None and by_epoch else dict(state)
+
+    def _of_run(self) -> Any:
         try:
             with self.folder.beside(_RECIPE) as run:
-                state = run.open(f"{_RECIPE}.pt").top
+                return run.open(TORCHTUNE_RECIPE).top
         except (OSError, Unreadable):
-            return {}
-        if not isinstance(state, dict) or named is None:
-            return {}
-        key, number = ("epochs_run", int(named[2]) + 1) if named[1] == "epoch" else ("steps_run", int(named[2]))
-        if state.get(key) != number:
-            return {}
-        return {str(name): value for name, value in state.items() if name != "epochs_run"}
+            return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,16 +11,11 @@ from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.megatron.distributed import Distributed
+from ckpt.formats.directories.megatron.verl_part import MegatronPart, is_megatron
+from ckpt.formats.directories.names import VERL_PARTS, VERL_RANK, VERL_STEP
 from ckpt.formats.source import Damaged, Unfinished
 
-_NAME = re.compile(r"^global_step_(\d{1,12})$")
-_RANK = re.compile(
-    r"^(?:(?P<part>[^/]+)/)?(?P<kind>model|optim|extra_state)_world_size_(?P<world>\d{1,7})_rank_(?P<rank>\d{1,7})\.pt$"
-)
 _DATA = re.compile(r"^data(?:_\d{1,7})?\.pt$")
-_PARTS = frozenset({"actor", "critic"})
-_DISTRIBUTED = "dist_ckpt"
 _TRACKER = "latest_checkpointed_iteration.txt"
 
 
@@ -41,30 +35,24 @@ class Verl(Kind):
     def __init__(self, folder: Folder) -> None:
         super().__init__(folder)
         self._gathering = Gathering(folder)
-        self._distributed: dict[str, Distributed] = {}
+        self._megatron: dict[str, MegatronPart] = {}
         self._ranks: dict[tuple[str, str], _Ranks] = {}
-
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        """By its name, and a part or a rank's file in it."""
-        return _NAME.match(name) is not None and (
-            not _PARTS.isdisjoint(directories) or any(_RANK.match(file) for file in files)
-        )
 
     def prove(self) -> None:
         """Whole when there are as many files of each kind as ranks, and the data position, written last, is there."""
         for name in self.folder.files:
-            found = _RANK.match(name)
+            found = VERL_RANK.match(name)
             if found is None:
                 continue
             ranks = self._ranks.setdefault((found["part"] or "", found["kind"]), _Ranks(int(found["world"])))
             if ranks.world != int(found["world"]):
                 raise Damaged(f"{name} is of another number of ranks than the others")
             ranks.files[int(found["rank"])] = name
-        for part in sorted(_PARTS & self.folder.directories):
-            if f"{part}/{_DISTRIBUTED}" in self.folder.directories:
-                self._distributed[part] = Distributed(self._gathering, f"{part}/{_DISTRIBUTED}/")
-                self._distributed[part].prove()
+        parts = sorted(VERL_PARTS & self.folder.directories)
+        for part in parts or [""]:
+            if is_megatron(self._gathering, part):
+                self._megatron[part] = MegatronPart(self._gathering, part)
+                self._megatron[part].prove()
             elif not any(key[0] == part for key in self._ranks):
                 raise Unfinished(f"{part} holds no rank's files")
         for ranks in self._ranks.values():
@@ -83,7 +71,7 @@ class Verl(Kind):
         """Models, optimizers and schedulers by part and rank, generators by rank, positions in the data."""
         gathering = self._gathering
         kept: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "lr_scheduler": {}}
-        generators = [*self._from_ranks(kept), *self._from_distributed(kept)]
+        generators = [*self._from_ranks(kept), *self._from_megatron(kept)]
         top: dict[str, Any] = {}
         for kind, states in kept.items():
             there = {key: state for key, state in states.items() if state is not None}
@@ -94,13 +82,13 @@ class Verl(Kind):
         if self._data():
             top["dataloader"] = {name: gathering.tree(name) for name in self._data()}
         worlds = [ranks.world for ranks in self._ranks.values()]
-        worlds += [distributed.topology.get("world_size", 0) for distributed in self._distributed.values()]
+        worlds += [part.world_size for part in self._megatron.values()]
         world = max(worlds, default=0)
         topology = {"world_size": world} if world else {}
-        parts = len({part for part, _ in self._ranks} | set(self._distributed)) or 1
+        parts = len({part for part, _ in self._ranks} | set(self._megatron)) or 1
         found = told(top, self.framework, topology)
         found.resume["rng"]["ranks"] = len(generators) // parts
-        named = _NAME.match(self.folder.name)
+        named = VERL_STEP.match(self.folder.name)
         found.step = int(named[1]) if named is not None else found.step
         return Contents(found, top, gathering.unknown_globals, gathering.omitted)
 
@@ -120,13 +108,13 @@ class Verl(Kind):
                     generators += [top["rng"]] if top.get("rng") is not None else []
         return generators
 
-    def _from_distributed(self, kept: dict[str, dict[str, Any]]) -> list[Any]:
+    def _from_megatron(self, kept: dict[str, dict[str, Any]]) -> list[Any]:
         """Adds the states of parts that Megatron saved, and gives their generators."""
         generators: list[Any] = []
-        for part, distributed in self._distributed.items():
-            whole = distributed.tree()
+        for part, saved in self._megatron.items():
+            whole = saved.tree()
             for kind in kept:
-                kept[kind][part] = whole.get(kind)
+                kept[kind].update({part: whole.get(kind)} if part else whole.get(kind) or {})
             own = whole.get("rng_state")
             generators += own if isinstance(own, list) else []
         return generators
@@ -137,5 +125,5 @@ class Verl(Kind):
     def _reached(self) -> bool:
         """Whether the run's tracker, written after everything, has come to this step."""
         tracked = beside.text(self.folder.path, _TRACKER)
-        named = _NAME.match(self.folder.name)
+        named = VERL_STEP.match(self.folder.name)
         return named is not None and tracked.isdecimal() and len(tracked) < 19 and int(tracked) >= int(named[1])

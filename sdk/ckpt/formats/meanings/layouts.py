@@ -76,6 +76,13 @@ _COMPOSER = Layout(
     rule=rules.composer,
 )
 
+_COMPOSER_WEIGHTS = replace(
+    _COMPOSER,
+    keys=frozenset({"state"}),
+    holds=("state.model", "state.metadata.composer_env_info"),
+)
+"""Composer's weights alone: no time, no generators."""
+
 _TIMM = Layout(
     framework="timm",
     keys=frozenset({"arch", "version", "state_dict", "epoch"}),
@@ -106,6 +113,7 @@ _FAIRSEQ = Layout(
         "optimizer_history": "other",
         "optimizer_history.-1.lr_scheduler_state": "scheduler",
         "criterion": "model",
+        "extra_state.ema": "ema",
         "extra_state.train_iterator": "data",
     },
     topology=(
@@ -135,9 +143,16 @@ _DETECTRON = Layout(
     framework="fvcore",
     keys=frozenset({"model", "iteration", "trainer"}),
     step=("iteration", "trainer.iteration"),
-    states={"trainer": "other", "trainer._trainer.optimizer": "optimizer", "trainer.hooks.LRScheduler": "scheduler"},
+    states={
+        "trainer": "other",
+        "trainer.optimizer": "optimizer",
+        "trainer.grad_scaler": "scaler",
+        "trainer.hooks.LRScheduler": "scheduler",
+        "trainer._trainer.optimizer": "optimizer",
+        "trainer._trainer.grad_scaler": "scaler",
+    },
 )
-"""fvcore's, with the trainer as one of the things saved."""
+"""fvcore's, with the trainer as one of the things saved: the training loop itself, or one that holds it."""
 
 _NANOGPT = Layout(
     framework="nanogpt",
@@ -166,7 +181,7 @@ _NNUNET = Layout(
 
 _TORCHTUNE = Layout(
     framework="torchtune",
-    keys=frozenset({"epochs_run", "total_epochs", "max_steps_per_epoch"}),
+    keys=frozenset({"epochs_run", "total_epochs", "seed"}),
     epoch=("epochs_run",),
     step=("steps_run",),
 )
@@ -286,6 +301,7 @@ LAYOUTS: tuple[Layout, ...] = (
     _NEMO,
     LIGHTNING,
     _COMPOSER,
+    _COMPOSER_WEIGHTS,
     _ULTRALYTICS,
     _FAIRSEQ,
     _NANOGPT,

@@ -104,18 +104,33 @@ def _computed(told: Told, name: str, metric: Any, scalars: Scalars) -> None:
 
 
 def timm(top: Mapping[Any, Any], scalars: Scalars) -> Told:
-    """`metric` is the one that the arguments name; everything but a loss is better when it is higher."""
+    """`metric` is the one that the arguments name, or the training's loss where nothing was validated.
+
+    The saver's list goes from better to worse. Without one everything but a loss counts as better when it is higher.
+    """
     name = at(top, "args.eval_metric")
     told = Told(references=_references({"checkpoint_files": at(top, "saver.checkpoint_files")}))
     if "metric" in top:
         told.monitor = "metric"
         told.mode = None if type(name) is not str else "min" if name == "loss" else "max"
+        kept = at(top, "saver.checkpoint_files")
+        ranks = [scalars.number(at(entry, "1")) for entry in kept[:_MAX_ENTRIES]] if type(kept) is list else []
+        ranked = [rank for rank in ranks if rank is not None and math.isfinite(rank)]
+        if ranked and ranked[0] != ranked[-1]:
+            told.mode = "max" if ranked[0] > ranked[-1] else "min"
     return told
 
 
 def fairseq(top: Mapping[Any, Any], scalars: Scalars) -> Told:
-    """`val_loss` is the value of whatever metric decides what is best, whichever way that goes."""
+    """`val_loss` is the value of whatever metric decides what is best, whichever way that goes.
+
+    At the end of an epoch the iterator already stands at the start of the next one; the file is of the one that ended.
+    """
     told = Told()
+    iterator = fields_of(at(top, "extra_state.train_iterator")) or {}
+    epoch, done = scalars.number(iterator.get("epoch")), scalars.number(iterator.get("iterations_in_epoch"))
+    if epoch is not None and epoch > 1 and done == 0:
+        told.epoch = float(epoch - 1)
     for place in ("cfg.checkpoint.maximize_best_checkpoint_metric", "args.maximize_best_checkpoint_metric"):
         greater = at(top, place)
         if type(greater) is bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ckpt.formats import dtypes
+from ckpt.formats.pickled.local import local_part
 from ckpt.formats.pickled.values import (
     OBJECT_NODES,
     Budget,
@@ -121,7 +122,8 @@ def _first(args: tuple[Any, ...], budget: Budget) -> Any:
 def _from_type(args: tuple[Any, ...], budget: Budget) -> Any:
     if args[0].builder is _from_type:
         raise ValueError("a subclass of a subclass")
-    return construct(args[0], args[2], budget)
+    held = local_part(args[3]) if len(args) > 3 and args[0].path == _WRAPPER else None
+    return construct(args[0], args[2], budget) if held is None else held
 
 
 def _sparse(args: tuple[Any, ...], budget: Budget) -> Any:
@@ -328,6 +330,7 @@ def _label(value: Any) -> str:
 
 
 _CHUNK_INDEX = "torch.distributed.checkpoint.metadata.MetadataIndex"
+_WRAPPER = "torch._utils._rebuild_wrapper_subclass"
 _SMALL = 1 << 60  # beyond it chosen integers can share a hash, and a dict of them takes quadratic time
 _SHORT = 64  # letters or bytes of what is never long, such as a scalar, a dtype's code, a part of a key
 _LONG = 1000  # letters of the longest names of tensors; arguments of a call, which seldom has so many

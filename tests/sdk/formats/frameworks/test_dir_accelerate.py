@@ -186,7 +186,7 @@ def test_the_bytes_of_every_weight_can_be_read(produced: Produced) -> None:
 def test_recognised_by_names_alone() -> None:
     def framework(name: str, *files: str) -> str | None:
         kind = known.recognise(name, set(files), set())
-        return None if kind is None else kind.framework
+        return None if kind is None else kind.load().framework
 
     assert framework("anything", "random_states_0.pkl") == "accelerate"
     assert framework("checkpoint-8", "model.safetensors", "optimizer.bin") == "accelerate"

@@ -174,7 +174,7 @@ def test_experts(tmp_path: Path) -> None:
 def test_recognised_by_names_alone() -> None:
     def framework(*files: str) -> str | None:
         kind = known.recognise("any tag", set(files), set())
-        return None if kind is None else kind.framework
+        return None if kind is None else kind.load().framework
 
     for name in (
         "mp_rank_00_model_states.pt",

@@ -1,8 +1,9 @@
 """LeRobot's checkpoints.
 
-Transcribed from `src/lerobot/utils/train_utils.py` of huggingface/lerobot (the two parts and the order in which they
-are written), `src/lerobot/utils/random_utils.py` (names of the generators' states) and
-`src/lerobot/optim/{optimizers,schedulers}.py` (the optimizer's state, flattened with slashes, beside its groups).
+Transcribed from lerobot 0.4.4: `utils/train_utils.py` (the two parts and the order in which they are written),
+`utils/random_utils.py` (names of the generators' states), `optim/optimizers.py` and `optim/schedulers.py` (the state,
+flattened with slashes, beside its groups; a directory each where there are several optimizers),
+`policies/pretrained.py` and `rl/learner.py` (three optimizers, and one more file after them).
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ from ckpt.formats import inspect
 from ckpt.formats.directories import known
 from ckpt.formats.dtypes import decode_items
 from ckpt.formats.reading import opened
+
+
+def save_optimizer(place: Path, step: int) -> None:
+    place.mkdir(exist_ok=True)
+    flat = {"state/0/step": torch.tensor(float(step)), "state/0/exp_avg": torch.zeros(5, 2)}
+    save_file(flat, place / "optimizer_state.safetensors")
+    (place / "optimizer_param_groups.json").write_text(json.dumps([{"lr": 5e-5, "params": [0, 1]}]))
 
 
 def save(base: Path, step: int = 5000, *, scheduler: bool = True, adapter: bool = False) -> Path:
@@ -39,12 +47,12 @@ def save(base: Path, step: int = 5000, *, scheduler: bool = True, adapter: bool 
         "py_rng_version": torch.tensor([3]),
         "np_rng_state_values": torch.arange(624),
         "np_rng_state_index": torch.tensor([10]),
+        "np_rng_has_gauss": torch.tensor([0]),
+        "np_rng_cached_gaussian": torch.tensor([0.0]),
         "torch_rng_state": torch.get_rng_state(),
     }
     save_file(generators, state / "rng_state.safetensors")
-    flat = {"state/0/step": torch.tensor(float(step)), "state/0/exp_avg": torch.zeros(5, 2)}
-    save_file(flat, state / "optimizer_state.safetensors")
-    (state / "optimizer_param_groups.json").write_text(json.dumps([{"lr": 5e-5, "params": [0, 1]}]))
+    save_optimizer(state, step)
     if scheduler:
         (state / "scheduler_state.json").write_text(json.dumps({"last_epoch": step}))
     return path
@@ -102,6 +110,26 @@ def test_what_the_configuration_does_not_train_with_is_not_needed(tmp_path: Path
     found = inspect(save(tmp_path, scheduler=False))
     assert found.state == "complete"
     assert not found.resume["scheduler"]
+
+
+def test_several_optimizers_have_a_directory_each_and_all_are_needed(tmp_path: Path) -> None:
+    path = save(tmp_path, scheduler=False)
+    state = path / "training_state"
+    for name in ("optimizer_state.safetensors", "optimizer_param_groups.json"):
+        (state / name).unlink()
+    names = ("actor", "critic", "temperature")
+    for name in names:
+        save_optimizer(state / name, 5000)
+    torch.save({"step": 5000, "interaction_step": 9}, state / "training_state.pt")
+    config = path / "pretrained_model" / "train_config.json"
+    groups = {name: {"lr": 5e-5} for name in names}
+    config.write_text(json.dumps({"optimizer": {"type": "multi_adam", "optimizer_groups": groups}}))
+    found = inspect(path)
+    assert (found.state, found.learning_rate, found.resume["optimizer"]) == ("complete", 5e-5, True), found.problems
+    assert {f"optimizer.{name}.state.state/0/exp_avg" for name in names} <= {tensor.name for tensor in found.tensors}
+    (state / "temperature" / "optimizer_state.safetensors").unlink()
+    missing = inspect(path)
+    assert missing.state == "incomplete" and "temperature" in missing.problems[0]
 
 
 def test_an_adapter_stands_for_the_policy(tmp_path: Path) -> None:

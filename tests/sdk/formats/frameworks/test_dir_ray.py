@@ -1,8 +1,9 @@
 """Ray Train's checkpoints.
 
-Transcribed from `python/ray/train/v2/_internal/execution/checkpoint/checkpoint_manager.py` of ray-project/ray (the
-run's snapshot, written after a checkpoint), `python/ray/train/_internal/storage.py` (names, `.metadata.json`) and
-`python/ray/tune/logger/json.py` (a trial's `result.json`, a line a report).
+Transcribed from ray 2.60.0: `train/v2/_internal/execution/checkpoint/checkpoint_manager.py` (the run's snapshot, written
+after a checkpoint), `train/v2/_internal/execution/storage.py` and `util.py` (names by time), `train/_internal/storage.py`
+and `session.py` (names by number), `train/_checkpoint.py` (`.metadata.json`), `tune/logger/json.py` and `tune/result.py`
+(a trial's `result.json`, a line a report, with Tune's own counts).
 """
 
 from __future__ import annotations
@@ -35,7 +36,18 @@ def snapshot(base: Path, *names: str) -> None:
         {"version": 0, "checkpoint_dir_name": name, "metrics": {"loss": 0.5 + index, "accuracy": 0.75, "pid": 4}}
         for index, name in enumerate(names)
     ]
-    state = {"version": 0, "checkpoint_results": results, "latest_checkpoint_result": results[-1] if results else None}
+    state = {
+        "ray_version": "2.60.0",
+        "checkpoint_results": results,
+        "checkpoint_report_indices": list(range(len(results))),
+        "latest_checkpoint_result": results[-1] if results else None,
+        "pending_training_results": [],
+        "pending_validation_specs": [],
+        "current_report_index": len(results),
+        "validated_checkpoint_dir_names": [],
+        "timed_out_validation_checkpoint_dir_names": [],
+        "failed_validation_checkpoint_dir_names": [],
+    }
     (base / "checkpoint_manager_snapshot.json").write_text(json.dumps(state))
 
 
@@ -66,9 +78,10 @@ def test_a_counted_one_has_the_metrics_of_its_line_of_results(tmp_path: Path) ->
     path = save(
         tmp_path, "checkpoint_000003", model={"model": {"w": torch.ones(2)}}, optimizer={"state": {0: {"a": 1}}}
     )
-    lines = [
+    counts = {"pid": 9, "time_total_s": 2.5, "timesteps_total": 8, "episodes_total": 2, "timesteps_since_restore": 8}
+    lines: list[dict[str, Any]] = [
         {"loss": 0.9, "training_iteration": 1, "checkpoint_dir_name": None},
-        {"loss": 0.25, "training_iteration": 4, "checkpoint_dir_name": path.name, "config": {"lr": 0.1}, "pid": 9},
+        {"loss": 0.25, "training_iteration": 4, "checkpoint_dir_name": path.name, "config": {"lr": 0.1}, **counts},
         {"loss": 0.2, "training_iteration": 5, "checkpoint_dir_name": None},
     ]
     (tmp_path / "result.json").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"loss": 0.1, "check')

@@ -1,8 +1,9 @@
 """torchtune's checkpoints.
 
-Transcribed from `torchtune/training/checkpointing/_checkpointer.py` of pytorch/torchtune (numbered files of weights in
-`epoch_N`, the adapter beside them, one `recipe_state/recipe_state.pt` for the run, written last) and from
-`recipes/lora_finetune_single_device.py` (its keys; `epochs_run` is the number of finished epochs).
+Transcribed from torchtune 0.6.1: `training/checkpointing/_checkpointer.py` (numbered files of weights in `epoch_N`, the
+adapter beside them, one `recipe_state/recipe_state.pt` for the run, written last and only while training goes on) and
+`recipes/lora_finetune_single_device.py` (its keys; `epochs_run` is the number of finished epochs). Later, unreleased
+versions (pytorch/torchtune at 375d71b) write `recipe_state.pt` with the weights, into `epoch_N` or `step_N`.
 """
 
 from __future__ import annotations
@@ -42,16 +43,19 @@ def save(base: Path, epoch: int = 0, *, adapter: bool = False, weights: bool = T
     (path / "config.json").write_text('{"model_type": "llama"}')
     if recipe is not None:
         (base / "recipe_state").mkdir(exist_ok=True)
-        state: dict[str, Any] = {
-            "optimizer": {"state": {0: {"exp_avg": torch.zeros(3, 4)}}, "param_groups": [{"lr": 3e-4, "params": [0]}]},
-            "seed": 7,
-            "epochs_run": recipe,
-            "total_epochs": 5,
-            "max_steps_per_epoch": None,
-            "dataloader": {"_snapshot": {"_step": 3}},
-        }
-        torch.save(state, base / "recipe_state" / "recipe_state.pt")
+        torch.save(recipe_state(recipe), base / "recipe_state" / "recipe_state.pt")
     return path
+
+
+def recipe_state(epochs: int) -> dict[str, Any]:
+    return {
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(3, 4)}}, "param_groups": [{"lr": 3e-4, "params": [0]}]},
+        "seed": 7,
+        "epochs_run": epochs,
+        "total_epochs": 5,
+        "max_steps_per_epoch": None,
+        "dataloader": {"_snapshot": {"_step": 3}},
+    }
 
 
 def test_weights_of_an_epoch_with_its_recipe(tmp_path: Path) -> None:
@@ -67,7 +71,7 @@ def test_weights_of_an_epoch_with_its_recipe(tmp_path: Path) -> None:
 def test_the_recipe_of_another_epoch_does_not_belong_to_it(tmp_path: Path) -> None:
     save(tmp_path, 1, recipe=2)
     earlier = inspect(save(tmp_path, 0))
-    assert (earlier.state, earlier.epoch) == ("complete", 0)
+    assert (earlier.state, earlier.epoch, earlier.step) == ("complete", 0, None)
     assert earlier.resume["model"] and not earlier.resume["optimizer"] and not earlier.resume["data"]
 
 
@@ -78,6 +82,20 @@ def test_a_recipe_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     found = inspect(path)
     assert found.state == "complete"
     assert not found.resume["optimizer"]
+
+
+@pytest.mark.parametrize("name", ["epoch_0", "step_40"])
+def test_a_recipe_with_the_weights_is_its_own(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path, 0, weights=False).rename(tmp_path / name)
+    save_file({"layers.1.weight": torch.ones(3, 4)}, path / "model.safetensors")
+    torch.save({**recipe_state(1), "steps_run": 40}, path / "recipe_state.pt")
+    found = inspect(path)
+    assert (found.framework, found.state, found.step) == ("torchtune", "complete", 40), found.problems
+    assert found.epoch == (0 if name == "epoch_0" else 1)
+    assert (found.parameter_count, found.learning_rate) == (12, 3e-4)
+    assert found.resume["model"] and found.resume["optimizer"] and found.resume["data"]
+    (path / "recipe_state.pt").write_bytes((path / "recipe_state.pt").read_bytes()[:-20])
+    assert inspect(path).state == "incomplete"
 
 
 def test_an_adapter_alone_is_one_too(tmp_path: Path) -> None:

@@ -288,7 +288,7 @@ def test_a_state_file_too_large_to_read_leaves_the_rest(produced: Produced, tmp_
 
 def recognised(name: str, files: set[str], directories: set[str] | None = None) -> str | None:
     kind = known.recognise(name, files, directories or set())
-    return None if kind is None else kind.framework
+    return None if kind is None else kind.load().framework
 
 
 def test_recognised_by_names_alone() -> None:

@@ -1,8 +1,9 @@
 """verl's checkpoints.
 
-Transcribed from `verl/utils/checkpoint/fsdp_checkpoint_manager.py` of volcengine/verl (three files a rank),
-`verl/utils/checkpoint/checkpoint_manager.py` (generators) and `verl/trainer/ppo/ray_trainer.py` (actor, critic, then
-`data.pt`, then the tracker next to the directory).
+Transcribed from verl 0.9.1: `utils/checkpoint/fsdp_checkpoint_manager.py` (three files a rank), `checkpoint_manager.py`
+(generators), `megatron_checkpoint_manager.py` and `utils/megatron_utils.py` (a distributed checkpoint for each content,
+the list of contents last; before, one for all), `checkpoint_handler.py` (supervised: no parts, a position for each
+rank) and `trainer/ppo/ray_trainer.py` (actor, critic, then `data.pt`, then the tracker next to the directory).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,15 @@ import numpy
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from safetensors.torch import save_file
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 
 from ckpt.formats import inspect
 from ckpt.formats.directories import known
 from ckpt.formats.dtypes import decode_items
 from ckpt.formats.reading import opened
+
+Produced = Callable[[str], Path]
 
 
 def save_part(path: Path, world: int) -> None:
@@ -133,14 +139,41 @@ def test_ranks_files_may_lie_in_the_directory_itself(tmp_path: Path) -> None:
     assert (found.framework, found.state, found.step) == ("verl", "complete", 9)
 
 
+@pytest.mark.parametrize("kind", ["dtensor", "sharded"])
+def test_each_rank_s_own_elements_of_what_the_ranks_hold_together(
+    tmp_path: Path, produced: Produced, kind: str
+) -> None:
+    base = produced("local_tensors")
+    expected = json.loads((base / "expected.json").read_text())
+    path = save(tmp_path)
+    for rank in (0, 1):
+        shutil.copy(base / f"{kind}_{rank}.pt", path / "actor" / f"model_world_size_2_rank_{rank}.pt")
+    with opened(path) as found:
+        assert found.inspection.state == "complete" and found.inspection.parameter_count == 2 * 3 * 4
+        for rank in (0, 1):
+            name = f"model.actor.rank_{rank}.layer.weight"
+            (placed,) = (one for one in found.tensors if one.info.name == name)
+            assert placed.info.shape == (3, 4) and placed.home is not None and placed.tensor.storage is not None
+            raw = placed.home.bytes_of(placed.tensor.storage, placed.start, placed.span)
+            assert decode_items(raw, "float32") == [value for row in expected[rank][kind] for value in row]
+
+
+def distributed(path: Path, common: dict[str, Any], shards: dict[str, Any], *, settings: bool = True) -> None:
+    """As Megatron's dist_checkpointing saves: what is common, the shards, the settings last."""
+    path.mkdir(parents=True)
+    torch.save(common, path / "common.pt")
+    flat = DefaultSavePlanner(flatten_state_dict=False)  # Megatron flattens by itself and keeps objects whole
+    dcp.save(shards, storage_writer=dcp.FileSystemWriter(path), planner=flat, no_dist=True)
+    if settings:
+        (path / "metadata.json").write_text('{"sharded_backend": "torch_dist"}')
+
+
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
-def test_a_part_that_megatron_saved_is_read(tmp_path: Path) -> None:
+def test_a_part_that_megatron_saved_at_once_is_read(tmp_path: Path) -> None:
     path = tmp_path / "global_step_5"
     base = path / "actor" / "dist_ckpt"
-    base.mkdir(parents=True)
-    torch.save({"lr_scheduler": {"num_steps": 5}}, base / "common.pt")
-    shards: dict[str, Any] = {"decoder.weight": torch.randn(2, 5), "optimizer.state.exp_avg": torch.zeros(2, 5)}
-    dcp.save(shards, storage_writer=dcp.FileSystemWriter(base), no_dist=True)
+    shards = {"decoder.weight": torch.randn(2, 5), "optimizer.state.exp_avg": torch.zeros(2, 5)}
+    distributed(base, {"lr_scheduler": {"num_steps": 5}}, shards, settings=False)
     torch.save({}, path / "data.pt")
     assert inspect(path).state == "incomplete"
     (base / "metadata.json").write_text('{"sharded_backend": "torch_dist"}')
@@ -148,6 +181,54 @@ def test_a_part_that_megatron_saved_is_read(tmp_path: Path) -> None:
     assert (found.framework, found.state, found.step) == ("verl", "complete", 5), found.problems
     assert found.parameter_count == 10
     assert found.resume["model"] and found.resume["optimizer"] and found.resume["scheduler"]
+
+
+def by_content(part: Path, *, bridge: bool = False) -> None:
+    """As verl saves with Megatron now: a directory for each content, one for weights that lie elsewhere left empty."""
+    for content in ("model", "optimizer", "extra"):
+        (part / content / "dist_ckpt").mkdir(parents=True)
+    if bridge:
+        (part / "model" / "huggingface").mkdir()
+        save_file({"decoder.weight": torch.ones(2, 5)}, part / "model" / "huggingface" / "model.safetensors")
+    else:
+        (part / "model" / "dist_ckpt").rmdir()
+        distributed(part / "model" / "dist_ckpt", {"content_metadata": {}}, {"decoder.weight": torch.ones(2, 5)})
+    for content in ("optimizer", "extra"):
+        (part / content / "dist_ckpt").rmdir()
+    states = {"optimizer.state.exp_avg.decoder.weight": torch.zeros(2, 5)}
+    groups = {"param_groups": [{"lr": 2e-6}]}
+    distributed(part / "optimizer" / "dist_ckpt", {"optimizer": groups, "lr_scheduler": {"num_steps": 5}}, states)
+    generators = {
+        "random_rng_state": random.getstate(),
+        "np_rng_state": numpy.random.get_state(),
+        "torch_rng_state": torch.get_rng_state(),
+        "rng_tracker_states": {},
+        "cuda_rng_state": torch.get_rng_state(),
+    }
+    distributed(part / "extra" / "dist_ckpt", {}, {"rng_state/shard_0.0_1.1": [generators]})
+    (part / "transformer_config.json").write_text('{"num_layers": 2}')
+    listed = {"schema_version": 2, "framework": "megatron", "global_step": 5, "world_size": 1, "contents": {}}
+    (part / "ckpt_contents.json").write_text(json.dumps(listed))
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+@pytest.mark.parametrize("bridge", [False, True])
+@pytest.mark.parametrize("part", ["actor", ""])
+def test_a_part_that_megatron_saved_by_content_is_read(tmp_path: Path, part: str, bridge: bool) -> None:
+    path = tmp_path / "global_step_5"
+    by_content(path / part, bridge=bridge)
+    torch.save({"_num_yielded": 12}, path / ("data.pt" if part else "data_0.pt"))
+    found = inspect(path)
+    assert (found.framework, found.state, found.step) == ("verl", "complete", 5), found.problems
+    assert (found.parameter_count, found.learning_rate) == (10, 2e-6)
+    resume = found.resume
+    assert resume["model"] and resume["optimizer"] and resume["scheduler"] and resume["data"]
+    assert resume["rng"] == {"python": True, "numpy": True, "torch": True, "cuda": True, "ranks": 1}
+    for name in ("ckpt_contents.json", "extra/dist_ckpt/metadata.json", "optimizer/dist_ckpt/.metadata"):
+        hidden = tmp_path / "hidden"
+        (path / part / name).rename(hidden)
+        assert (inspect(path).framework, inspect(path).state) == ("verl", "incomplete")
+        hidden.rename(path / part / name)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_one_file_with_the_configuration_of_its_model(tmp_path: Path) -> None:
 
 def recognised(files: set[str], directories: set[str] | None = None) -> str | None:
     kind = known.recognise("out", files, directories or set())
-    return None if kind is None else kind.framework
+    return None if kind is None else kind.load().framework
 
 
 def test_a_training_with_its_last_weights_is_no_checkpoint() -> None:

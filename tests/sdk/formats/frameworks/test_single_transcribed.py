@@ -1,6 +1,6 @@
 """Single files of frameworks that are not installed here, written as their own save code writes them.
 
-Each builder names the source that it is transcribed from.
+Each builder names the source that it is transcribed from, and its version.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 from ckpt.formats import Inspection, inspect
 
@@ -30,70 +31,86 @@ def training() -> tuple[torch.nn.Module, torch.optim.Optimizer, Any]:
 
 
 def composer() -> dict[str, Any]:
-    """composer/utils/checkpoint.py `_save_checkpoint`, composer/core/state.py and time.py `state_dict`."""
+    """Composer 0.32.1: utils/checkpoint.py `_save_checkpoint`, core/state.py, core/time.py, reproducibility.py."""
     model, optimizer, scheduler = training()
     rng = {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
         "torch": torch.get_rng_state(),
     }
-    timestamp = {"iteration": 0, "epoch": 1, "batch": 20, "sample": 640, "token": 0, "batch_in_epoch": 4}
+    counts = {"iteration": 0, "epoch": 1, "batch": 20, "sample": 640, "token": 0, "batch_in_epoch": 4}
+    passed = dict.fromkeys(("total_wct", "iteration_wct", "epoch_wct", "batch_wct"), datetime.timedelta(seconds=3))
     metric = {"state_dict": {}, "_computed": torch.tensor(0.75)}
     return {
         "state": {
             "model": model.state_dict(),
             "optimizers": {"Adam": optimizer.state_dict()},
             "schedulers": {"StepLR": scheduler.state_dict()},
-            "timestamp": {"Timestamp": {**timestamp, "total_wct": datetime.timedelta(seconds=3)}},
+            "algorithms": [],
+            "callbacks": {"CheckpointSaver": {"all_saved_checkpoints_to_timestamp": [("ep1-ba20-rank0.pt", counts)]}},
+            "timestamp": {"Timestamp": {**counts, **passed}},
             "rank_zero_seed": 17,
-            "run_name": "quiet-fox",
             "train_metrics": {"CrossEntropy": {"state_dict": {}, "_computed": torch.tensor(1.5)}},
             "eval_metrics": {"eval": {"MulticlassAccuracy": metric}},
-            "metadata": {"world_size": 2, "precision": "fp32"},
+            "run_name": "quiet-fox",
+            "dataset_state": {"train": None, "eval": {}},
+            "integrations": {},
+            "metadata": {
+                "composer_env_info": {"composer_version": "0.32.1"},
+                "torch_version": "2.6.0",
+                "device": "cpu",
+                "precision": "fp32",
+                "world_size": 2,
+                "device_train_microbatch_size": 8,
+            },
         },
         "rng": [rng, rng],
     }
 
 
 def timm() -> dict[str, Any]:
-    """timm/utils/checkpoint_saver.py `CheckpointSaver._save`."""
+    """timm 1.0.31: utils/checkpoint_saver.py `CheckpointSaver._save`, with a scaler and averages."""
     model, optimizer, _ = training()
     return {
         "epoch": 7,
         "arch": "resnet18",
-        "state_dict": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "version": 2,
         "args": Namespace(model="resnet18", eval_metric="top1", lr=0.02, world_size=4),
         "amp_scaler": {"scale": 65536.0},
+        "state_dict": model.state_dict(),
         "state_dict_ema": model.state_dict(),
         "metric": 71.5,
+        "saver": {"checkpoint_files": [], "best_epoch": None, "best_metric": None, "pending": (7, 71.5)},
     }
 
 
 def ultralytics() -> dict[str, Any]:
-    """ultralytics/engine/trainer.py `save_model`: weights only as a pickled module of averages."""
+    """Ultralytics 8.4.190: engine/trainer.py `save_model`: weights only as a pickled module of averages."""
     model, optimizer, _ = training()
     return {
         "epoch": 4,
-        "best_fitness": 0.5,
+        "best_fitness": np.float64(0.5),
+        "stopper": {"best_fitness": 0.5, "best_epoch": 4},
         "model": None,
         "ema": model.half(),
         "updates": 12,
+        "modelopt": None,
         "optimizer": optimizer.state_dict(),
         "scaler": {"scale": 1.0},
         "train_args": {"imgsz": 64, "lr0": 0.01},
         "train_metrics": {"metrics/mAP50(B)": 0.4, "val/box_loss": 1.25, "fitness": 0.45},
         "train_results": {"epoch": [1, 2, 3, 4, 5]},
         "date": "2026-01-02T03:04:05+00:00",
-        "version": "8.3.0",
+        "version": "8.4.190",
+        "git": {"root": "/home/user/project", "branch": "main", "commit": "0a1b", "message": "text", "origin": "None"},
         "license": "AGPL-3.0",
         "docs": "",
     }
 
 
 def fairseq() -> dict[str, Any]:
-    """fairseq/trainer.py `state_dict` and checkpoint_utils.py `save_checkpoint`."""
+    """fairseq 0.12.2: trainer.py `state_dict`, checkpoint_utils.py `save_checkpoint`: at the end of the third epoch."""
     model, optimizer, scheduler = training()
     return {
         "args": None,
@@ -102,25 +119,30 @@ def fairseq() -> dict[str, Any]:
             "distributed_training": {"distributed_world_size": 8},
         },
         "model": model.state_dict(),
-        "criterion": {},
+        "criterion": None,
         "optimizer_history": [
-            {"num_updates": 10},
-            {"optimizer_name": "FairseqAdam", "lr_scheduler_state": scheduler.state_dict(), "num_updates": 1500},
+            {"criterion_name": "CrossEntropyCriterion", "num_updates": 10},
+            {
+                "criterion_name": "CrossEntropyCriterion",
+                "optimizer_name": "FairseqAdam",
+                "lr_scheduler_state": scheduler.state_dict(),
+                "num_updates": 1500,
+            },
         ],
         "task_state": {},
         "extra_state": {
-            "train_iterator": {"epoch": 3, "iterations_in_epoch": 0, "shuffle": True},
+            "metrics": {"default": [], "train": []},
+            "previous_training_time": 1.0,
+            "train_iterator": {"version": 2, "epoch": 4, "iterations_in_epoch": 0, "shuffle": True},
             "val_loss": 27.5,
             "best": 28.0,
-            "metrics": [],
-            "previous_training_time": 1.0,
         },
         "last_optimizer_state": optimizer.state_dict(),
     }
 
 
 def nanogpt() -> dict[str, Any]:
-    """nanoGPT's train.py."""
+    """karpathy/nanoGPT at e222131: train.py."""
     model, optimizer, _ = training()
     return {
         "model": model.state_dict(),
@@ -133,18 +155,20 @@ def nanogpt() -> dict[str, Any]:
 
 
 def nnunet() -> dict[str, Any]:
-    """nnunetv2/training/nnUNetTrainer/nnUNetTrainer.py `save_checkpoint`."""
+    """nnU-Net 2.8.1: training/nnUNetTrainer/nnUNetTrainer.py `save_checkpoint`, training/logging/nnunet_logger.py."""
     model, optimizer, _ = training()
     return {
         "network_weights": model.state_dict(),
         "optimizer_state": optimizer.state_dict(),
         "grad_scaler_state": None,
         "logging": {
+            "mean_fg_dice": [0.1, 0.2],
+            "ema_fg_dice": [0.1, np.float64(0.125)],
+            "dice_per_class_or_region": [[0.1], [np.float64(0.2)]],
             "train_losses": [0.5, np.float32(0.25)],
             "val_losses": [0.75, 0.5],
-            "mean_fg_dice": [0.1, 0.2],
-            "ema_fg_dice": [0.1, 0.125],
             "lrs": [0.01, 0.009],
+            "epoch_start_timestamps": [1.7e9 - 60, 1.7e9],
             "epoch_end_timestamps": [1.7e9, 1.7e9 + 60],
         },
         "_best_ema": 0.125,
@@ -156,15 +180,16 @@ def nnunet() -> dict[str, Any]:
 
 
 def torchtune() -> dict[str, Any]:
-    """torchtune's recipes: `recipe_state.pt`, the keys of training/checkpointing/_utils.py."""
+    """torchtune 0.6.1: `recipe_state.pt` of recipes/ppo_full_finetune_single_device.py."""
     _, optimizer, _ = training()
     return {
-        "optimizer": optimizer.state_dict(),
         "seed": 5,
         "epochs_run": 2,
         "total_epochs": 4,
-        "max_steps_per_epoch": None,
+        "max_steps_per_epoch": 600,
         "steps_run": 120,
+        "rng_state": torch.get_rng_state(),
+        "optimizer": optimizer.state_dict(),
     }
 
 
@@ -191,7 +216,7 @@ def deepspeed() -> dict[str, Any]:
 
 
 def megatron() -> dict[str, Any]:
-    """megatron/training/checkpointing.py `generate_state_dict`: `model_optim_rng.pt`, alone."""
+    """NVIDIA/Megatron-LM at 0032978: training/checkpointing.py `generate_state_dict`: `model_optim_rng.pt`, alone."""
     model, optimizer, _ = training()
     sizes = {"world_size": 8, "tensor_model_parallel_size": 2, "pipeline_model_parallel_size": 2}
     state = {
@@ -199,6 +224,7 @@ def megatron() -> dict[str, Any]:
         "np_rng_state": np.random.get_state(),
         "torch_rng_state": torch.get_rng_state(),
         "cuda_rng_state": torch.zeros(16, dtype=torch.uint8),
+        "rng_tracker_states": {"model-parallel-rng": torch.zeros(16, dtype=torch.uint8)},
     }
     return {
         "args": Namespace(**sizes, data_parallel_size=2, lr=0.02),
@@ -207,13 +233,14 @@ def megatron() -> dict[str, Any]:
         "model": model.state_dict(),
         "optimizer": {"optimizer": optimizer.state_dict()},
         "opt_param_scheduler": {"max_lr": 0.02, "num_steps": 100},
+        "rerun_state_machine": {"mode": "disabled", "sharded": {}},
         "rng_state": [state],
         "num_floating_point_operations_so_far": 1e12,
     }
 
 
 def nemo() -> dict[str, Any]:
-    """NeMo 1 through Lightning: nemo/core/classes/modelPT.py keeps its configuration under `cfg`."""
+    """NeMo 1 through Lightning: core/classes/modelPT.py, still so in 3.0.0, keeps its configuration under `cfg`."""
     model, optimizer, _ = training()
     return {
         "epoch": 0,
@@ -225,12 +252,13 @@ def nemo() -> dict[str, Any]:
         "optimizer_states": [optimizer.state_dict()],
         "lr_schedulers": [],
         "hparams_name": "cfg",
-        "hyper_parameters": {"cfg": {"nemo_version": "1.23.0", "target": "nemo.x.GPT"}},
+        "hyper_parameters": OmegaConf.create({"cfg": {"nemo_version": "1.23.0", "target": "nemo.x.GPT"}}),
+        "hparams_type": DictConfig,
     }
 
 
 def detectron() -> dict[str, Any]:
-    """detectron2/engine/train_loop.py `state_dict`, saved by fvcore's checkpointer as `trainer`."""
+    """facebookresearch/detectron2 at 056c4c7: engine/train_loop.py `state_dict`, in fvcore's file as `trainer`."""
     model, optimizer, _ = training()
     trainer = {"iteration": 999, "hooks": {"LRScheduler": {"last_epoch": 1000}}}
     return {
@@ -463,6 +491,35 @@ def saved(path: Path, content: Any) -> Inspection:
     return inspect(path)
 
 
+def test_composers_weights_alone_have_no_time(tmp_path: Path) -> None:
+    state = composer()["state"]
+    found = saved(tmp_path / "a.pt", {"state": {key: state[key] for key in ("model", "integrations", "metadata")}})
+    assert (found.framework, found.epoch, found.step, found.parameter_count) == ("composer", None, None, 8)
+    assert found.resume["model"] and not found.resume["data"] and found.resume["topology"] == {"world_size": 2}
+
+
+def test_fairseq_within_an_epoch(tmp_path: Path) -> None:
+    content = fairseq()
+    content["extra_state"]["train_iterator"] |= {"epoch": 3, "iterations_in_epoch": 7}
+    found = saved(tmp_path / "checkpoint_3_1500.pt", content)
+    assert (found.epoch, found.step) == (3, 1500)
+
+
+def test_detectrons_loop_may_be_saved_by_itself_and_with_a_scaler(tmp_path: Path) -> None:
+    content = detectron()
+    inner = content["trainer"].pop("_trainer")
+    content["trainer"] |= {"optimizer": inner["optimizer"], "grad_scaler": {"scale": 65536.0}}
+    found = saved(tmp_path / "model_0000999.pth", content)
+    assert (found.framework, found.step, found.learning_rate) == ("fvcore", 999, 0.02)
+    assert found.resume["optimizer"] and found.resume["scheduler"] and found.resume["scaler"]
+
+
+def test_a_recipe_of_torchtune_without_a_bound_on_steps(tmp_path: Path) -> None:
+    content = {key: value for key, value in torchtune().items() if key not in ("max_steps_per_epoch", "steps_run")}
+    found = saved(tmp_path / "recipe_state.pt", content)
+    assert (found.framework, found.epoch, found.step) == ("torchtune", 2, None)
+
+
 def test_generators_of_every_rank(tmp_path: Path) -> None:
     rng = saved(tmp_path / "a.pt", composer()).resume["rng"]
     assert rng == {"python": True, "numpy": True, "torch": True, "cuda": False, "ranks": 2}
@@ -471,14 +528,26 @@ def test_generators_of_every_rank(tmp_path: Path) -> None:
 
 
 def test_a_stripped_file_of_ultralytics_has_no_epoch(tmp_path: Path) -> None:
-    found = saved(tmp_path / "best.pt", {**ultralytics(), "epoch": -1, "optimizer": None, "updates": None})
+    """As utils/torch_utils.py `strip_optimizer` leaves it: the averages become the model."""
+    content = ultralytics()
+    content["model"] = content["ema"]
+    content |= dict.fromkeys(("optimizer", "best_fitness", "stopper", "ema", "updates", "scaler"))
+    found = saved(tmp_path / "best.pt", {**content, "epoch": -1})
     assert (found.framework, found.epoch, found.resume["optimizer"]) == ("ultralytics", None, False)
+    assert found.resume["model"] and found.parameter_count == 8 and found.metrics["fitness"] == 0.45
 
 
-def test_timm_with_its_saver_names_what_it_keeps(tmp_path: Path) -> None:
-    kept = [["checkpoint-6.pth.tar", 71.0], ["checkpoint-7.pth.tar", 71.5]]
-    found = saved(tmp_path / "a.pth.tar", {**timm(), "saver": {"checkpoint_files": kept, "best_epoch": 7}})
-    assert found.references == {"checkpoint_files": ("checkpoint-6.pth.tar", "checkpoint-7.pth.tar")}
+@pytest.mark.parametrize(
+    ("ranks", "mode"),
+    [((71.5, 71.0), "max"), ((0.5, 0.75, None), "min"), ((71.5,), "max"), ((), "max"), ((None,), "max")],
+)
+def test_timms_saver_names_what_it_keeps_from_better_to_worse(
+    tmp_path: Path, ranks: tuple[float | None, ...], mode: str
+) -> None:
+    kept = [(f"checkpoint-{number}.pth.tar", rank) for number, rank in enumerate(ranks)]
+    found = saved(tmp_path / "a.pth.tar", {**timm(), "saver": {"checkpoint_files": kept, "best_epoch": 0}})
+    assert found.references == ({"checkpoint_files": tuple(name for name, _ in kept)} if kept else {})
+    assert (found.monitor, found.mode) == ("metric", mode)
 
 
 @pytest.mark.parametrize(("build", "key"), [(c[0], key) for c in CASES for key in ("state", "optimizer_history")])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common.told import told
-from ckpt.formats.directories.dcp.reader import METADATA, RANK_METADATA, SUFFIX, DcpReader
+from ckpt.formats.directories.dcp.names import METADATA, RANK_METADATA
+from ckpt.formats.directories.dcp.reader import DcpReader
 from ckpt.formats.directories.dcp.tree import told_apart
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
@@ -27,10 +27,6 @@ class Dcp(Kind):
         super().__init__(folder)
         self.reader = DcpReader(folder)
 
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        return looks_like(files)
-
     def prove(self) -> None:
         self.reader.prove()
 
@@ -44,11 +40,6 @@ class Dcp(Kind):
         # The description of a save has an identity of its own; older ones do not.
         described = tuple(name for name in self.folder.files if name == METADATA or RANK_METADATA.fullmatch(name))
         return described if self.reader.described.save_id else super().telling()
-
-
-def looks_like(files: AbstractSet[str]) -> bool:
-    """Whether names of files are those of a distributed checkpoint, from the first file of its writing on."""
-    return any(name.endswith(SUFFIX) or RANK_METADATA.fullmatch(name) for name in files)
 
 
 def told_of(top: Mapping[Any, Any], framework: str, reader: DcpReader) -> Meaning:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +9,14 @@ from ckpt.formats.containers.family import Content, Family
 from ckpt.formats.directories.dcp.grid import Grid, Visits
 from ckpt.formats.directories.dcp.home import ShardedHome
 from ckpt.formats.directories.dcp.metadata import Described, Place, describe, merged, own_name
+from ckpt.formats.directories.dcp.names import DATA, METADATA, RANK_METADATA
 from ckpt.formats.directories.dcp.tree import nested
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.pickled import stream
 from ckpt.formats.pickled.values import Tensor
 from ckpt.formats.source import Damaged, TooLarge, Unfinished, Unreadable
 
-METADATA = ".metadata"
 UNFINISHED = ".metadata.tmp"
-SUFFIX = ".distcp"
-DATA = re.compile(r"__(\d{1,9})_\d{1,9}\.distcp")
-RANK_METADATA = re.compile(r"__(\d{1,9})\.metadata")
 _NODES = 6_000_000  # what describes some sixty thousand chunks: a model of billions of parameters on 64 ranks
 MAX_VALUES = 4096
 MAX_VALUE_BYTES = 64 << 20

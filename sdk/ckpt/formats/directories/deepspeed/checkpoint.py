@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.common.told import told
-from ckpt.formats.directories.deepspeed import parts, rank_files
+from ckpt.formats.directories.deepspeed import parts
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
 
@@ -21,10 +20,6 @@ class DeepSpeed(Kind):
         super().__init__(folder)
         self._gathering = Gathering(folder)
         self._parts = parts.Parts()
-
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        return any(rank_files.is_member(file) for file in files)
 
     def prove(self) -> None:
         self._parts = parts.read(self._gathering)

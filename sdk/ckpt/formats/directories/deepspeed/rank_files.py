@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckpt.formats.directories.deepspeed.names import EXPERTS, MODEL, OPTIMIZER, PART
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Unfinished
-
-_MODEL = re.compile(r"(?:zero_pp_rank_(\d{1,6})_)?mp_rank_(\d{1,6})_model_states\.pt")
-_OPTIMIZER = re.compile(r"(?:bf16_|fp16_)?zero_pp_rank_(\d{1,6})_mp_rank_(\d{1,6})_optim_states\.pt")
-_PART = re.compile(
-    r"(layer_\d{1,6}|(?:layer_\d{1,6}_)?expert_\d{1,6})[-_].*model_states\.pt|layer_\d{1,6}-model_states\.pt"
-)
-_EXPERTS = re.compile(r"expp_rank_\d{1,6}_mp_rank_\d{1,6}_optim_states\.pt")
 
 Rank = tuple[int, int]
 """Data parallel rank and model parallel rank."""
@@ -39,11 +32,6 @@ class Files:
         return (*self.models.values(), *self.parts, *self.optimizers.values(), *self.expert_optimizers)
 
 
-def is_member(name: str) -> bool:
-    """Whether a file of that name is one that DeepSpeed writes."""
-    return any(pattern.fullmatch(name) for pattern in (_MODEL, _OPTIMIZER, _PART, _EXPERTS))
-
-
 def sort(names: Collection[str], prefix: str = "") -> Files:
     """DeepSpeed's files among those directly below `prefix`, a name that ends in a slash or ""."""
     models: dict[Rank, str] = {}
@@ -54,14 +42,14 @@ def sort(names: Collection[str], prefix: str = "") -> Files:
         name = whole[len(prefix) :]
         if not whole.startswith(prefix) or "/" in name:
             continue
-        if (found := _MODEL.fullmatch(name)) is not None:
+        if (found := MODEL.fullmatch(name)) is not None:
             partitioned = partitioned or found[1] is not None
             models[int(found[1] or 0), int(found[2])] = whole
-        elif (found := _OPTIMIZER.fullmatch(name)) is not None:
+        elif (found := OPTIMIZER.fullmatch(name)) is not None:
             optimizers[int(found[1]), int(found[2])] = whole
-        elif _PART.fullmatch(name):
+        elif PART.fullmatch(name):
             parts.append(whole)
-        elif _EXPERTS.fullmatch(name):
+        elif EXPERTS.fullmatch(name):
             experts.append(whole)
     ordered = dict(sorted(models.items())), dict(sorted(optimizers.items()))
     return Files(prefix, *ordered, tuple(parts), tuple(experts), partitioned)

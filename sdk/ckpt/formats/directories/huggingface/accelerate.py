@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering, gap, numbered
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.huggingface import engines, shards
+from ckpt.formats.directories.huggingface.names import (
+    ACCELERATE_MODEL,
+    ACCELERATE_RANDOM,
+    ACCELERATE_STATES,
+    STEP,
+    is_engine,
+    is_weights,
+)
 from ckpt.formats.directories.kind import Contents, Kind
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Unfinished
 
-_NAME = re.compile(r"checkpoint[-_]\d+")
-_STEP_NAME = re.compile(r"checkpoint-\d+")
-_RANDOM = re.compile(r"random_states_(\d{1,6})\.pkl")
-_MODEL = re.compile(r"(?:model|pytorch_model|pytorch_model_fsdp)(?:_(\d{1,6}))?\.(?:safetensors|bin)")
 _CUSTOM = re.compile(r"custom_checkpoint_(\d{1,6})\.pkl")
-_STATES = {
-    "optimizer": re.compile(r"optimizer(?:_(\d{1,6}))?\.bin"),
-    "scheduler": re.compile(r"scheduler(?:_(\d{1,6}))?\.bin"),
-    "sampler": re.compile(r"sampler(?:_(\d{1,6}))?\.bin"),
-    "dataloader": re.compile(r"dl_state_dict(?:_(\d{1,6}))?\.bin"),
-    "scaler": re.compile(r"scaler()\.pt"),
-}
 _TRIED = 16
 
 
@@ -43,17 +39,9 @@ class Accelerate(Kind):
         self._ranks = 0
         self._engines = engines.Engines()
 
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        if any(_RANDOM.fullmatch(file) for file in files):
-            return True
-        states = [key for key in ("optimizer", "scheduler") if numbered(files, _STATES[key])]
-        named = _NAME.fullmatch(name) is not None
-        return bool(states) and (named or len(states) == 2 or bool(numbered(files, _MODEL)))
-
     def prove(self) -> None:
         names = self.folder.files
-        random = numbered(names, _RANDOM)
+        random = numbered(names, ACCELERATE_RANDOM)
         missing = gap(random)
         if not random or missing is not None:
             raise Unfinished(f"random_states_{missing or 0}.pkl is missing, which its process writes last")
@@ -63,7 +51,7 @@ class Accelerate(Kind):
         gathering = self._gathering
         self._engines = engines.find(gathering)
         top = self._top = {"model": _models(gathering)}
-        for key, pattern in _STATES.items():
+        for key, pattern in ACCELERATE_STATES.items():
             state = gathering.trees(numbered(names, pattern).values())
             if state is not None:
                 top[key] = state
@@ -82,7 +70,7 @@ class Accelerate(Kind):
         if found.learning_rate is None:
             found.learning_rate = self._engines.learning_rate
         # The number behind a hyphen is the step that a script means; behind an underscore it counts the saves.
-        by_name = _STEP_NAME.fullmatch(self.folder.name) is not None
+        by_name = STEP.fullmatch(self.folder.name) is not None
         found.step = None if by_name else self._step()
         return Contents(found, top, self._gathering.unknown_globals, self._gathering.omitted)
 
@@ -108,15 +96,15 @@ def _models(gathering: Gathering) -> dict[str, Any]:
     """The tensors of the only model; of several, and of what a script adds in directories, under their files' names."""
     names = gathering.folder.files
     sets: dict[str, dict[str, Any]] = {}
-    for number, name in numbered(names, _MODEL).items():
+    for number, name in numbered(names, ACCELERATE_MODEL).items():
         sets[f"model_{number}" if number else "model"] = dict(mapping_of(gathering.tree(name)) or {})
     for weights in shards.find(names):
         if weights.index:
             sets.setdefault("model", shards.read(gathering, weights))
     for name in names:
         directory, _, file = name.rpartition("/")
-        known = not directory and (_MODEL.fullmatch(file) or shards.is_weights(file))
-        if file.endswith(".safetensors") and not known and "/" not in directory and not engines.is_engine(directory):
+        known = not directory and (ACCELERATE_MODEL.fullmatch(file) or is_weights(file))
+        if file.endswith(".safetensors") and not known and "/" not in directory and not is_engine(directory):
             stem = name.removesuffix(".safetensors").replace("/", ".")
             sets.setdefault(stem, dict(mapping_of(gathering.tree(name)) or {}))
     if len(sets) == 1:

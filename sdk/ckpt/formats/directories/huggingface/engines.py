@@ -9,11 +9,10 @@ from typing import Any
 from ckpt.formats.directories.common.gathering import Gathering, numbered
 from ckpt.formats.directories.dcp.reader import DcpReader
 from ckpt.formats.directories.deepspeed import parts as deepspeed_parts
-from ckpt.formats.directories.deepspeed import rank_files as deepspeed_ranks
+from ckpt.formats.directories.deepspeed.names import is_member
+from ckpt.formats.directories.huggingface.names import DEEPSPEED_TAG, FSDP
 from ckpt.formats.pickled.values import mapping_of
 
-_TAG = re.compile(r"global_step(\d{1,12})")
-_FSDP = {"model": re.compile(r"pytorch_model_fsdp_(\d{1,6})"), "optimizer": re.compile(r"optimizer_(\d{1,6})")}
 _FSDP_RANKS = {
     "model": re.compile(r"pytorch_model_fsdp(?:_0)?_rank(\d{1,6})\.bin"),
     "optimizer": re.compile(r"optimizer(?:_0)?_rank(\d{1,6})\.bin"),
@@ -39,11 +38,6 @@ class Engines:
                 top[key] = value
 
 
-def is_engine(directory: str) -> bool:
-    """Whether a directory of that name in a checkpoint is an engine's."""
-    return any(pattern.fullmatch(directory) for pattern in (_TAG, *_FSDP.values()))
-
-
 def find(gathering: Gathering) -> Engines:
     """Reads and proves what engines have saved below the folder. Raises Unfinished, Damaged."""
     tag = _tag(gathering)
@@ -51,9 +45,9 @@ def find(gathering: Gathering) -> Engines:
         return _deepspeed(gathering, f"{tag}/")
     found = Engines()
     directories = gathering.folder.directories
-    for name in numbered(directories, _FSDP["model"]).values():
+    for name in numbered(directories, FSDP["model"]).values():
         found.model.update(_distributed(gathering, f"{name}/", "model"))
-    for name in numbered(directories, _FSDP["optimizer"]).values():
+    for name in numbered(directories, FSDP["optimizer"]).values():
         found.optimizer = found.optimizer or _distributed(gathering, f"{name}/", "optimizer")
     for rank, name in numbered(gathering.folder.files, _FSDP_RANKS["model"]).items():
         found.model[f"rank_{rank}"] = gathering.tree(name)
@@ -84,13 +78,11 @@ def _tag(gathering: Gathering) -> str:
     """The directory of DeepSpeed's tag: that which `latest` names, else the highest step, else any with its files."""
     folder = gathering.folder
     holding = {
-        name.partition("/")[0]
-        for name in folder.files
-        if name.count("/") == 1 and deepspeed_ranks.is_member(name.partition("/")[2])
+        name.partition("/")[0] for name in folder.files if name.count("/") == 1 and is_member(name.partition("/")[2])
     }
     if _LATEST in folder.files:
         named = folder.text(_LATEST)
-        if named in holding or _TAG.fullmatch(named):
+        if named in holding or DEEPSPEED_TAG.fullmatch(named):
             return named
-    steps = {int(match[1]): name for name in holding if (match := _TAG.fullmatch(name)) is not None}
+    steps = {int(match[1]): name for name in holding if (match := DEEPSPEED_TAG.fullmatch(name)) is not None}
     return steps[max(steps)] if steps else min(holding, default="")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.huggingface import shards
-from ckpt.formats.directories.huggingface.sharded import holds_checkpoints
+from ckpt.formats.directories.huggingface.names import ADAPTER, ADAPTER_CONFIG
 from ckpt.formats.directories.kind import Contents, Kind
 from ckpt.formats.meanings.plain import Plain
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.source import Unfinished
-
-_CONFIG = "adapter_config.json"
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 class Peft(Kind):
@@ -30,20 +26,14 @@ class Peft(Kind):
         self._weights: dict[str, Any] = {}
         self._config: dict[str, Any] = {}
 
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        adapter = _CONFIG in files or any(file in files for file in _WEIGHTS)
-        # The directory of a training holds its last adapter beside its checkpoints.
-        return adapter and not holds_checkpoints(directories)
-
     def prove(self) -> None:
-        files = [name for name in _WEIGHTS if name in self.folder.files]
+        files = [name for name in ADAPTER if name in self.folder.files]
         if not files:
-            raise Unfinished(f"{_WEIGHTS[0]} is missing")
-        if _CONFIG not in self.folder.files:
-            raise Unfinished(f"{_CONFIG} is missing")
+            raise Unfinished(f"{ADAPTER[0]} is missing")
+        if ADAPTER_CONFIG not in self.folder.files:
+            raise Unfinished(f"{ADAPTER_CONFIG} is missing")
         self._weights = shards.read(self._gathering, shards.Weights(tuple(files)))
-        self._config = self._gathering.mapping(_CONFIG)
+        self._config = self._gathering.mapping(ADAPTER_CONFIG)
 
     def read(self) -> Contents:
         found = told(self._weights, self.framework)

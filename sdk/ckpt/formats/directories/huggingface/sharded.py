@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.huggingface import shards
+from ckpt.formats.directories.huggingface.names import CONFIG
 from ckpt.formats.directories.kind import Contents, Kind
 from ckpt.formats.meanings.plain import Plain
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.source import Unfinished
-from ckpt.formats.suffixes import may_be_file
 
-_CONFIG = "config.json"
-_ARGUMENTS = "training_args.bin"
-_CHECKPOINTS = re.compile(
-    r"(?:checkpoint|ckpt|step|global_?step|epoch|iter|iteration)s?(?:[-_=]?\d+)?|(?:best|last|latest|final)(?:[-_].*)?|run-.+",
-    re.IGNORECASE,
-)
 _OF_TRANSFORMERS = ("model_type", "architectures", "transformers_version", "_name_or_path")
-
-
-def holds_checkpoints(directories: Iterable[str]) -> bool:
-    """Whether the names of directories are such as trainings give to their checkpoints."""
-    return any(_CHECKPOINTS.fullmatch(directory) for directory in directories)
 
 
 class Sharded(Kind):
@@ -41,25 +27,13 @@ class Sharded(Kind):
         self._gathering = Gathering(folder)
         self._weights: dict[str, Any] = {}
 
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        weights = {file for file in files if shards.is_weights(file)}
-        # Where a training's own checkpoints lie beside or below, the directory is the training's.
-        others = any(may_be_file(file) and file not in weights and file != _ARGUMENTS for file in files)
-        if others or holds_checkpoints(directories):
-            return False
-        if any(shards.is_split(file) for file in weights):
-            return True
-        # One file with its configuration may lie in any directory: one that is split further is more than a model.
-        return bool(weights) and _CONFIG in files and all(directory.startswith(".") for directory in directories)
-
     def prove(self) -> None:
         self._weights = shards.preferred(self._gathering)
         if not self._weights and not self._gathering.omitted:
             raise Unfinished("it holds no weights")
 
     def read(self) -> Contents:
-        config = self._gathering.mapping(_CONFIG) if _CONFIG in self.folder.files else {}
+        config = self._gathering.mapping(CONFIG) if CONFIG in self.folder.files else {}
         # What a trainer's state file says here is of the training's end; these weights may be of another moment.
         found = told(self._weights, self._framework(config))
         found.config = Plain(Scalars()).mapping(config)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.folder import Folder
+from ckpt.formats.directories.huggingface.names import SHARD, SINGLE, is_split
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Damaged, Unfinished
 
-_INDEX = re.compile(r"(.+)\.(safetensors|bin)\.index\.json")
-_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.(safetensors|bin)")
-_SINGLE = (
-    "model.safetensors",
-    "pytorch_model.bin",
-    "pytorch_model_fsdp.bin",
-    "adapter_model.safetensors",
-    "adapter_model.bin",
-)
 _USUAL = ("model.", "pytorch_model.")
 _MAX_SHARDS = 10_000
 
@@ -33,16 +24,6 @@ class Weights:
     index: str = ""
 
 
-def is_split(name: str) -> bool:
-    """Whether a file of that name is one shard of several, or lists the shards."""
-    return _SHARD.fullmatch(name) is not None or _INDEX.fullmatch(name) is not None
-
-
-def is_weights(name: str) -> bool:
-    """Whether a file of that name holds weights of a model, all or some, or lists its shards."""
-    return name in _SINGLE or is_split(name)
-
-
 def find(names: Collection[str], prefix: str = "") -> tuple[Weights, ...]:
     """Every set of weights directly below `prefix`, a name that ends in a slash or "", in the order of preference.
 
@@ -51,17 +32,17 @@ def find(names: Collection[str], prefix: str = "") -> tuple[Weights, ...]:
     here = sorted(name[len(prefix) :] for name in names if name.startswith(prefix))
     here = [name for name in here if "/" not in name]
     sets: dict[str, Weights] = {}
-    for name in _SINGLE:
+    for name in SINGLE:
         if name in here:
             sets[name] = Weights((prefix + name,))
     for name in here:
-        shard = _SHARD.fullmatch(name)
+        shard = SHARD.fullmatch(name)
         index = f"{shard[1]}.{shard[3]}.index.json" if shard is not None else name if is_split(name) else ""
         if index:
             known = sets.get(index, Weights((), prefix + index))
             added = (prefix + name,) if shard is not None else ()
             sets[index] = Weights(known.files + added, known.index)
-    return tuple(sets[key] for key in sorted(sets, key=lambda key: (key not in _SINGLE, not key.startswith(_USUAL))))
+    return tuple(sets[key] for key in sorted(sets, key=lambda key: (key not in SINGLE, not key.startswith(_USUAL))))
 
 
 def preferred(gathering: Gathering, prefix: str = "") -> dict[str, Any]:

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering, gap, numbered
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.huggingface import engines, shards, trainer_state
+from ckpt.formats.directories.huggingface.names import (
+    ADAPTER_CONFIG,
+    ARGUMENTS,
+    CONFIG,
+    TRAINER_RNG,
+    TRAINER_STATE,
+    TRAINER_STATES,
+    TRAINER_UNFINISHED,
+    is_engine,
+)
 from ckpt.formats.directories.kind import Contents, Kind
 from ckpt.formats.meanings.plain import Plain
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Unfinished
 
-_NAME = re.compile(r"checkpoint-\d+")
-_STATE = "trainer_state.json"
-_ARGUMENTS = "training_args.bin"
-_UNFINISHED = "checkpoint-is-incomplete.txt"
-_STATES = {"optimizer": "optimizer.pt", "scheduler": "scheduler.pt", "scaler": "scaler.pt"}
-_RNG = re.compile(r"rng_state(?:_(\d{1,6}))?\.pth")
-_MEMBERS = frozenset(
-    {_STATE, _ARGUMENTS, _UNFINISHED, "config.json", "adapter_config.json", "generation_config.json", *_STATES.values()}
-)
-_CONFIGS = {"model_config": "config.json", "adapter_config": "adapter_config.json"}
-_ACCELERATE = re.compile(r"random_states_\d+\.pkl|(?:optimizer|scheduler)(?:_\d+)?\.bin")
+_CONFIGS = {"model_config": CONFIG, "adapter_config": ADAPTER_CONFIG}
 
 
 class Transformers(Kind):
@@ -43,38 +41,26 @@ class Transformers(Kind):
         self._engines = engines.Engines()
         self._rng: dict[int, str] = {}
 
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        if any(_ACCELERATE.fullmatch(file) for file in files) and _STATE not in files:
-            return False
-        random = any(_RNG.fullmatch(file) for file in files)
-        if not _NAME.fullmatch(name):
-            # Where a training's directory holds its checkpoints, the state beside them is that of its end.
-            holds = any(_NAME.fullmatch(directory) for directory in directories)
-            return _STATE in files and (_STATES["optimizer"] in files or random) and not holds
-        parts = random or any(file in _MEMBERS or shards.is_weights(file) for file in files)
-        return parts or any(engines.is_engine(directory) for directory in directories)
-
     def prove(self) -> None:
         folder, gathering = self.folder, self._gathering
-        if _UNFINISHED in folder.files:
-            raise Unfinished(f"{_UNFINISHED} is there: its saving was not finished")
-        if _STATE not in folder.files:
-            raise Unfinished(f"{_STATE} is missing, which is written last")
-        self._state = gathering.mapping(_STATE)
-        if _ARGUMENTS in folder.files:
-            self._arguments = gathering.tree(_ARGUMENTS)
+        if TRAINER_UNFINISHED in folder.files:
+            raise Unfinished(f"{TRAINER_UNFINISHED} is there: its saving was not finished")
+        if TRAINER_STATE not in folder.files:
+            raise Unfinished(f"{TRAINER_STATE} is missing, which is written last")
+        self._state = gathering.mapping(TRAINER_STATE)
+        if ARGUMENTS in folder.files:
+            self._arguments = gathering.tree(ARGUMENTS)
         self._engines = engines.find(gathering)
         self._weights = _weights(gathering)
         if not self._weights and not self._engines.model and not gathering.omitted:
             raise Unfinished("it holds no weights")
-        for name in _STATES.values():
+        for name in TRAINER_STATES.values():
             if name in folder.files:
                 gathering.tree(name)
         self._prove_ranks()
 
     def _prove_ranks(self) -> None:
-        self._rng = numbered(self.folder.files, _RNG)
+        self._rng = numbered(self.folder.files, TRAINER_RNG)
         if not self._rng or "rng_state.pth" in self.folder.files:
             return
         missing = gap(self._rng)
@@ -90,7 +76,7 @@ class Transformers(Kind):
     def read(self) -> Contents:
         gathering = self._gathering
         top: dict[str, Any] = {"model": self._weights}
-        top.update((key, gathering.tree(name)) for key, name in _STATES.items() if name in self.folder.files)
+        top.update((key, gathering.tree(name)) for key, name in TRAINER_STATES.items() if name in self.folder.files)
         random = gathering.trees(self._rng.values())
         if random is not None:
             top["rng_state"] = random
@@ -118,7 +104,7 @@ def _weights(gathering: Gathering) -> dict[str, Any]:
     """The model's own weights or an adapter's; further adapters under the names of their directories."""
     found = dict(shards.preferred(gathering))
     for directory in sorted(gathering.folder.directories):
-        if "/" not in directory and not engines.is_engine(directory):
+        if "/" not in directory and not is_engine(directory):
             further = shards.preferred(gathering, f"{directory}/")
             found.update({f"{directory}.{name}": tensor for name, tensor in further.items()})
     return found

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.common.told import told
-from ckpt.formats.directories.dcp.reader import DATA, METADATA
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
 from ckpt.formats.directories.megatron import rank_files
-from ckpt.formats.directories.megatron.distributed import COMMON, SETTINGS, Distributed
-
-_NAME = re.compile(r"(?:iter_(\d{7,12})|release)")
+from ckpt.formats.directories.megatron.distributed import Distributed
+from ckpt.formats.directories.megatron.names import ITERATION, ranks_in
 
 
 class Megatron(Kind):
@@ -25,18 +21,8 @@ class Megatron(Kind):
     def __init__(self, folder: Folder) -> None:
         super().__init__(folder)
         self._gathering = Gathering(folder)
-        by_rank = bool(rank_files.ranks_in(folder.directories))
+        by_rank = bool(ranks_in(folder.directories))
         self._distributed = None if by_rank else Distributed(self._gathering)
-
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        """By its settings beside what is common, or, under its name, by whatever is written first."""
-        if {SETTINGS, COMMON, METADATA} <= files:
-            return True
-        if _NAME.fullmatch(name) is None:
-            return False
-        shards = COMMON in files or METADATA in files or any(DATA.fullmatch(file) for file in files)
-        return shards or bool(rank_files.ranks_in(directories))
 
     def prove(self) -> None:
         """Whole when every rank is there, or, of a distributed one, when its settings are, which are written last."""
@@ -55,7 +41,7 @@ class Megatron(Kind):
             generators = top.get("rng_state")
             topology, ranks = {}, len(generators) if isinstance(generators, list) else 0
         found = told(top, self.framework, topology, ranks)
-        named = _NAME.fullmatch(self.folder.name)
+        named = ITERATION.fullmatch(self.folder.name)
         if found.step is None and named is not None and named[1]:
             found.step = int(named[1])
         return Contents(found, top, self._gathering.unknown_globals, self._gathering.omitted)

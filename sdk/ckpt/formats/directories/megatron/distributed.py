@@ -7,10 +7,9 @@ from typing import Any
 from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.common.members import mapping, required
 from ckpt.formats.directories.dcp.reader import DcpReader
+from ckpt.formats.directories.megatron.names import COMMON, SETTINGS
 from ckpt.formats.source import Damaged
 
-SETTINGS = "metadata.json"
-COMMON = "common.pt"
 _BACKENDS = ("torch_dist", "torch_dcp")
 _OPTIMIZER = "optimizer."
 _GENERATORS = "rng_state/"

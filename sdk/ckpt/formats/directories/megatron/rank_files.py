@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.common.members import mapping, required
+from ckpt.formats.directories.megatron.names import RANK, ranks_in
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Damaged, TooLarge, Unfinished
 
-_RANK = re.compile(r"^mp_rank_(\d{2,4})(?:_(\d{3,5}))?(?:_(\d{3,5}))?$")
 _FILE = "model_optim_rng.pt"
 _OWN_OPTIMIZER = "distrib_optim.pt"
 _SHARED = ("args", "iteration", "checkpoint_version", "opt_param_scheduler", "num_floating_point_operations_so_far")
 _SIZES = ("tensor_model_parallel_size", "pipeline_model_parallel_size", "expert_model_parallel_size")
 _MAX_RANKS = 65_536
-
-
-def ranks_in(directories: Iterable[str]) -> list[str]:
-    """Names of the directories that are of a rank, sorted."""
-    return sorted(name for name in directories if _RANK.match(name))
 
 
 def prove(gathering: Gathering) -> None:
@@ -89,7 +83,7 @@ def _sizes(gathering: Gathering, present: list[str]) -> tuple[int, int, int]:
 
 
 def _numbers(name: str) -> tuple[int, int, int]:
-    match = _RANK.match(name)
+    match = RANK.match(name)
     return (0, 0, 0) if match is None else (int(match[1]), int(match[2] or 0), int(match[3] or 0))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common import beside
@@ -12,13 +11,12 @@ from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.orbax.tree import DATABASE, NAMES, Tree
+from ckpt.formats.directories.orbax.names import DATABASE, NAMES, STEP, TEMPORARY
+from ckpt.formats.directories.orbax.tree import Tree
 from ckpt.formats.meanings.roles import role
 from ckpt.formats.source import Unfinished
 
-_STEP = "_CHECKPOINT_METADATA"
 _COMMITTED = "commit_success.txt"
-_TEMPORARY = ".orbax-checkpoint-tmp"
 _STEP_NAME = re.compile(r"^(?:.*_)?(\d{1,18})$")
 
 
@@ -33,18 +31,13 @@ class Orbax(Kind):
         self._trees: dict[str, Tree] = {}
         self._step: dict[str, Any] = {}
 
-    @classmethod
-    def recognise(cls, name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
-        """By the metadata that Orbax alone writes, and by the suffix of its temporary directories."""
-        return _STEP in files or _TEMPORARY in name or (NAMES in files and (DATABASE in files or "_sharding" in files))
-
     def prove(self) -> None:
         """Whole when it is committed and every item that it lists is there, with every array that an item names."""
         files = self.folder.files
-        if _TEMPORARY in self.folder.name or any(_TEMPORARY in name for name in self.folder.directories):
+        if TEMPORARY in self.folder.name or any(TEMPORARY in name for name in self.folder.directories):
             raise Unfinished("it still has the name of a save that is not committed")
-        if _STEP in files:
-            self._step = Gathering(self.folder).mapping(_STEP)
+        if STEP in files:
+            self._step = Gathering(self.folder).mapping(STEP)
             if _COMMITTED not in files and not self._step.get("commit_timestamp_nsecs"):
                 raise Unfinished(f"it is not committed: {_COMMITTED} is missing")
         handlers = self._step.get("item_handlers")
@@ -99,7 +92,7 @@ class Orbax(Kind):
     @property
     def _older(self) -> bool:
         """Whether it is an item of a step of before there was a description of the whole step."""
-        return _STEP not in self.folder.files
+        return STEP not in self.folder.files
 
     def _metrics_beside(self) -> Any:
         return beside.value(beside.tail(self.folder.path, "metrics/metrics"))

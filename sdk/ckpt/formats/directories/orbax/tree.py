@@ -8,12 +8,11 @@ from ckpt.formats.directories.common.members import required
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.orbax.arrays import Arrays
 from ckpt.formats.directories.orbax.database import Value, values
+from ckpt.formats.directories.orbax.names import DATABASE, NAMES
 from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.pickled.values import Tensor
 from ckpt.formats.source import Damaged, TooLarge, Unfinished
 
-NAMES = "_METADATA"
-DATABASE = "manifest.ocdbt"
 _STRINGS = "_strings.json"
 _SHARDING = "_sharding"
 _MAX_KEYS = 64
