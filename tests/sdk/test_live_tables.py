@@ -57,20 +57,24 @@ def test_the_log_of_the_mnist_system(tmp_path: Path) -> None:
 
 
 def test_the_results_of_ultralytics(tmp_path: Path) -> None:
-    """Transcribed from the `save_metrics` of its trainer, whose older versions pad names and numbers with blanks."""
-    (tmp_path / "results.csv").write_text(
+    """Transcribed from the `save_metrics` of its trainer in 8.4.190; older versions pad names and numbers."""
+    table = tmp_path / "results.csv"
+    table.write_text("epoch,time,train/box_loss,metrics/mAP50(B),lr/pg0\n1,12.345,1.234,0.5,1e-05\n2,24,1.1,0.6,nan\n")
+    curves = curves_of(tmp_path, 100)
+    learning = curves.pop("lr/pg0")
+    assert learning[0] == (1, 1e-05) and learning[1][0] == 2 and math.isnan(learning[1][1])
+    expected = {"train/box_loss": [(1, 1.234), (2, 1.1)], "metrics/mAP50(B)": [(1, 0.5), (2, 0.6)]}
+    assert curves == expected
+    table.write_text(
         "                  epoch,                   time,         train/box_loss,         metrics/mAP50(B)\n"
         "                      1,                 12.345,                1.23400,                0.50000\n"
         "                      2,                 24.000,                1.10000,                0.60000\n"
     )
-    assert curves_of(tmp_path, 100) == {
-        "train/box_loss": [(1, 1.234), (2, 1.1)],
-        "metrics/mAP50(B)": [(1, 0.5), (2, 0.6)],
-    }
+    assert curves_of(tmp_path, 100) == expected
 
 
 def test_the_summary_of_timm(tmp_path: Path) -> None:
-    """Transcribed from timm's `update_summary`: a row with fewer columns where an epoch was not validated."""
+    """Transcribed from utils/summary.py of timm 1.0.31: a row with fewer columns where an epoch was not validated."""
     (tmp_path / "summary.csv").write_text(
         "epoch,train_loss,eval_loss,eval_top1,lr\r\n0,2.0,1.9,30.0,0.1\r\n1,1.5,0.1\r\n2,1.2,1.1,55.0,0.05\r\n"
         "epoch,train_loss,lr\r\n3,1.0,0.01\r\n"
@@ -90,13 +94,11 @@ def test_the_progress_of_stable_baselines(tmp_path: Path) -> None:
 
 
 def test_tables_of_dvclive(tmp_path: Path) -> None:
-    """Transcribed from dvclive's `Metric.dump`: a file a metric, its name the path; a column of times in older ones."""
+    """Transcribed from plots/metric.py of dvclive 3.49.1: a file a metric, its name the path; times where asked for."""
     metrics = tmp_path / "dvclive" / "plots" / "metrics"
     (metrics / "train").mkdir(parents=True)
     (metrics / "loss.tsv").write_text("step\tloss\n0\t0.5\n1\t0.25\n")
-    (metrics / "train" / "acc.tsv").write_text(
-        "timestamp\tstep\ttrain/acc\n1700000000000\t0\t0.1\n1700000000001\t1\t0.2\n"
-    )
+    (metrics / "train" / "acc.tsv").write_text("timestamp\tstep\tacc\n1700000000000\t0\t0.1\n1700000000001\t1\t0.2\n")
     expected = {"loss": [(0, 0.5), (1, 0.25)], "train/acc": [(0, 0.1), (1, 0.2)]}
     assert curves_of(tmp_path, 100) == expected
     assert curves_of(tmp_path / "dvclive", 100) == expected
@@ -122,7 +124,7 @@ def test_scalars_of_mmengine(tmp_path: Path) -> None:
 
 
 def test_metrics_of_detectron2(tmp_path: Path) -> None:
-    """As fvcore's JSON writer writes them: an object a line over `iteration`."""
+    """As detectron2's `JSONWriter` writes them: an object a line over `iteration`."""
     (tmp_path / "metrics.json").write_text(
         '{"iteration": 19, "lr": 0.1, "total_loss": NaN}\n{"iteration": 39, "lr": 0.1, "total_loss": 1.5}\n{"iter'
     )

@@ -59,6 +59,12 @@ class Feed(Protocol):
     def diff(self, a: Checkpoint, b: Checkpoint) -> dict[str, Any]:
         """Two checkpoints compared, in the shape of `ckpt diff --json`."""
 
+    def resume(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """What a training that goes on from a checkpoint finds in it, in the shape of `Inspection.resume`.
+
+        None where that cannot be told.
+        """
+
     def trash(self, run_id: str | None) -> list[dict[str, Any]]:
         """Removed checkpoints of a run or of all, in the shape of `ckpt trash ls --json`."""
 

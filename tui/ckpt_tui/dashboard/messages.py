@@ -39,6 +39,14 @@ class CurvesRead(Message):
 
 
 @dataclass
+class ResumeRead(Message):
+    """What a resume finds in a checkpoint, in words."""
+
+    checkpoint_id: str
+    text: str
+
+
+@dataclass
 class ReadFailed(Message):
     """A read failed while the source is there; `run_id` is "" for the list of runs."""
 

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ckpt.exceptions import CkptError, DaemonError
+from ckpt.records import Checkpoint
 from ckpt_tui.dashboard.columns import marks_of
 from ckpt_tui.dashboard.feed import Feed
 from ckpt_tui.dashboard.filtering import checkpoint_words, run_words
-from ckpt_tui.dashboard.messages import CurvesRead, FeedBack, FeedLost, ReadFailed, RunRead, RunsRead
+from ckpt_tui.dashboard.messages import CurvesRead, FeedBack, FeedLost, ReadFailed, ResumeRead, RunRead, RunsRead
+from ckpt_tui.render.resuming import resume_text
 
 if TYPE_CHECKING:
     from textual.message import Message
@@ -33,6 +35,7 @@ class Reader:
         self._runs = False
         self._run: str | None = None
         self._curves: str | None = None
+        self._resume: Checkpoint | None = None
         self._ahead: list[str] = []
         self._watched: str | None = None
         self._changed: set[str] = set()
@@ -71,6 +74,12 @@ class Reader:
             self._ahead = list(run_ids)
             self._wake.notify()
 
+    def ask_resume(self, checkpoint: Checkpoint) -> None:
+        """Wishes for what a resume finds in a checkpoint."""
+        with self._wake:
+            self._resume = checkpoint
+            self._wake.notify()
+
     def changed(self, run_ids: frozenset[str] | None) -> None:
         """Runs changed (None: any); what is shown of them is read again, soon."""
         with self._wake:
@@ -101,6 +110,8 @@ class Reader:
                     return
                 self._take_changes()
                 job = self._next()
+                looked_at, self._resume = (self._resume, None) if job is None or job[0] == "ahead" else (None, self._resume)
+            if looked_at is not None: pass
             if job is not None:
                 self._read(*job)
             elif time.monotonic() - pinged >= PING_S:
@@ -108,7 +119,7 @@ class Reader:
                 pinged = time.monotonic()
 
     def _ready(self) -> bool:
-        return bool(self._stopped or self._runs or self._run or self._curves or self._ahead)
+        return bool(self._stopped or self._runs or self._run or self._curves or self._resume or self._ahead)
 
     def _patience(self, pinged: float) -> float:
         now = time.monotonic()

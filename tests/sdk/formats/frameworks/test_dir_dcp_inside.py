@@ -1,9 +1,8 @@
 """Checkpoints of frameworks that put a torch distributed checkpoint into a layout of their own, transcribed.
 
-Composer: `get_save_filename`, `_save_checkpoint` in composer/utils/checkpoint.py and `State.state_dict`,
-`Timestamp.state_dict`, `get_rng_state` of mosaicml/composer. OLMo-core: `Checkpointer.save` in
-src/olmo_core/train/checkpoint.py, `Trainer.state_dict` in train/trainer.py, `EnvRngStates` in train/utils.py of
-allenai/OLMo-core.
+Composer 0.32.1: `get_save_filename`, `_save_checkpoint` in utils/checkpoint.py, `State.state_dict`,
+`Timestamp.state_dict`, `get_rng_state`. OLMo-core 3.0.0: `Checkpointer.save` in train/checkpoint.py,
+`Trainer.state_dict` in train/trainer.py, `EnvRngStates` in train/utils.py.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ def composer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch": 40,
         "sample": 640,
         "token": 0,
+        "batch_in_epoch": 4,
         "epoch_wct": datetime.timedelta(seconds=3),
         "total_wct": datetime.timedelta(seconds=9),
     }
@@ -102,6 +102,7 @@ def olmo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         trainer = {
             "global_step": 300,
             "global_train_tokens_seen": 1 << 20,
+            "global_train_petaflops": 0.5,
             "max_steps": 1000,
             "data_loader": {"dataset_type": "fsl", "batches_processed": 300, "seed": 1, "epoch": 1},
             "epoch": 1,
@@ -116,7 +117,7 @@ def olmo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         torch.save(trainer, path / "train" / f"rank{rank}.pt")
     (path / "config.json").write_text(json.dumps({"run_name": "small", "model": {"d_model": 4}}))
-    (path / ".metadata.json").write_text(json.dumps({"version": "2.3.0"}))
+    (path / ".metadata.json").write_text(json.dumps({"ephemeral": False, "version": "3.0.0"}))
     return path
 
 

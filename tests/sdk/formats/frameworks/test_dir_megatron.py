@@ -1,8 +1,8 @@
 """Megatron-LM's checkpoints, by rank and distributed.
 
-Transcribed from `megatron/training/checkpointing.py` of NVIDIA/Megatron-LM (get_checkpoint_name, generate_state_dict,
-get_rng_state, save_checkpoint) and `megatron/core/dist_checkpointing` (settings written last, what is common in one
-file, names of sharded objects). The shards themselves are written by torch.distributed.checkpoint.
+Transcribed from `megatron/training/checkpointing.py` of NVIDIA/Megatron-LM at 0032978 (generate_state_dict,
+get_rng_state, save_checkpoint) and `core/dist_checkpointing` of megatron-core 0.16.1 (settings written last, what is
+common in one file, names of sharded objects). The shards themselves are written by torch.distributed.checkpoint.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """NeMo 2's checkpoints.
 
-Transcribed from `nemo/lightning/pytorch/callbacks/model_checkpoint.py` of NVIDIA/NeMo (names, the marker next to a
-checkpoint, the parts `weights` and `context`) and `nemo/lightning/io/pl.py` (weights by Megatron's dist_checkpointing,
-what is common in the form of a Lightning checkpoint). The shards are written by torch.distributed.checkpoint.
+Transcribed from NVIDIA/NeMo, which has no NeMo 2 in its releases any more: `pytorch/callbacks/model_checkpoint.py` at
+d73511f (names, the marker next to a checkpoint from before the first file to after the last, while it is removed too),
+`io/pl.py` at 00b7275 (weights by Megatron's dist_checkpointing) and `save_checkpoint` of
+`pytorch/strategies/megatron_strategy.py` (what is common, in the form of a Lightning checkpoint), all of
+`nemo/lightning`. The shards are written by torch.distributed.checkpoint.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ def save(base: Path, name: str = NAME) -> Path:
     (path / "context" / "io.json").write_text("{}")
     (path / "context" / "model.yaml").write_text("_target_: nemo.Model\n")
     common = {
+        "sharded_state_dict": {},
         "epoch": 0,
         "global_step": 100,
         "pytorch-lightning_version": "2.4.0",

@@ -1,9 +1,9 @@
 """Ray Train's checkpoints.
 
-Transcribed from ray 2.60.0: `train/v2/_internal/execution/checkpoint/checkpoint_manager.py` (the run's snapshot, written
-after a checkpoint), `train/v2/_internal/execution/storage.py` and `util.py` (names by time), `train/_internal/storage.py`
-and `session.py` (names by number), `train/_checkpoint.py` (`.metadata.json`), `tune/logger/json.py` and `tune/result.py`
-(a trial's `result.json`, a line a report, with Tune's own counts).
+Transcribed from ray 2.60.0: `train/v2/_internal/execution/checkpoint/checkpoint_manager.py` (the run's snapshot,
+written after a checkpoint), `train/v2/_internal/execution/storage.py` and `train/v2/_internal/util.py` (names by time),
+`train/_internal/storage.py` and `session.py` (names by number), `train/_checkpoint.py` (`.metadata.json`),
+`tune/logger/json.py` and `tune/result.py` (a trial's `result.json`, a line a report, with Tune's own counts).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ckpt import refs
@@ -84,6 +84,10 @@ class DaemonFeed:
     def diff(self, a: Checkpoint, b: Checkpoint) -> dict[str, Any]:
         """Two checkpoints compared; the daemon is not needed for that."""
         return local.compare(a, b)
+
+    def resume(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """What is in the checkpoint for a resume, read from its files."""
+        return local.resume(checkpoint)
 
     def trash(self, run_id: str | None) -> list[dict[str, Any]]:
         """The trash."""

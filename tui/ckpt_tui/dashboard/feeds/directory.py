@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,10 @@ class DirectoryFeed:
     def diff(self, a: Checkpoint, b: Checkpoint) -> dict[str, Any]:
         """Two checkpoints compared."""
         return local.compare(a, b)
+
+    def resume(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """What is in the checkpoint for a resume, read from its files."""
+        return local.resume(checkpoint)
 
     def trash(self, run_id: str | None) -> list[dict[str, Any]]:
         """The trashes of own runs together, newest first."""

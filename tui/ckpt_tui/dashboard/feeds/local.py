@@ -1,8 +1,9 @@
-"""What every feed does on this machine's disk itself: compare, restore, fork."""
+"""What every feed does on this machine's disk itself: look into, compare, restore, fork."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,20 @@ from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, UsageError
 from ckpt.records import Checkpoint, Run
 from ckpt_tui.dashboard.acts import Act, fork_destination
+from ckpt_tui.lookup import other_parts
 
 
 def compare(a: Checkpoint, b: Checkpoint) -> dict[str, Any]:
     """Two checkpoints in the shape of `ckpt diff --json`. Raises CkptError and OSError."""
     return difference_to_json(diff(a.path, b.path))
+
+
+def resume(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+    """What a training finds in a checkpoint; None for one of several files, or not whole. Raises OSError."""
+    if other_parts(checkpoint):
+        return None
+    found = scan.Cache().inspect(checkpoint.path, os.stat(checkpoint.path))
+    return found.resume or None
 
 
 def as_on_disk(run: Run, checkpoint: Checkpoint) -> Checkpoint:

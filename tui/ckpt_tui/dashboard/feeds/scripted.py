@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckpt.exceptions import AddressError, CkptError
@@ -27,6 +27,8 @@ class ScriptedFeed:
         self.lost: CkptError | None = None
         """When set, every call fails with it, as when a daemon dies."""
         self.difference: dict[str, Any] = {}
+        self.resumes: dict[str, Mapping[str, Any]] = {}
+        """By checkpoint id."""
         self.advice = "ckpt watch add DIR"
         self._changes: queue.Queue[frozenset[str] | str | None] = queue.Queue()
 
@@ -77,6 +79,11 @@ class ScriptedFeed:
         """What the script says two checkpoints differ in."""
         self._check()
         return {"a": a.path, "b": b.path, **self.difference}
+
+    def resume(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """What the script says of a checkpoint."""
+        self._check()
+        return self.resumes.get(checkpoint.id)
 
     def trash(self, run_id: str | None) -> list[dict[str, Any]]:
         """The script's trash."""
