@@ -124,12 +124,16 @@ def test_scalars_of_mmengine(tmp_path: Path) -> None:
 
 
 def test_metrics_of_detectron2(tmp_path: Path) -> None:
-    """As detectron2's `JSONWriter` writes them: an object a line over `iteration`."""
+    """Transcribed from utils/events.py of facebookresearch/detectron2 at 0a86ad4: `JSONWriter`, a line a step."""
     (tmp_path / "metrics.json").write_text(
-        '{"iteration": 19, "lr": 0.1, "total_loss": NaN}\n{"iteration": 39, "lr": 0.1, "total_loss": 1.5}\n{"iter'
+        '{"iteration": 19, "lr": 0.1, "total_loss": NaN}\n{"iteration": 39, "lr": 0.1, "total_loss": 1.5}\n'
+        '{"bbox/AP": 40.0, "iteration": 40}\n{"iter'
     )
-    loss = curves_of(tmp_path, 100)["total_loss"]
-    assert math.isnan(loss[0][1]) and loss[1] == (39, 1.5)
+    curves = curves_of(tmp_path, 100)
+    loss = curves["total_loss"]
+    assert math.isnan(loss[0][1]) and loss[1] == (39, 1.5) and curves["bbox/AP"] == [(40, 40.0)]
+    found = reached(tmp_path)
+    assert found is not None and (found.epoch, found.step, found.loss) == (None, 40, 1.5)
 
 
 def test_cells_that_are_odd(tmp_path: Path) -> None:

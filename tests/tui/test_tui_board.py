@@ -160,7 +160,7 @@ def test_verdicts_say_state_first_and_mark_what_expires() -> None:
     assert verdict_cell(THREE[0].evolve(state="writing"), None)[0] == "◌ writing"
     assert verdict_cell(THREE[0], Verdict(action="remove", near_misses=(reason,))) == ("✗ expires", "warn")
     assert verdict_cell(THREE[0], Verdict(action="keep", reasons=(reason,))) == ("last #1 of 3", "dim")
-    lines = describing.checkpoint_lines(None, THREE[0], Verdict(action="remove", near_misses=(reason,)))
+    lines = describing.checkpoint_lines(THREE[0], Verdict(action="remove", near_misses=(reason,)))
     text = "\n".join("".join(piece for piece, _ in line) for line in lines)
     assert "expires" in text and "last #1 of 3" in text and "NaN" in text and "odd" in text
 

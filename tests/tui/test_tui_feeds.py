@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from ckpt import marks
 from ckpt.exceptions import AddressError, UsageError
@@ -82,6 +84,31 @@ def test_a_directory_tells_what_changed_and_ends(
     eventually(lambda: frozenset({run.id}) in heard)
     eventually(lambda: len(feed.run(run.id).checkpoints) == 2)
     feed.close()
+
+
+def test_what_a_resume_finds_is_read_from_the_files(runs: Any, tmp_path: Path) -> None:
+    runs.run("own", checkpoints=1)
+    theirs = tmp_path / "runs" / "theirs"
+    whole = theirs / "checkpoint-10"
+    whole.mkdir(parents=True)
+    torch.save({"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]}, whole / "optimizer.pt")
+    save_file({"w": torch.ones(2)}, whole / "model.safetensors")
+    (whole / "trainer_state.json").write_text('{"global_step": 10, "epoch": 1.0, "log_history": []}')
+    for name in ("model_3.pt", "optimizer_3.pt"):
+        (theirs / "epoch_3").mkdir(exist_ok=True)
+        torch.save({"w": torch.ones(2)}, theirs / "epoch_3" / name)
+    torch.save({"w": torch.ones(2)}, theirs / "weights.pt")
+    (theirs / "broken.pt").write_bytes(b"PK\3\4")
+    feed = DirectoryFeed(tmp_path / "runs")
+    found = {Path(c.path).name: feed.resume(c) for run in feed.runs() for c in feed.run(run.id).checkpoints}
+    parts = {name: None if told is None else (told["model"], told["optimizer"]) for name, told in found.items()}
+    assert parts == {
+        "step-000010.pt": (True, False),
+        "checkpoint-10": (True, True),
+        "model_3.pt": None,
+        "weights.pt": (True, False),
+        "broken.pt": None,
+    }
 
 
 def test_the_trash_of_a_directory_comes_back_pinned(runs: Any, tmp_path: Path) -> None:

@@ -100,6 +100,32 @@ async def test_moving_in_and_back_and_the_details_follow() -> None:
         await until(lambda: "config" in main.details.text)
 
 
+async def test_the_details_tell_what_a_resume_finds() -> None:
+    feed = showcase(time.time(), runs=1, checkpoints=3)
+    (detail,) = feed.details.values()
+    newest, second, third = detail.checkpoints
+    feed.resumes = {
+        second.id: {"model": True, "optimizer": False},
+        third.id: {
+            "model": True,
+            "optimizer": True,
+            "data": True,
+            "rng": {"python": True, "numpy": True, "torch": True},
+        },
+    }
+    async with dashboard(feed) as (_, main, _, pilot):
+        await pilot.press("enter")
+        await until(lambda: main.details.text.startswith("step-000300.pt"))
+        assert newest.state == "writing" and "resume" not in main.details.text
+        await pilot.press("j")
+        await until(lambda: "resume       weights only" in main.details.text)
+        await pilot.press("j")
+        await until(lambda: "resumes exactly, as far as can be told" in main.details.text)
+        feed.resumes.clear()
+        await pilot.press("k")
+        await until(lambda: "resume       weights only" in main.details.text)
+
+
 async def test_checkpoints_appear_as_they_are_written_and_the_cursor_stays() -> None:
     async with dashboard() as (_, main, feed, pilot):
         await pilot.press("enter", "j", "j")

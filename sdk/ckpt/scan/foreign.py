@@ -95,6 +95,8 @@ def _told(checkpoint: Checkpoint, held_by: Sequence[str], exported: Collection[s
 
 def _rewritten(directory: Path, checkpoints: Sequence[Checkpoint], marks: Marks) -> list[str]:
     """Says of which marked files the content that was marked is gone."""
+    if not marks.files:
+        return []
     ids = {c.id for c in checkpoints}
     names = {os.path.relpath(name, directory) for c in checkpoints for name in c.files}
     lost = {

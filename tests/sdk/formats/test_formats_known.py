@@ -54,7 +54,7 @@ def test_names_that_tell_nothing_may_be_left_out() -> None:
 
 def test_no_reader_is_loaded_for_names() -> None:
     code = (
-        "import json, sys; from ckpt.formats.directories import known\n"
+        "import json, sys; import ckpt.scan; from ckpt.formats.directories import known\n"
         "found = [known.recognise('checkpoint-10', {'trainer_state.json', 'model.safetensors'}, set()),"
         " known.recognise('run', {'best.pt'}, {'logs'})]\n"
         "loaded = {kind.module for kind in known.KINDS if f'ckpt.formats.directories.{kind.module}' in sys.modules}\n"

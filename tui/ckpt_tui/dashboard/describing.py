@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckpt.encoding import printable
-from ckpt.records import Checkpoint, Reason, Run, Verdict
+from ckpt.records import Checkpoint, Reason, Verdict
 from ckpt_tui.dashboard.columns import STATUS
 from ckpt_tui.dashboard.feed import RunDetail
 from ckpt_tui.wording import age_text, count_text, file_name, moment_text, number_text, plural, size_text
@@ -25,8 +25,11 @@ def _heading(text: str) -> Line:
     return [(text, "accent")]
 
 
-def checkpoint_lines(run: Run | None, checkpoint: Checkpoint, verdict: Verdict | None) -> list[Line]:
-    """Everything that is known of a checkpoint: verdict with reasons first, then its fields."""
+def checkpoint_lines(checkpoint: Checkpoint, verdict: Verdict | None, resume: str = "") -> list[Line]:
+    """Everything that is known of a checkpoint: verdict with reasons first, then its fields.
+
+    `resume` says what a resume finds in it; "" while that is not known.
+    """
     c = checkpoint
     lines: list[Line] = [[(file_name(c.path), "strong")]]
     lines += _verdict_lines(c, verdict)
@@ -50,6 +53,8 @@ def checkpoint_lines(run: Run | None, checkpoint: Checkpoint, verdict: Verdict |
     lines += [_field("held by", printable(holder)) for holder in c.held_by]
     lines.append(_field("size", f"{size_text(c.bytes)} ({c.bytes:,} bytes)"))
     lines.append(_field("saved", f"{moment_text(c.saved_at)} ({age_text(c.saved_at)})"))
+    if resume:
+        lines.append(_field("resume", resume))
     lines.append(_field("format", f"{c.framework} · {c.format}" if c.framework != c.format else c.format))
     if c.label:
         lines.append(_field("saved as", printable(c.label)))

@@ -40,7 +40,7 @@ class CurvesRead(Message):
 
 @dataclass
 class ResumeRead(Message):
-    """What a resume finds in a checkpoint, in words."""
+    """What a resume finds in a checkpoint, in words; "" where that cannot be told."""
 
     checkpoint_id: str
     text: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ckpt.exceptions import CkptError, DaemonError
@@ -110,8 +111,6 @@ class Reader:
                     return
                 self._take_changes()
                 job = self._next()
-                looked_at, self._resume = (self._resume, None) if job is None or job[0] == "ahead" else (None, self._resume)
-            if looked_at is not None: pass
             if job is not None:
                 self._read(*job)
             elif time.monotonic() - pinged >= PING_S:
@@ -138,31 +137,44 @@ class Reader:
             self._run = self._curves = self._watched
         self._changed, self._all_changed = set(), False
 
-    def _next(self) -> tuple[str, str] | None:
+    def _next(self) -> tuple[str, Callable[[], Message]] | None:
+        """What to read now, with the id of the run that it is about ("" for all)."""
         if self._run:
             run_id, self._run = self._run, None
-            return "run", run_id
+            return run_id, partial(self._read_run, run_id)
         if self._runs:
             self._runs = False
-            return "runs", ""
+            return "", self._read_runs
         if self._curves:
             run_id, self._curves = self._curves, None
-            return "curves", run_id
+            return run_id, partial(self._read_curves, run_id)
+        if self._resume is not None:
+            checkpoint, self._resume = self._resume, None
+            return checkpoint.run, partial(self._read_resume, checkpoint)
         if self._ahead:
-            return "run", self._ahead.pop(0)
+            run_id = self._ahead.pop(0)
+            return run_id, partial(self._read_run, run_id)
         return None
 
-    def _read(self, what: str, run_id: str) -> None:
+    def _read_runs(self) -> Message:
+        runs = self._feed.runs()
+        return RunsRead(runs, [run_words(run) for run in runs])
+
+    def _read_run(self, run_id: str) -> Message:
+        detail = self._feed.run(run_id)
+        words = [checkpoint_words(c) for c in detail.checkpoints]
+        return RunRead(detail, words, marks_of(detail.checkpoints))
+
+    def _read_curves(self, run_id: str) -> Message:
+        return CurvesRead(run_id, self._feed.curves(run_id))
+
+    def _read_resume(self, checkpoint: Checkpoint) -> Message:
+        resume = self._feed.resume(checkpoint)
+        return ResumeRead(checkpoint.id, "" if resume is None else resume_text(resume))
+
+    def _read(self, run_id: str, read: Callable[[], Message]) -> None:
         try:
-            if what == "runs":
-                runs = self._feed.runs()
-                message: Message = RunsRead(runs, [run_words(run) for run in runs])
-            elif what == "run":
-                detail = self._feed.run(run_id)
-                words = [checkpoint_words(c) for c in detail.checkpoints]
-                message = RunRead(detail, words, marks_of(detail.checkpoints))
-            else:
-                message = CurvesRead(run_id, self._feed.curves(run_id))
+            message = read()
         except DaemonError as error:
             self._tell_lost(error)
             return

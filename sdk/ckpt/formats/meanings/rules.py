@@ -109,16 +109,28 @@ def timm(top: Mapping[Any, Any], scalars: Scalars) -> Told:
     The saver's list goes from better to worse. Without one everything but a loss counts as better when it is higher.
     """
     name = at(top, "args.eval_metric")
-    told = Told(references=_references({"checkpoint_files": at(top, "saver.checkpoint_files")}))
+    kept = at(top, "saver.checkpoint_files")
+    ranks = [scalars.number(at(entry, "1")) for entry in kept[:_MAX_ENTRIES]] if type(kept) is list else []
+    told = Told()
     if "metric" in top:
         told.monitor = "metric"
         told.mode = None if type(name) is not str else "min" if name == "loss" else "max"
-        kept = at(top, "saver.checkpoint_files")
-        ranks = [scalars.number(at(entry, "1")) for entry in kept[:_MAX_ENTRIES]] if type(kept) is list else []
         ranked = [rank for rank in ranks if rank is not None and math.isfinite(rank)]
         if ranked and ranked[0] != ranked[-1]:
             told.mode = "max" if ranked[0] > ranked[-1] else "min"
+        if _displaces(top, ranks, told.mode, scalars):
+            kept = kept[:-1]
+    told.references = _references({"checkpoint_files": kept})
     return told
+
+
+def _displaces(top: Mapping[Any, Any], ranks: list[int | float | None], mode: Mode | None, scalars: Scalars) -> bool:
+    """Whether this file takes the place of the worst one, which timm's saver removes after it wrote the list."""
+    most, metric = scalars.number(at(top, "args.checkpoint_hist")), scalars.number(top["metric"])
+    if not ranks or most is None or len(ranks) < most or metric is None:
+        return False
+    worst = ranks[-1]
+    return worst is None or (metric > worst if mode == "max" else metric < worst)
 
 
 def fairseq(top: Mapping[Any, Any], scalars: Scalars) -> Told:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 
 from ckpt.formats.suffixes import may_be_file
@@ -51,22 +52,29 @@ class Look:
 
     def __init__(self, directory: str) -> None:
         self.top = directory
+        self._below = os.path.join(directory, "")
         self._names: dict[str, list[str]] = {}
 
     def names(self, directory: str) -> list[str]:
         """What a directory holds, sorted; nothing where it cannot be listed. Links to directories are not followed."""
         known = self._names.get(directory)
         if known is None:
-            known = self._names[directory] = _listed(directory)
+            known = self._names[directory] = _listed(directory) if self._may_exist(directory) else []
         return known
 
     def existing(self, paths: Iterable[str]) -> list[str]:
         """The paths that are files; links to files are followed."""
-        return [path for path in paths if self._is_listed(path) and os.path.isfile(path)]
+        return [path for path in paths if self._may_exist(path) and os.path.isfile(path)]
 
-    def _is_listed(self, path: str) -> bool:
-        directory, name = os.path.split(path)
-        return directory != self.top or name in self.names(directory)
+    def _may_exist(self, path: str) -> bool:
+        """False for what lies below the run's directory under a name that is not listed there."""
+        if not path.startswith(self._below):
+            return True
+        return path[len(self._below) :].partition(os.sep)[0] in self._here
+
+    @cached_property
+    def _here(self) -> frozenset[str]:
+        return frozenset(self.names(self.top))
 
 
 def _listed(directory: str) -> list[str]:

@@ -15,7 +15,16 @@ MAX_METRICS = 1000
 MAX_NAME = 300  # characters
 
 _NO_METRICS = frozenset({*AXES, "time", "timestamp", "walltime", "wall_time", "total_flos"})
-_LOSSES = ("loss", "train_loss", "train/loss", "loss/train", "training_loss", "train_loss_step", "train/loss_step")
+_LOSSES = (
+    "loss",
+    "train_loss",
+    "train/loss",
+    "loss/train",
+    "training_loss",
+    "train_loss_step",
+    "train/loss_step",
+    "total_loss",
+)
 MOST_STEP = (1 << 63) - 1
 
 

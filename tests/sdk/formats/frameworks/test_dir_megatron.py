@@ -153,6 +153,21 @@ def test_all_ranks_are_one_checkpoint_and_each_is_needed(
     assert last.parent.name in cut.problems[0]
 
 
+def test_experts_that_are_cut_otherwise_do_not_meet_every_tensor_rank(tmp_path: Path) -> None:
+    path = by_rank(tmp_path, 20, 2, expert=2)
+    for name in ("mp_rank_00_001", "mp_rank_01_000"):  # two processes, each with whole experts
+        shutil.rmtree(path / name)
+    assert inspect(path).state == "incomplete"
+    for directory in path.iterdir():
+        saved = torch.load(directory / "model_optim_rng.pt", weights_only=False)
+        saved["args"].expert_tensor_parallel_size = 1
+        torch.save(saved, directory / "model_optim_rng.pt")
+    found = inspect(path)
+    assert (found.state, found.resume["rng"]["ranks"]) == ("complete", 2), found.problems
+    shutil.rmtree(path / "mp_rank_01_001")
+    assert inspect(path).state == "incomplete"
+
+
 def test_the_optimizer_in_a_file_of_its_own_is_needed_for_all_ranks_or_none(tmp_path: Path) -> None:
     path = by_rank(tmp_path, 30, 2)
     torch.save({0: {"param": torch.ones(4)}}, path / "mp_rank_00" / "distrib_optim.pt")
@@ -216,9 +231,11 @@ def test_while_it_is_written_it_is_one_already(tmp_path: Path) -> None:
 def test_a_plain_torch_one_under_megatrons_name_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "iter_0000070"
     saved = state(arguments(1, 1), 70, 1)
+    saved["rng_state"] = {"(0, 0)": [generators()], "(0, 1)": [generators()]}
     dcp.save(saved, storage_writer=dcp.FileSystemWriter(path), no_dist=True)
     found = inspect(path)
     assert (found.framework, found.state, found.step) == ("megatron", "complete", 70), found.problems
+    assert found.resume["rng"] == {"python": True, "numpy": True, "torch": True, "cuda": True, "ranks": 2}
     assert found.parameter_count == 8 * 4 + 4
 
 

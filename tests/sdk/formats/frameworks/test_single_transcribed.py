@@ -550,6 +550,19 @@ def test_timms_saver_names_what_it_keeps_from_better_to_worse(
     assert (found.monitor, found.mode) == ("metric", mode)
 
 
+@pytest.mark.parametrize(
+    ("ranks", "most", "named"),
+    [((80.0, 70.0), 2, 1), ((80.0, 72.0), 2, 2), ((80.0, 70.0), 3, 2), ((80.0, None), 2, 1), ((0.5, 90.0), 2, 1)],
+)
+def test_timms_saver_names_the_worst_before_it_removes_it(
+    tmp_path: Path, ranks: tuple[float | None, ...], most: int, named: int
+) -> None:
+    kept = [(f"checkpoint-{number}.pth.tar", rank) for number, rank in enumerate(ranks)]
+    content = {**timm(), "saver": {"checkpoint_files": kept, "best_epoch": 0}}
+    content["args"].checkpoint_hist = most
+    assert len(saved(tmp_path / "a.pth.tar", content).references["checkpoint_files"]) == named
+
+
 @pytest.mark.parametrize(("build", "key"), [(c[0], key) for c in CASES for key in ("state", "optimizer_history")])
 def test_values_of_a_wrong_kind_do_no_harm(tmp_path: Path, build: Callable[[], dict[str, Any]], key: str) -> None:
     content = {name: [] if name == key else value for name, value in build().items()}

@@ -44,6 +44,7 @@ class MainScreen(Panes):
         self._following: Timer | None = None
         self._shown_run: object = None
         self._marks: dict[str, list[Mark]] = {}
+        self._resumes: dict[str, str] = {}
 
     def on_mount(self) -> None:
         """Paints first, then reads."""
@@ -112,6 +113,13 @@ class MainScreen(Panes):
         self.board.curves[message.run_id] = message.curves
         if message.run_id == self.board.selected:
             self._show_curve()
+
+    @on(messages.ResumeRead)
+    def _take_resume(self, message: messages.ResumeRead) -> None:
+        self._resumes[message.checkpoint_id] = message.text
+        checkpoint = self.current_checkpoint()
+        if checkpoint is not None and checkpoint.id == message.checkpoint_id:
+            self.follow()
 
     @on(messages.ReadFailed)
     def _read_failed(self, message: messages.ReadFailed) -> None:
@@ -186,7 +194,10 @@ class MainScreen(Panes):
             self.details.set_lines(describing.run_lines(detail))
         else:
             verdict = detail.verdicts.get(checkpoint.id)
-            self.details.set_lines(describing.checkpoint_lines(detail.run, checkpoint, verdict))
+            resume = self._resumes.get(checkpoint.id)
+            if resume is None and checkpoint.state == "complete":
+                self.reader.ask_resume(checkpoint)
+            self.details.set_lines(describing.checkpoint_lines(checkpoint, verdict, resume or ""))
 
     # Moving
 

@@ -52,6 +52,7 @@ class Distributed:
         """What all ranks share, weights under `model`, and the states that are spread over the ranks."""
         if self._plain:
             top = dict(self._reader.tree())
+            self._take_generators(top)
         else:
             top = dict(mapping(self._gathering, self._base + COMMON))
             if self._shards:
@@ -59,6 +60,13 @@ class Distributed:
         self._gathering.unknown_globals.update(self._reader.unknown_globals)
         self._gathering.omitted += self._reader.omitted
         return top
+
+    def _take_generators(self, top: dict[Any, Any]) -> None:
+        """Makes one list of generators that stand by pipeline and tensor rank."""
+        spread = top.get("rng_state")
+        if isinstance(spread, dict) and all(type(states) is list for states in spread.values()):
+            top["rng_state"] = [state for states in spread.values() for state in states]
+            self.ranks = len(top["rng_state"])
 
     def _add_shards(self, top: dict[Any, Any]) -> None:
         weights: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ckpt.formats.directories.common.gathering import Gathering
@@ -17,6 +17,8 @@ _FILE = "model_optim_rng.pt"
 _OWN_OPTIMIZER = "distrib_optim.pt"
 _SHARED = ("args", "iteration", "checkpoint_version", "opt_param_scheduler", "num_floating_point_operations_so_far")
 _SIZES = ("tensor_model_parallel_size", "pipeline_model_parallel_size", "expert_model_parallel_size")
+_EXPERT_TENSOR = "expert_tensor_parallel_size"
+_WORLD = "world_size"
 _MAX_RANKS = 65_536
 
 
@@ -29,8 +31,8 @@ def prove(gathering: Gathering) -> None:
     for name in present:
         required(folder, f"{name}/{_FILE}")
         gathering.tree(f"{name}/{_FILE}")
-    sizes = _sizes(gathering, present)
-    for name in _expected(present[0], sizes):
+    arguments = mapping_of(mapping(gathering, f"{present[0]}/{_FILE}").get("args")) or {}
+    for name in _expected(present[0], _sizes(arguments, present), arguments):
         if name not in present:
             raise Unfinished(f"{name} is missing")
     apart = [name for name in present if f"{name}/{_OWN_OPTIMIZER}" in folder.files]
@@ -67,13 +69,12 @@ def tree(gathering: Gathering) -> dict[Any, Any]:
     return top
 
 
-def _sizes(gathering: Gathering, present: list[str]) -> tuple[int, int, int]:
+def _sizes(arguments: Mapping[Any, Any], present: list[str]) -> tuple[int, int, int]:
     """Sizes of the tensor-, pipeline- and expert-parallel groups; by the names that there are without arguments."""
-    arguments = mapping_of(mapping(gathering, f"{present[0]}/{_FILE}").get("args"))
     scalars = Scalars()
     found: list[int] = []
     for index, name in enumerate(_SIZES):
-        size = scalars.number((arguments or {}).get(name))
+        size = scalars.number(arguments.get(name))
         if type(size) is not int:
             size = 1 + max(_numbers(rank)[index] for rank in present)
         if not 0 < size <= _MAX_RANKS:
@@ -87,11 +88,24 @@ def _numbers(name: str) -> tuple[int, int, int]:
     return (0, 0, 0) if match is None else (int(match[1]), int(match[2] or 0), int(match[3] or 0))
 
 
-def _expected(example: str, sizes: tuple[int, int, int]) -> Iterable[str]:
+def _expected(example: str, sizes: tuple[int, int, int], arguments: Mapping[Any, Any]) -> Iterable[str]:
     """Names of all ranks' directories. An expert's number stands in the second place where there is no pipeline."""
     tensor, pipeline, expert = sizes
     if tensor * pipeline * expert > _MAX_RANKS:
         raise TooLarge(f"it would be of {tensor * pipeline * expert} ranks")
     numbered = example.count("_") - 2 - (pipeline > 1)  # whether the names have an expert's number
-    for t, p, e in itertools.product(range(tensor), range(pipeline), range(expert if numbered else 1)):
+    pairs = _pairs(tensor, pipeline, expert if numbered else 1, arguments)
+    for (t, e), p in itertools.product(pairs, range(pipeline)):
         yield f"mp_rank_{t:02d}" + (f"_{p:03d}" if pipeline > 1 else "") + (f"_{e:03d}" if numbered else "")
+
+
+def _pairs(tensor: int, pipeline: int, expert: int, arguments: Mapping[Any, Any]) -> list[tuple[int, int]]:
+    """Which tensor rank meets which expert rank: each one each, if experts are cut as everything else is.
+
+    Otherwise both follow from the number of the process, of which not every combination need come up.
+    """
+    scalars = Scalars()
+    world, cut = (scalars.number(arguments.get(name)) for name in (_WORLD, _EXPERT_TENSOR))
+    if type(world) is int and type(cut) is int and 0 < cut != tensor and 0 < world // pipeline <= _MAX_RANKS:
+        return sorted({(rank % tensor, rank // cut % expert) for rank in range(world // pipeline)})
+    return list(itertools.product(range(tensor), range(expert)))
