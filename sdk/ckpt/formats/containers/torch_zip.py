@@ -1,7 +1,8 @@
-"""torch.save's zip files, since torch 1.6: `<root>/data.pkl` and one stored entry a storage."""
+"""torch.save's zip files, since torch 1.6: one folder with `data.pkl` and one stored entry a storage."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from ckpt.formats.containers import zipdir
@@ -11,6 +12,7 @@ from ckpt.formats.pickled.values import Storage
 from ckpt.formats.source import Damaged, Source, Unfinished
 
 _PICKLE = "data.pkl"
+_CODE = "code/"  # sources of a compiled module, which nothing here reads
 
 
 class TorchZip(Family):
@@ -31,10 +33,7 @@ class TorchZip(Family):
 
     def prove(self) -> None:
         self._entries = zipdir.read_directory(self.source)
-        roots = [name[: -len(_PICKLE)] for name in self._entries if name == _PICKLE or name.endswith("/" + _PICKLE)]
-        if not roots:
-            raise NotACheckpoint("it is a zip file without a data.pkl, so not one that torch wrote")
-        self._root = min(roots, key=len)
+        self._root = _root(self._entries)
 
     def read(self) -> Content:
         entry = self._entries[self._root + _PICKLE]
@@ -77,3 +76,20 @@ class TorchZip(Family):
         chosen = held[:: max(1, len(held) // SAMPLES)][:SAMPLES]
         places = [(zipdir.content_offset(self.source, entry), entry.size) for entry in chosen]
         return f"torch:{digest([data, *listing, *samples(self.source, places)])}"
+
+
+def _root(entries: Iterable[str]) -> str:
+    """The one folder of a torch zip. What torch refuses to load, or could take another entry for, is refused here."""
+    names = list(entries)
+    folder, slash, _ = names[0].partition("/") if names else ("", "", "")
+    root = folder + slash
+    if not slash or root + _PICKLE not in names:
+        raise NotACheckpoint("it is a zip file without a data.pkl in its first folder, so not one that torch wrote")
+    stray = next((name for name in names if not name.startswith(root)), None)
+    if stray is not None:
+        raise Damaged(f"entry {stray!r} of the zip lies outside of its folder {folder!r}, where torch allows none")
+    # torch finds its entries whatever the case of their letters.
+    asked = [name.lower() for name in names if not name.startswith(root + _CODE)]
+    if len(set(asked)) != len(asked):
+        raise Damaged("the zip directory names an entry twice, in letters of another case")
+    return root

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt.formats.dtypes import torch_dtype
-from ckpt.formats.pickled.builders import chunk_key
+from ckpt.formats.pickled.keys import chunk_key
 from ckpt.formats.pickled.values import Global, Opaque
 from ckpt.formats.source import Damaged, TooLarge
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ckpt.formats import bounded_json
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.orbax.coding import Coding, second, sizes, third
 from ckpt.formats.directories.orbax.database import Value
 from ckpt.formats.directories.orbax.frames import decompressed
 from ckpt.formats.dtypes import ITEM_BYTES, numpy_dtype
 from ckpt.formats.pickled.values import Storage, Tensor
-from ckpt.formats.source import Damaged, Unfinished
+from ckpt.formats.source import Damaged, TooLarge, Unfinished
 
 _DESCRIPTIONS = ("/.zarray", "/zarr.json")
 _MAX_DESCRIPTION_BYTES = 1 << 20
+_MAX_DESCRIPTIONS_BYTES = 64 << 20  # of all arrays together, which may all name the same bytes of one file
 _MAX_CHUNK_BYTES = 256 << 20
 _INDEX_BYTES = 20  # a place, a length and a checksum
 
@@ -31,6 +32,7 @@ class Arrays:
     def __init__(self, folder: Folder, values: Mapping[str, Value]) -> None:
         self._folder = folder
         self._values = values
+        self._left = _MAX_DESCRIPTIONS_BYTES
         self.unnamed: set[str] = set()
         """Dtypes that have no name here; arrays of them are left out."""
         for value in values.values():
@@ -56,9 +58,13 @@ class Arrays:
         return Tensor(self._storage(name, described, shape, dtype), 0, shape, _strides(shape), dtype)
 
     def _description(self, key: str) -> dict[str, Any]:
+        raw = read(self._folder, self._values[key], _MAX_DESCRIPTION_BYTES)
+        self._left -= len(raw)
+        if self._left < 0:
+            raise TooLarge(f"the descriptions of its arrays have more than {_MAX_DESCRIPTIONS_BYTES} bytes")
         try:
-            found = json.loads(read(self._folder, self._values[key], _MAX_DESCRIPTION_BYTES))
-        except (ValueError, RecursionError):
+            found = bounded_json.parse(raw)
+        except ValueError:
             found = None
         if type(found) is not dict:
             raise Damaged(f"the description {key!r} of an array is not valid JSON")
