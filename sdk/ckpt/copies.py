@@ -1,11 +1,13 @@
 """Restore: brings a checkpoint or a whole run to another place, by reflink or by bytes.
 
 Never by hard link: a training that rewrites the copy must not change the original. Nothing is ever overwritten. In
-directories symbolic links are copied as links, and files with several names keep them.
+directories symbolic links are copied as links, and files with several names keep them; a link that leads out of a
+checkpoint is copied as the file that it leads to.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -38,7 +40,7 @@ def restore_checkpoint(
     main, *sides = _apart(checkpoint_files)
     if main.is_dir() and not main.is_symlink():
         name = destination / main.name if destination.is_dir() else destination
-        return [_copy_whole(main, Path(os.path.abspath(name)), "a checkpoint", _nothing, progress)]
+        return [_copy_whole(main, Path(os.path.abspath(name)), "a checkpoint", _nothing, _resolve, progress)]
     if destination.is_dir() or not destination.suffix:
         pairs = [(source, destination / source.name) for source in (main, *sides)]
     else:
@@ -76,7 +78,7 @@ def restore_run(directory: Path, destination: Path, *, progress: files.Progress 
     destination = Path(os.path.abspath(destination))
     if destination.is_dir() and not os.listdir(destination):
         destination.rmdir()
-    return _copy_whole(directory, destination, "a run", _not_restored, progress)
+    return _copy_whole(directory, destination, "a run", _not_restored, _as_it_is, progress)
 
 
 def tree_bytes(directory: Path) -> int:
@@ -128,8 +130,32 @@ def _require_free(target: Path) -> None:
         )
 
 
+def _as_it_is(link: str, root: str) -> str | None:
+    return os.readlink(link)
+
+
+def _resolve(link: str, root: str) -> str | None:
+    """What a copy of a link has to say so that it leads to the same, or None where the file itself has to be copied.
+
+    Raises OSError for a link that leads to nothing.
+    """
+    said, led = os.readlink(link), os.path.realpath(link)
+    if not os.path.exists(led):
+        raise FileNotFoundError(errno.ENOENT, "a link that leads to nothing", link)
+    if led == root or led.startswith(root + os.sep):
+        place = os.path.realpath(os.path.dirname(link))
+        around = os.path.normpath(os.path.join(os.path.relpath(place, root), said)).split(os.sep)[0]
+        return said if around not in ("", os.pardir) else os.path.relpath(led, place)
+    return None if os.path.isfile(led) else led
+
+
 def _copy_whole(
-    source: Path, target: Path, what: str, left_out: Callable[[str], bool], progress: files.Progress | None
+    source: Path,
+    target: Path,
+    what: str,
+    left_out: Callable[[str], bool],
+    link_to: Callable[[str, str], str | None],
+    progress: files.Progress | None,
 ) -> Path:
     """Copies a directory under a temporary name, then renames it."""
     _require_free(target)
@@ -138,7 +164,7 @@ def _copy_whole(
     staging = files.temporary_name(target)
     try:
         staging.mkdir(parents=True)
-        _copy_tree(source, staging, {}, left_out, progress)
+        _Tree(os.path.realpath(source), left_out, link_to, progress).copy(source, staging)
         os.rename(staging, target)
         files.fsync_directory(target.parent)
     except OSError as error:
@@ -150,31 +176,51 @@ def _copy_whole(
     return target
 
 
-def _copy_tree(
-    source: Path,
-    target: Path,
-    copied: dict[tuple[int, int], Path],
-    left_out: Callable[[str], bool],
-    progress: files.Progress | None,
-) -> None:
-    """`copied` are the copies so far by the inodes of their originals, so that two names of one file stay that."""
-    with os.scandir(source) as entries:
-        for entry in entries:
-            if left_out(entry.name):
-                continue
-            copy = target / entry.name
-            if entry.is_symlink():
-                copy.symlink_to(os.readlink(entry.path))
-                shutil.copystat(entry.path, copy, follow_symlinks=False)
-            elif entry.is_dir(follow_symlinks=False):
-                copy.mkdir()
-                _copy_tree(Path(entry.path), copy, copied, left_out, progress)
-            elif entry.is_file(follow_symlinks=False):
-                info = entry.stat(follow_symlinks=False)
-                known = copied.setdefault((info.st_dev, info.st_ino), copy)
-                if known is copy or not _linked(known, copy):
-                    files.copy_file(Path(entry.path), copy, progress=progress)
-    shutil.copystat(source, target)
+class _Tree:
+    """One directory that is being copied with all that is in it. Raises OSError."""
+
+    def __init__(
+        self,
+        root: str,
+        left_out: Callable[[str], bool],
+        link_to: Callable[[str, str], str | None],
+        progress: files.Progress | None,
+    ) -> None:
+        self._root = root
+        self._left_out = left_out
+        self._link_to = link_to
+        self._progress = progress
+        self._copied: dict[tuple[int, int], Path] = {}
+        """The copies so far by the inodes of their originals, so that two names of one file stay that."""
+
+    def copy(self, source: Path, target: Path) -> None:
+        with os.scandir(source) as entries:
+            for entry in entries:
+                if self._left_out(entry.name):
+                    continue
+                copy = target / entry.name
+                if entry.is_symlink():
+                    self._link(entry, copy)
+                elif entry.is_dir(follow_symlinks=False):
+                    copy.mkdir()
+                    self.copy(Path(entry.path), copy)
+                elif entry.is_file(follow_symlinks=False):
+                    self._file(entry.path, entry.stat(follow_symlinks=False), copy)
+        shutil.copystat(source, target)
+
+    def _link(self, entry: os.DirEntry[str], copy: Path) -> None:
+        leads = self._link_to(entry.path, self._root)
+        if leads is None:
+            led = os.path.realpath(entry.path)
+            self._file(led, os.stat(led), copy)
+        else:
+            copy.symlink_to(leads)
+            shutil.copystat(entry.path, copy, follow_symlinks=False)
+
+    def _file(self, path: str, info: os.stat_result, copy: Path) -> None:
+        known = self._copied.setdefault((info.st_dev, info.st_ino), copy)
+        if known is copy or not _linked(known, copy):
+            files.copy_file(Path(path), copy, progress=self._progress)
 
 
 def _linked(known: Path, name: Path) -> bool:

@@ -121,6 +121,7 @@ def checkpoint_to_json(checkpoint: Checkpoint, verdict: Verdict | None = None) -
         "learning_rate": _number(checkpoint.learning_rate),
         "metrics": metrics,
         "nonfinite": nonfinite,
+        "infinite": _infinite(checkpoint),
         "bytes": checkpoint.bytes,
         "saved_at": checkpoint.saved_at,
         "tags": list(checkpoint.tags),
@@ -130,18 +131,20 @@ def checkpoint_to_json(checkpoint: Checkpoint, verdict: Verdict | None = None) -
         "fingerprint": checkpoint.fingerprint,
         "problems": list(checkpoint.problems),
         "held_by": list(checkpoint.held_by),
+        "pointed": checkpoint.pointed,
         "verdict": None if verdict is None else verdict_to_json(verdict),
     }
 
 
 def checkpoint_from_json(raw: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint behind its JSON; a non-finite number comes back as NaN, unknown fields are ignored."""
+    """The checkpoint behind its JSON; unknown fields are ignored."""
+    infinite = raw.get("infinite") or {}
     known = {name: raw[name] for name in Checkpoint.__struct_fields__ if name in raw}
     known["path"] = path_from_fields(raw)
-    known["metrics"] = {k: float("nan") if v is None else v for k, v in raw.get("metrics", {}).items()}
+    known["metrics"] = {k: _nonfinite(infinite.get(k)) if v is None else v for k, v in raw.get("metrics", {}).items()}
     for name in ("loss", "learning_rate"):
         if known.get(name) is None and name in raw.get("nonfinite", ()) and name not in known["metrics"]:
-            known[name] = float("nan")
+            known[name] = _nonfinite(infinite.get(name))
     for name in ("tags", "files", "problems", "held_by"):
         known[name] = tuple(raw.get(name, ()))
     return Checkpoint(**known)
@@ -203,6 +206,20 @@ def encode(value: Any) -> bytes:
 def lines(values: Iterable[Any]) -> bytes:
     """JSON lines."""
     return b"".join(encode(value) + b"\n" for value in values)
+
+
+def _infinite(checkpoint: Checkpoint) -> dict[str, int]:
+    """The signs of infinite numbers, 1 or -1; what is null and not among them is NaN."""
+    named = {"loss": checkpoint.loss, "learning_rate": checkpoint.learning_rate, **checkpoint.metrics}
+    return {
+        printable(name): 1 if value > 0 else -1
+        for name, value in named.items()
+        if value is not None and value in (float("inf"), float("-inf"))
+    }
+
+
+def _nonfinite(sign: Any) -> float:
+    return float("inf") if sign == 1 else float("-inf") if sign == -1 else float("nan")
 
 
 def _number(value: float | None) -> float | None:

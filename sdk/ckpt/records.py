@@ -103,6 +103,8 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     held_by: tuple[str, ...] = ()
     """Who names it besides the user: `parent of RUN`, `pointer latest.pt`, …; protects it."""
+    pointed: bool = False
+    """Whether the trainer of a foreign run would go on from it, by its own word; it counts as newer than the others."""
 
     @property
     def global_step(self) -> int | None:

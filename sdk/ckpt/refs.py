@@ -14,7 +14,7 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,10 +103,15 @@ EXPORT = "export"
 """Label of a foreign checkpoint that holds a model's weights for use, and nothing to go on from."""
 
 
+_COPIED_S = 2.0
+"""Files that were all written within this time were copied or unpacked: their times say nothing of their order."""
+
+
 def newest_first(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
     """Checkpoints by the order of a run, newest first.
 
-    Own runs number their saves; foreign ones go by completion time, then step, exports of a model behind all others.
+    Own runs number their saves; foreign ones go by the trainer's own pointers, then completion time, then step and
+    epoch, exports of a model behind all others. Where the times of all are about the same, step and epoch go first.
     """
     given = list(checkpoints)
     saves = [c.seq for c in given if c.seq is not None]
@@ -115,17 +120,37 @@ def newest_first(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
             return given
         if len(set(saves)) == len(given):
             return sorted(given, key=operator.attrgetter("seq"), reverse=True)
+    place = _place_in_time(given)
     return sorted(
         given,
         key=lambda c: (
             c.label != EXPORT,
+            c.pointed or c.state == "writing",
             c.seq if c.seq is not None else -1,
-            c.saved_at,
-            c.step if c.step is not None else -1,
+            place(c),
             c.id,
         ),
         reverse=True,
     )
+
+
+def _place_in_time(given: Iterable[Checkpoint]) -> Callable[[Checkpoint], tuple[float, ...]]:
+    """What foreign checkpoints are ordered by, as far as all that are whole know it."""
+    whole = [c for c in given if c.state == "complete" and c.label != EXPORT]
+    times = [c.saved_at for c in whole]
+    if len(whole) > 1 and max(times) - min(times) <= _COPIED_S:
+        if all(c.step is not None for c in whole):
+            return lambda c: (_counted(c.step, c), _counted(c.epoch, c), c.saved_at)
+        if all(c.epoch is not None for c in whole):
+            return lambda c: (_counted(c.epoch, c), _counted(c.step, c), c.saved_at)
+    return lambda c: (c.saved_at, -1 if c.step is None else c.step, _counted(c.epoch, c))
+
+
+def _counted(number: float | None, checkpoint: Checkpoint) -> float:
+    """A step or an epoch for comparing. What is being written is ahead of the others before it knows its own."""
+    if number is None or math.isnan(number):
+        return math.inf if checkpoint.state == "writing" else -1.0
+    return number
 
 
 def best_first(checkpoints: Iterable[Checkpoint], metric: str, mode: Literal["min", "max"]) -> list[Checkpoint]:

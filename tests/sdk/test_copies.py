@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,34 @@ def test_a_directory_is_copied_with_links_names_and_times(directory: Path, tmp_p
         assert path.stat().st_mtime_ns == 10**18
     (tmp_path / "there").mkdir()
     assert copies.restore_checkpoint([directory], tmp_path / "there") == [tmp_path / "there" / "checkpoint-5"]
+
+
+def test_links_that_leave_a_checkpoint_are_copied_as_files(directory: Path, tmp_path: Path) -> None:
+    blob = tmp_path / "blobs" / "0123"
+    blob.parent.mkdir()
+    blob.write_bytes(b"w" * 3000)
+    (directory / "model.bin").symlink_to("../blobs/0123")
+    (directory / "again.bin").symlink_to(blob)
+    (directory / "chained.bin").symlink_to("model.bin")
+    (directory / "absolute").symlink_to(directory / "shards" / "a.bin")
+    (directory / "around").symlink_to(f"../{directory.name}/shards")
+    (directory / "outside").symlink_to("../blobs")
+    (made,) = copies.restore_checkpoint([directory], tmp_path / "deep" / "copy")
+    for name in ("model.bin", "again.bin", "chained.bin"):
+        assert not (made / name).is_symlink() and (made / name).read_bytes() == b"w" * 3000
+        assert (made / name).stat().st_ino == (made / "model.bin").stat().st_ino != blob.stat().st_ino
+    assert os.readlink(made / "latest") == os.readlink(made / "absolute") == "shards/a.bin"
+    assert os.readlink(made / "around") == "shards"
+    assert os.readlink(made / "outside") == str(blob.parent)
+    shutil.rmtree(directory)
+    assert all(path.exists() for path in made.rglob("*"))
+
+
+def test_a_link_that_leads_to_nothing_is_not_restored(directory: Path, tmp_path: Path) -> None:
+    (directory / "model.bin").symlink_to("../blobs/gone")
+    with pytest.raises(OperationError, match="a link that leads to nothing"):
+        copies.restore_checkpoint([directory], tmp_path / "copy")
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint-5"]
 
 
 def test_a_directory_is_copied_over_nothing_and_not_into_itself(directory: Path, tmp_path: Path) -> None:

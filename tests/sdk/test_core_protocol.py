@@ -77,6 +77,8 @@ def test_a_number_that_is_not_finite_is_null_and_named() -> None:
     assert raw["nonfinite"] == ["acc", "loss", "learning_rate"]
     back = protocol.checkpoint_from_json(raw)
     assert math.isnan(back.metrics["acc"]) and back.metrics["f1"] == 0.5
+    assert raw["infinite"] == {"loss": 1, "learning_rate": -1}
+    assert (back.loss, back.learning_rate) == (math.inf, -math.inf)
 
 
 def test_bytes_that_are_not_utf8_cross_the_socket() -> None:

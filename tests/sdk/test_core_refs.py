@@ -87,9 +87,44 @@ def test_newest_goes_by_save_then_time_then_step() -> None:
     foreign = [
         checkpoint(1, seq=None, saved_at=5.0, step=9900),
         checkpoint(2, seq=None, saved_at=5.0, step=10000),
-        checkpoint(3, seq=None, saved_at=4.0, step=None),
+        checkpoint(3, seq=None, saved_at=2.0, step=None),
     ]
     assert [c.step for c in refs.newest_first(foreign)] == [10000, 9900, None]
+
+
+def test_what_the_trainer_points_to_is_newer_than_what_was_written_later() -> None:
+    foreign = [
+        checkpoint(1, seq=None, saved_at=900.0, label="export", pointed=True),
+        checkpoint(2, seq=None, saved_at=100.0, pointed=True),
+        checkpoint(3, seq=None, saved_at=500.0),
+    ]
+    assert [c.step for c in refs.newest_first(foreign)] == [200, 300, 100]
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "order"),
+    [
+        ([300, 100, 200], [None, None, None], [0, 2, 1]),
+        ([None, None, None], [1.0, 3.0, 2.0], [1, 2, 0]),
+        ([300, None, 200], [1.0, 2.0, 1.0], [1, 0, 2]),
+        ([300, None, 200], [None, 2.0, 1.0], [2, 1, 0]),
+    ],
+)
+def test_copies_without_times_go_by_what_all_of_them_know(
+    steps: list[int | None], epochs: list[float | None], order: list[int]
+) -> None:
+    copied = [
+        checkpoint(number, seq=None, step=step, epoch=epoch, saved_at=5.0 + number / 10)
+        for number, (step, epoch) in enumerate(zip(steps, epochs, strict=True))
+    ]
+    assert [c.saved_at for c in refs.newest_first(copied)] == [copied[place].saved_at for place in order]
+
+
+def test_what_is_being_written_is_ahead_before_it_knows_its_step() -> None:
+    known = [checkpoint(number, seq=None, saved_at=5.0) for number in (1, 2)]
+    begun = checkpoint(3, seq=None, saved_at=5.0, step=None, epoch=None, state="writing")
+    broken = begun.evolve(id="0" * 12, state="incomplete")
+    assert refs.newest_first([broken, *known, begun]) == [begun, known[1], known[0], broken]
 
 
 def test_best_ranks_finite_values_of_complete_checkpoints() -> None:

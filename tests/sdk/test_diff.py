@@ -202,17 +202,32 @@ def test_a_torch_file_and_a_safetensors_file_share_names(tmp_path: Path) -> None
     assert {c.key for c in found.metadata} == {"framework", "format", "bytes"}
 
 
-def test_only_the_checksums_are_read_where_there_are_any(tmp_path: Path) -> None:
+def test_a_quick_comparison_reads_only_the_checksums_where_there_are_any(tmp_path: Path) -> None:
     big = torch.zeros(8 << 20)
     torch.save({"big": big}, tmp_path / "a.pt")
     torch.save({"big": big}, tmp_path / "b.pt")
     program = (
         "import os; from ckpt.diff import diff; read = []; real = os.pread\n"
         "os.pread = lambda *a: (read.append(a[1]), real(*a))[1]\n"
-        f"assert diff({str(tmp_path / 'a.pt')!r}, {str(tmp_path / 'b.pt')!r}).same; print(sum(read))"
+        f"assert diff({str(tmp_path / 'a.pt')!r}, {str(tmp_path / 'b.pt')!r}, quick=True).same; print(sum(read))"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(answer.stdout) < 200_000
+
+
+def test_a_byte_that_was_damaged_since_is_seen_unless_the_checksums_are_believed(tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.full((512,), 1.5), "b": torch.ones(3)}}, tmp_path / "a.pt")
+    raw = bytearray((tmp_path / "a.pt").read_bytes())
+    raw[raw.index(torch.full((512,), 1.5).numpy().tobytes()) + 1002] ^= 1
+    (tmp_path / "copy.pt").write_bytes(raw)
+
+    read = diff(tmp_path / "a.pt", tmp_path / "copy.pt")
+    assert [(change.name, change.kind) for change in read.changed] == [("model.w", "value")]
+    assert not read.same and (read.identical, read.by_checksum) == (1, 0)
+
+    believed = diff(tmp_path / "a.pt", tmp_path / "copy.pt", quick=True)
+    assert believed.same and (believed.identical, believed.by_checksum) == (2, 2)
+    assert difference_to_json(believed)["tensors"]["by_checksum"] == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
@@ -244,7 +259,7 @@ def test_files_that_cannot_be_compared_say_why(tmp_path: Path) -> None:
     with pytest.raises(CorruptError, match="cannot be compared"):
         diff(bad, good)
     bad.write_bytes(b"only text")
-    with pytest.raises(FormatError, match="not a checkpoint"):
+    with pytest.raises(FormatError, match="no known format"):
         diff(good, bad)
     with pytest.raises(FileNotFoundError):
         diff(good, tmp_path / "none.pt")
@@ -273,7 +288,7 @@ def test_json_follows_the_contract(tmp_path: Path) -> None:
     assert {"a", "b", "same", "metadata", "metrics", "config", "tensors"} <= set(shown)
     assert shown["same"] is False
     assert {"key": "loss", "a": 0.5, "b": None, "only": None, "nonfinite": ["b"]} in shown["metadata"]
-    assert set(shown["tensors"]) == {"added", "removed", "changed", "identical"}
+    assert set(shown["tensors"]) == {"added", "removed", "changed", "identical", "by_checksum"}
     (changed,) = shown["tensors"]["changed"]
     assert (changed["name"], changed["kind"]) == ("model.b", "value")
     assert [changed[name] for name in ("max_abs", "l2", "relative_l2", "cosine")] == [None] * 4

@@ -202,8 +202,8 @@ def test_what_is_not_complete_is_skipped_and_counts_for_nothing(fields: dict[str
 def test_foreign_runs_are_observed_only() -> None:
     made = plan([checkpoint(1, 0.5), checkpoint(2, state="writing")], Policy(keep_last=1), 0.0, own=False)
     assert made.keep == made.remove == ()
-    assert reasons(made, 1) == ["foreign run: observed only"]
-    assert reasons(made, 2) == ["still being written", "foreign run: observed only"]
+    assert reasons(made, 1) == ["not ours to remove: another tool wrote it"]
+    assert reasons(made, 2) == ["still being written", "not ours to remove: another tool wrote it"]
 
 
 def test_an_empty_run_has_an_empty_plan() -> None:

@@ -39,6 +39,19 @@ def test_a_file_whose_content_changed_under_its_old_times_is_opened_again(tmp_pa
     assert opened == ["a.pt", "a.pt"]
 
 
+def test_a_setting_that_equals_another_checkpoint_s_stays_what_it_is(tmp_path: Path) -> None:
+    import torch
+
+    cache = scan.Cache()
+    found = []
+    for value in (1, True, 1.0, 1.0):
+        path = tmp_path / f"{len(found)}.pt"
+        torch.save({"epoch": 1, "model": {"w": torch.zeros(1)}, "config": {"ema": value}}, path)
+        found.append(cache.inspect(str(path), path.stat()).config)
+    assert [type(config["ema"]) for config in found] == [int, bool, float, float]
+    assert found[2] is found[3]
+
+
 def test_doubting_goes_round(tmp_path: Path, opened: list[str]) -> None:
     names = ["a.pt", "b.pt", "c.pt"]
     for name in names:

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from ckpt import refs, scan
@@ -42,3 +43,9 @@ def test_a_state_without_a_step_that_can_be_resumed_is_no_export(tmp_path: Path)
     state = saved(tmp_path / "state.pt", 100, optimizer={"state": {0: {"m": torch.ones(2)}}, "param_groups": []})
     view = scan.read_run(tmp_path)
     assert refs.select("latest", view.checkpoints, view.run).path == str(state)
+
+
+@pytest.mark.parametrize(("ahead_s", "status"), [(60, "training"), (-60, "training"), (7200, "idle"), (-7200, "idle")])
+def test_a_clock_that_is_a_little_ahead_does_not_stop_a_training(tmp_path: Path, ahead_s: float, status: str) -> None:
+    saved(tmp_path / "step_10.pt", -ahead_s, global_step=10)
+    assert scan.read_run(tmp_path).run.status == status

@@ -124,6 +124,23 @@ def test_a_marker_beside_a_directory_says_that_it_is_not_finished(tmp_path: Path
     assert not any("unfinished" in problem for problem in only(tmp_path, cache).problems)
 
 
+def test_a_state_that_is_kept_once_for_the_run_is_told_of_the_save_that_it_is_of(tmp_path: Path) -> None:
+    """Layout transcribed from torchtune 0.6.1: `recipe_state/recipe_state.pt` is written over after every epoch."""
+    cache = scan.Cache()
+    recipe = tmp_path / "recipe_state" / "recipe_state.pt"
+    recipe.parent.mkdir()
+    rates = []
+    for epoch in (0, 1):
+        (tmp_path / f"epoch_{epoch}").mkdir()
+        save_file({"w": torch.ones(2)}, tmp_path / f"epoch_{epoch}" / "model-00001-of-00001.safetensors")
+        scan.read_run(tmp_path, cache=cache)
+        optimizer = {"state": {}, "param_groups": [{"lr": 0.5 + epoch}]}
+        torch.save({"optimizer": optimizer, "epochs_run": epoch + 1, "total_epochs": 2, "seed": 7}, recipe)
+        found = scan.read_run(tmp_path, cache=cache).checkpoints
+        rates.append({os.path.basename(c.path): c.learning_rate for c in found if "epoch" in c.path})
+    assert rates == [{"epoch_0": 0.5}, {"epoch_0": None, "epoch_1": 1.5}]
+
+
 def test_step_and_epoch_come_from_the_content_then_from_the_name(tmp_path: Path) -> None:
     torch.save({"model": {"w": torch.ones(2)}, "global_step": 7}, tmp_path / "step_9.pt")
     torch.save({"model": {"w": torch.ones(2)}}, tmp_path / "epoch=3-step=11.pt")

@@ -128,7 +128,7 @@ def test_a_reader_that_goes_away_is_no_error(runs: Any) -> None:
 
 def test_control_c_exits_130(daemon: Any) -> None:
     process = subprocess.Popen(
-        [CKPT, "events", "--follow", "--since", "0"],
+        [CKPT, "events", "--json", "--follow", "--since", "0"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -123,3 +123,15 @@ def test_a_directory_checkpoint_cannot_be_forked_and_what_can_be_done_is_said(
     answer = ckpt("fork", directory, "mine", "--at", tmp_path, "--json")
     assert answer.code == 2 and "is a directory (transformers)" in answer.error["message"]
     assert f"ckpt restore {directory}" in answer.error["hint"] and list(tmp_path.iterdir()) == []
+
+
+def test_a_run_needs_a_new_name_and_a_checkpoint_may_go_into_a_directory(runs: Any, ckpt: Any, tmp_path: Path) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    out = tmp_path / "out"
+    out.mkdir()
+    refused = ckpt("restore", directory, out)
+    assert refused.code == 2 and f"ckpt restore {directory} {out}/exp1" in refused.err
+    assert ckpt("restore", directory, out / "exp1").code == 0 and (out / "exp1" / "run.json").exists()
+    assert ckpt("restore", f"{directory}@best", out).code == 0 and list(out.glob("*.pt"))
+    told = " ".join(ckpt("restore", "--help").out.split())
+    assert "for a checkpoint also a directory that exists" in told

@@ -143,6 +143,16 @@ def test_a_plan_is_written_with_all_its_reasons() -> None:
     assert lines[-1] == "plan 8f3c: nothing to remove"
 
 
+def test_a_plan_of_another_tools_run_speaks_of_no_rule() -> None:
+    skip = {"id": "c1", "step": 1, "bytes": 1, "reasons": [{"rule": "foreign", "text": "not ours to remove"}]}
+    runs = [{"run": "r1", "policy": {}, "keep": [], "remove": [], "skip": [skip], "refused": None},
+            {"run": "r2", "policy": {}, "keep": [], "remove": [], "skip": [], "refused": None}]  # fmt: skip
+    plan = {"id": "8f3c", "freed_now": 0, "freed_at_purge": 0, "runs": runs}
+    lines = plan_lines(plan, {}, paint=Paint(False))
+    assert lines[0].startswith("r1   another tool's run: nothing is removed   keep 0")
+    assert lines[3].startswith("r2   no rule: nothing is removed   keep 0")
+
+
 def test_the_trash_says_why() -> None:
     entry = {"id": "t1", "run": "r1", "path": "/r/step-1.pt", "bytes": 10, "trashed_at": 1.0, "purge_at": 2.0,
              "reasons": [], "near_misses": [{"text": "last: #3, keeps 2"}]}  # fmt: skip

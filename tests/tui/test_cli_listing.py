@@ -7,7 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ckpt.records import Checkpoint, Run
+import pytest
+
+from ckpt import files
+from ckpt.encoding import path_fields
+from ckpt.paths import StatePaths
+from ckpt.records import Checkpoint, Run, foreign_run_id
 from ckpt_tui.output import Paint
 from ckpt_tui.render.checkpoints import checkpoints_table
 from ckpt_tui.render.runs import runs_table
@@ -65,6 +70,7 @@ def test_a_nonfinite_metric_is_null_and_named_in_json(runs: Any, ckpt: Any) -> N
     (checkpoint,) = ckpt("ls", directory, "--json").json["checkpoints"]
     assert checkpoint["metrics"] == {"val_loss": None} and checkpoint["loss"] is None
     assert set(checkpoint["nonfinite"]) == {"val_loss", "loss"}
+    assert " inf " in ckpt("ls", directory).out
 
 
 def test_filter_sort_tag_limit(runs: Any, ckpt: Any) -> None:
@@ -229,3 +235,29 @@ def test_a_verdict_that_all_share_stands_once(runs: Any, ckpt: Any) -> None:
     assert text.count("keep: no rule") == 1 and "VERDICT" not in text
     assert "VERDICT" in ckpt("ls", runs.run("exp2", checkpoints=3, policy={"keep_last": 1})).out
     assert "VERDICT" in ckpt("ls", directory, "--limit", "1").out
+
+
+def test_a_path_to_nothing_is_told_as_a_path(
+    runs: Any, ckpt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.run("exp1", checkpoints=1)
+    monkeypatch.chdir(tmp_path)
+    for command in (("ls", "runs/exp2"), ("show", "runs/exp2"), ("show", "runs/exp2@best")):
+        answer = ckpt(*command)
+        assert answer.code == 2 and "there is no directory runs/exp2" in answer.err, command
+        assert "did you mean runs/exp1?" in answer.err
+    assert "no run is named 'exp2'" in ckpt("ls", "exp2").err
+
+
+def test_a_foreign_run_has_the_id_of_its_watched_root(tmp_path: Path, ckpt: Any) -> None:
+    run = tmp_path / "a" / "b" / "run"
+    run.mkdir(parents=True)
+    (run / "step_10.pt").write_bytes(b"")
+    state = StatePaths.here().roots
+    state.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(state, {"roots": [path_fields(str(tmp_path))], "seen": []})
+    expected = foreign_run_id(str(tmp_path), "a/b/run")
+    listed = ckpt("ls", run, "--json").json
+    assert listed["run"]["id"] == expected and listed["run"]["root"] == str(tmp_path)
+    assert [found["id"] for found in ckpt("ls", tmp_path / "a", "--json").json["runs"]] == [expected]
+    assert ckpt("show", run / "step_10.pt", "--json").json["run"]["id"] == expected

@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from ckpt.records import Checkpoint
+from ckpt_tui.protecting import is_overwritten_in_place, numbered_twin
 
 
 def row(ckpt: Any, address: object) -> dict[str, Any]:
@@ -69,3 +73,56 @@ def test_marks_through_the_daemon(runs: Any, ckpt: Any, daemon: Any, eventually:
     assert ckpt("show", "exp1@paper", "--json").json["checkpoint"]["pinned"] is False
     answer = ckpt("tag", "add", "exp@best", "x", "--json")
     assert answer.code == 2 and "exp1" in (answer.error["hint"] or "")
+
+
+def test_a_mark_on_another_tools_checkpoint_says_what_it_cannot_do(
+    tmp_path: Path, ckpt: Any, daemon: Any, eventually: Any
+) -> None:
+    directory = tmp_path / "runs" / "cnn"
+    directory.mkdir(parents=True)
+    for epoch in (1, 2):
+        state = {"model": {"w": torch.ones(2)}, "epoch": epoch, "global_step": 10 * epoch}
+        torch.save(state, directory / f"epoch_{epoch}.pt")
+        torch.save(state, directory / "last.pt")
+    eventually(lambda: "epoch_2.pt" in ckpt("ls", "cnn").out and "3 checkpoints" in ckpt("ls", "cnn").out)
+
+    pinned = ckpt("pin", directory / "last.pt")
+    assert pinned.code == 0 and "may still delete or overwrite" in pinned.err
+    assert f"ckpt restore {directory}/last.pt DEST" in pinned.err
+    assert "epoch_2.pt has the same step and epoch" in pinned.err
+    tagged = ckpt("tag", "add", directory / "epoch_1.pt", "paper")
+    assert tagged.err.count("another tool wrote") == 1 and "same step" not in tagged.err
+    for command in (("pin", "-q"), ("pin", "--json"), ("unpin",), ("note", "x")):
+        name, *rest = command
+        assert "another tool" not in ckpt(name, directory / "last.pt", *rest).err
+    assert "delete or overwrite" in " ".join(ckpt("pin", "--help").out.split())
+
+
+def test_a_mark_on_an_own_checkpoint_promises_what_it_says(runs: Any, ckpt: Any) -> None:
+    assert ckpt("pin", runs.run("exp1", checkpoints=1)).err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [("last.pt", True), ("model_best.pth", True), ("BEST.ckpt", True), ("best-3.pt", False), ("lasting.pt", False)],
+)
+def test_names_that_are_written_over(name: str, moves: bool) -> None:
+    assert is_overwritten_in_place(record("a", name)) is moves
+
+
+def test_the_twin_of_a_checkpoint_that_is_written_over() -> None:
+    last = record("a", "last.pt", step=5, epoch=1.0)
+    other, twin = record("b", "e0.pt", step=5, epoch=0.0), record("c", "e1.pt", step=5, epoch=1.0)
+    assert numbered_twin(last, [last, other, twin]) is twin
+    assert numbered_twin(last, [last, other, twin.evolve(state="writing")]) is None
+    assert numbered_twin(record("a", "last.pt"), [record("c", "e1.pt")]) is None
+
+
+def record(id: str, name: str, **facts: Any) -> Checkpoint:
+    return Checkpoint(id=id, run="r", path=f"/r/{name}", bytes=1, saved_at=1.0, state="complete", **facts)
+
+
+def test_a_tag_without_add_is_told_what_is_meant(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    answer = ckpt("tag", f"{directory}@best", "paper")
+    assert answer.code == 2 and f"ckpt tag add {directory}@best paper" in answer.err

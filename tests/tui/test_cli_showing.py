@@ -12,6 +12,7 @@ import pytest
 from ckpt.exceptions import NoDaemonError
 from ckpt_tui.answers.showing import changes, run_difference
 from ckpt_tui.output import Paint
+from ckpt_tui.render.contents import content_lines
 from ckpt_tui.render.differences import difference_lines
 from ckpt_tui.render.resuming import resume_rows, resume_text
 
@@ -187,7 +188,7 @@ def test_diff_of_runs_without_checkpoints(runs: Any, ckpt: Any) -> None:
     one, two = runs.run("exp1"), runs.run("exp2", checkpoints=1)
     answer = ckpt("diff", one, two, "--json")
     assert answer.code == 1 and answer.json["checkpoints"][0] is None
-    assert answer.json["tensors"] == {"added": [], "removed": [], "changed": [], "identical": 0}
+    assert answer.json["tensors"] == {"added": [], "removed": [], "changed": [], "identical": 0, "by_checksum": 0}
     assert ckpt("diff", one, one, "--json").json["same"] is True
 
 
@@ -324,3 +325,48 @@ def test_diff_of_a_directory_with_one_of_its_files(produced: Any, ckpt: Any, no_
     assert tensors["identical"] > 0 and tensors["changed"] == tensors["added"] == []
     assert tensors["removed"] and not any(name.startswith("model.") for name in tensors["removed"])
     assert "compared without 'model.' in a" in ckpt("diff", directory, directory / "model.safetensors").out
+
+
+def test_a_quick_diff_says_what_it_believed(tmp_path: Path, ckpt: Any, no_client: None) -> None:
+    import torch
+
+    one, copy = tmp_path / "a.pt", tmp_path / "copy.pt"
+    weights = torch.full((512,), 1.5)
+    torch.save({"w": weights, "b": torch.ones(2)}, one)
+    raw = bytearray(one.read_bytes())
+    raw[raw.index(weights.numpy().tobytes()) + 7] ^= 1
+    copy.write_bytes(raw)
+
+    read = ckpt("diff", one, copy)
+    assert read.code == 1 and "~ w  value" in read.out and "checksums" not in read.out
+    quick = ckpt("diff", one, copy, "--quick")
+    assert (
+        quick.code == 0 and "2 tensors taken as identical by the checksums that the files state; not read" in quick.out
+    )
+    assert ckpt("diff", one, copy, "--quick", "--json").json["tensors"]["by_checksum"] == 2
+
+
+def test_long_names_are_cut_in_their_middle_to_the_terminal() -> None:
+    names = [f"callbacks.ModelCheckpoint{{'monitor': 'val_loss', 'every_n_train_steps': 0}}.{end}" for end in "pqrs"]
+    changed = [{"name": names[0], "kind": "value", "a": "float32 []", "b": "float32 []"}]
+    difference = {
+        "a": "/a", "b": "/b", "same": False, "metadata": [{"key": names[1], "a": 1, "b": 3}],
+        "tensors": {"added": [names[2]], "removed": [names[3]], "changed": changed, "identical": 0},
+    }  # fmt: skip
+    lines = difference_lines(difference, paint=Paint(False), width=60)
+    assert max(map(len, lines)) <= 60
+    for sign, end in (("~", ".p"), ("+", ".r"), ("-", ".s"), ("c", ".q")):
+        assert any(line.startswith(f"  {sign}") and "…" in line and end in line for line in lines), sign
+
+    tensor = {"name": names[0], "dtype": "float32", "shape": [], "bytes": 4}
+    inspection = {
+        "tensors": [tensor], "tensor_count": 1, "parameter_count": 0,
+        "config": {f"key{i}": "x" * 50 + f"end{i}" for i in range(40)},
+    }  # fmt: skip
+    lines = content_lines(inspection, all_tensors=False, paint=Paint(False), width=50)
+    assert max(map(len, lines)) <= 50
+    assert any("…" in line and ".p  float32" in line for line in lines)
+    assert any("end11" in line for line in lines) and not any("end12" in line for line in lines)
+    assert "  … 28 more values: --json shows all" in lines
+    whole = content_lines(inspection, all_tensors=False, paint=Paint(False), width=None)
+    assert any(names[0] in line for line in whole)

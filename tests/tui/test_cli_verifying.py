@@ -17,6 +17,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ckpt.files import FileLock
+from ckpt.paths import RunPaths
+from ckpt_tui.answers import settling, verifying
+
 
 def damage(path: Path) -> None:
     """Turns over a bit of the tensor that `RunMaker` writes last; sizes and times stay."""
@@ -69,16 +73,79 @@ def test_what_its_run_knows_counts_too(runs: Any, ckpt: Any) -> None:
     assert answer.code == 1 and answer.json["damaged"][0]["problems"]
 
 
-def test_what_is_being_written_is_left_out_and_said(tmp_path: Path, ckpt: Any) -> None:
-    directory = tmp_path / "theirs"
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second without a change counts as quiet."""
+    monkeypatch.setattr(verifying, "SETTLE_S", 0.5)
+
+
+def cut_in_two(directory: Path) -> Path:
+    """A foreign run with a whole checkpoint, and half of one that was written just now."""
     directory.mkdir()
     torch.save({"epoch": 1, "model": {"w": torch.zeros(2)}}, directory / "epoch=1.ckpt")
     whole = (directory / "epoch=1.ckpt").read_bytes()
     (directory / "epoch=2.ckpt").write_bytes(whole[: len(whole) // 2])
-    answer = ckpt("verify", directory, "--json")
+    return directory / "epoch=2.ckpt"
+
+
+def test_what_was_written_just_now_is_waited_for_and_judged(tmp_path: Path, ckpt: Any, impatient: None) -> None:
+    half = cut_in_two(tmp_path / "theirs")
+    assert ckpt("ls", tmp_path / "theirs", "--json").json["checkpoints"][0]["state"] == "writing"
+    answer = ckpt("verify", tmp_path / "theirs", "--json")
+    assert answer.code == 1 and answer.json["checked"] == 2 and answer.json["writing"] == []
+    assert [Path(entry["path"]).name for entry in answer.json["damaged"]] == ["epoch=2.ckpt"]
+    assert answer.json["damaged"][0]["problems"]
+    half.touch()
+    answer = ckpt("verify", half)
+    assert answer.code == 1 and f"damaged  {half}" in answer.out
+    assert re.fullmatch(r"waiting for epoch=2.ckpt, written 0 s ago\n", answer.err)
+
+
+def test_a_file_that_no_run_has_is_waited_for_too(tmp_path: Path, ckpt: Any, impatient: None) -> None:
+    half = cut_in_two(tmp_path / "theirs")
+    alone = half.rename(tmp_path / "half")
+    answer = ckpt("verify", alone)
+    assert answer.code == 1 and "waiting for half" in answer.err
+
+
+def test_what_becomes_whole_meanwhile_is_whole(tmp_path: Path, ckpt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = cut_in_two(tmp_path / "theirs")
+    whole = (tmp_path / "theirs" / "epoch=1.ckpt").read_bytes()
+
+    def finish(before: settling.Sighting, settle_s: float) -> None:
+        half.write_bytes(whole)
+
+    monkeypatch.setattr(settling.Sighting, "wait", finish)
+    answer = ckpt("verify", tmp_path / "theirs", "--json")
+    assert answer.code == 0 and answer.json["checked"] == 2 and answer.json["writing"] == []
+
+
+def test_what_is_still_being_written_is_not_checked_and_said(
+    tmp_path: Path, ckpt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = cut_in_two(tmp_path / "theirs")
+
+    def more(before: settling.Sighting, settle_s: float) -> None:
+        with half.open("ab") as stream:
+            stream.write(b"more")
+
+    monkeypatch.setattr(settling.Sighting, "wait", more)
+    answer = ckpt("verify", tmp_path / "theirs", "--json")
     assert answer.code == 0 and answer.json["checked"] == 1
     assert [Path(entry["path"]).name for entry in answer.json["writing"]] == ["epoch=2.ckpt"]
-    assert "is being written: not checked" in ckpt("verify", directory).out
+    text = ckpt("verify", tmp_path / "theirs")
+    assert "is still being written: not checked" in text.out
+    assert text.out.splitlines()[-1].endswith("1 still being written and not checked")
+    assert ckpt("verify", half).code == 1
+    assert ckpt("verify", tmp_path / "theirs", half).code == 1
+
+
+def test_what_a_training_writes_is_not_waited_for(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    path = runs.checkpoint(directory, step=20, commit=False)
+    with FileLock(RunPaths(directory).lock):
+        answer = ckpt("verify", directory, "--json")
+        assert answer.code == 0 and answer.err == "" and [e["path"] for e in answer.json["writing"]] == [str(path)]
 
 
 def test_files_without_checksums_are_said_to_have_none(tmp_path: Path, ckpt: Any) -> None:
@@ -93,8 +160,15 @@ def test_a_file_that_no_run_has(tmp_path: Path, ckpt: Any) -> None:
     torch.save({"w": torch.zeros(4)}, tmp_path / "weights.torch")
     told = ckpt("verify", tmp_path / "weights.torch", "--json")
     assert told.code == 0 and told.json["checked"] == 1
-    (tmp_path / "weights.torch").write_bytes(b"nothing that anybody knows")
-    assert ckpt("verify", tmp_path / "weights.torch").code == 1
+
+
+def test_what_no_reader_knows_is_neither_whole_nor_damaged(tmp_path: Path, ckpt: Any) -> None:
+    (tmp_path / "model.bin").write_bytes(b"nothing that anybody knows")
+    answer = ckpt("verify", tmp_path / "model.bin")
+    assert answer.code == 0 and "no reader knows it: nothing to check" in answer.out and "whole" not in answer.out
+    (tmp_path / "model.pt").write_bytes(b"nothing that anybody knows")
+    os.utime(tmp_path / "model.pt", (1, 1))
+    assert ckpt("verify", tmp_path / "model.pt").code == 1
 
 
 def test_all_runs_below_a_directory(runs: Any, ckpt: Any) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from ckpt_tui.output import Paint
+from ckpt_tui.render.events import event_line
+
 
 def test_roots_come_and_go(tmp_path: Path, ckpt: Any, daemon: Any, runs: Any, eventually: Any) -> None:
     (tmp_path / "more").mkdir()
@@ -151,10 +154,10 @@ def test_status_without_a_daemon_looks_at_the_disk(ckpt: Any, own_places: Path, 
 def test_events_are_json_lines(ckpt: Any, daemon: Any, runs: Any, eventually: Any) -> None:
     runs.run("exp1", checkpoints=1)
     eventually(lambda: "exp1" in ckpt("ls").out)
-    events = [json.loads(line) for line in ckpt("events").out.splitlines()]
+    events = [json.loads(line) for line in ckpt("events", "--json").out.splitlines()]
     assert events and all(set(event) >= {"seq", "at", "kind", "run", "checkpoint"} for event in events)
     assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
-    later = [json.loads(line)["seq"] for line in ckpt("events", "--since", events[0]["seq"]).out.splitlines()]
+    later = [json.loads(line)["seq"] for line in ckpt("events", "--json", "--since", events[0]["seq"]).out.splitlines()]
     assert later == [event["seq"] for event in events[1:]] or later[: len(events) - 1] == [e["seq"] for e in events[1:]]
 
 
@@ -166,7 +169,7 @@ def test_events_of_a_kind_and_of_a_run(ckpt: Any, daemon: Any, runs: Any, eventu
     wanted = {run["name"]: run["id"] for run in ckpt("ls", "--json").json["runs"]}
 
     def events(*options: str) -> list[Any]:
-        return [json.loads(line) for line in ckpt("events", *options).out.splitlines()]
+        return [json.loads(line) for line in ckpt("events", "--json", *options).out.splitlines()]
 
     kinds = {event["kind"] for event in eventually(lambda: events("--kind", "checkpoint.*"))}
     assert all(kind.startswith("checkpoint.") for kind in kinds)
@@ -176,9 +179,36 @@ def test_events_of_a_kind_and_of_a_run(ckpt: Any, daemon: Any, runs: Any, eventu
     assert ckpt("events", "--run", "nothing").code == 2
 
 
-def test_following_without_a_daemon_is_an_error(ckpt: Any) -> None:
-    assert ckpt("events", "--follow").code == 4
-    assert ckpt("events").code == 0
+def test_events_are_lines_for_a_person(ckpt: Any, daemon: Any, runs: Any, eventually: Any) -> None:
+    directory = runs.run("exp1", checkpoints=1)
+    eventually(lambda: "exp1" in ckpt("ls").out)
+    runs.checkpoint(directory, step=99)
+
+    def told(*parts: str) -> bool:
+        return any(all(part in line for part in parts) for line in ckpt("events").out.splitlines())
+
+    eventually(lambda: told("checkpoint complete", "exp1", "step-000099.pt", "step 99"))
+    assert ckpt("pin", "exp1@step:99").code == 0
+    assert told("run found", "exp1") and not told('"kind"')
+    assert told("marked", "exp1", "pin")
+
+
+def test_what_an_event_says_in_words() -> None:
+    def line(**event: Any) -> str:
+        return event_line({"at": 0.0, "run": "r1", **event}, {"r1": "exp1"}, paint=Paint(False)).partition("exp1")[2]
+
+    assert line(kind="state", step=4, epoch=0.5, loss=None, nonfinite=["loss"]) == "  step 4  epoch 0.50  loss NaN"
+    assert line(kind="run.status", was="idle", status="training") == "  idle → training"
+    assert line(kind="tag.moved", tag="best", was=None, checkpoint="c2") == "  best  nothing → c2"
+    assert line(kind="checkpoint.gone", checkpoint="c1", path="/r/a\x1b.pt", step=None) == "  a\\x1b.pt"
+    gap = event_line({"at": 0.0, "kind": "daemon.gap", "run": None}, {}, paint=Paint(False))
+    assert gap.endswith("earlier events forgotten")
+
+
+@pytest.mark.parametrize("options", [(), ("--follow",), ("--json",)])
+def test_events_without_a_daemon_are_an_error(ckpt: Any, options: tuple[str, ...]) -> None:
+    answer = ckpt("events", *options)
+    assert answer.code == 4 and answer.out == "" and "ckptd start" in answer.err
 
 
 def test_the_dashboard_needs_a_terminal(ckpt: Any) -> None:

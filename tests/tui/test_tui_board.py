@@ -11,7 +11,7 @@ from ckpt.records import Checkpoint, Reason, Run, Verdict
 from ckpt_tui.dashboard import describing
 from ckpt_tui.dashboard.acts import Act, address_of, command_line
 from ckpt_tui.dashboard.board import Board
-from ckpt_tui.dashboard.columns import checkpoint_columns, run_columns, verdict_cell
+from ckpt_tui.dashboard.columns import checkpoint_columns, run_columns, shared_verdict, verdict_cell
 from ckpt_tui.dashboard.feed import RunDetail
 from ckpt_tui.dashboard.filtering import checkpoint_words, run_words
 from ckpt_tui.wording import age_text, count_text, number_text, size_text
@@ -24,7 +24,8 @@ def run(name: str, **fields: Any) -> Run:
 
 def checkpoint(step: int, **fields: Any) -> Checkpoint:
     given = {"seq": step, "saved_at": float(step), "bytes": 10, **fields}
-    return Checkpoint(id=f"c{step}", run="aaaa", path=f"/r/a/checkpoints/step-{step}.pt", step=step, **given)
+    path = f"/r/a/checkpoints/step-{step}.pt"
+    return Checkpoint(**{"id": f"c{step}", "run": "aaaa", "path": path, "step": step, **given})
 
 
 def filled(*checkpoints: Checkpoint) -> Board:
@@ -122,6 +123,17 @@ def test_runs_that_are_gone_are_forgotten() -> None:
     assert board.stale(board.runs) == ["bbbb"]
 
 
+def test_runs_of_one_name_are_told_apart_as_in_other_lists() -> None:
+    board = Board()
+    same = [run("a").evolve(id=f"id{n}", name="version_0", path=f"/r/exp{n}/version_0") for n in (2, 1)]
+    board.take_runs(same, ["", ""])
+    name = next(column for column in run_columns(board.best_value, board.name) if column.key == "name")
+    assert [name.cell(one)[0] for one in same] == ["exp2/version_0", "exp1/version_0"]
+    while board.views["runs"].order != "name":
+        board.cycle_order("runs")
+    assert [one.id for one in board.shown_runs()] == ["id1", "id2"]
+
+
 def test_addresses_are_short_where_they_are_unique() -> None:
     twice = checkpoint(2, seq=9).evolve(id="again")
     assert address_of("exp", THREE[1], THREE) == "exp@step:2"
@@ -150,9 +162,34 @@ def test_cells_show_what_is_not_finite_and_never_control_characters() -> None:
     cells = {c.key: c.cell(THREE[0]) for c in checkpoint_columns(detail)}
     assert cells["best"] == ("NaN", "bad")
     evil = run("x").evolve(name="[red]\x1b[2J")
-    shown = {c.key: c.cell(evil) for c in run_columns(lambda _: -math.inf)}
+    shown = {c.key: c.cell(evil) for c in run_columns(lambda _: -math.inf, lambda run: run.name)}
     assert shown["name"] == ("[red]\\x1b[2J", "strong")
     assert shown["best"] == ("-inf", "bad")
+
+
+FOREIGN = Verdict(action="skip", reasons=(Reason(rule="foreign", text="not ours"),))
+
+
+def test_checkpoints_of_another_tool_show_their_names_and_a_shared_verdict_once() -> None:
+    found = tuple(checkpoint(480, id=name).evolve(path=f"/r/a/{name}") for name in ("last.pt", "epoch_59.pt"))
+    detail = RunDetail(run=run("a").evolve(own=False), checkpoints=found, verdicts={c.id: FOREIGN for c in found})
+    shown = {c.key: c for c in checkpoint_columns(detail)}
+    assert [key for key in shown if key != "flags"][:2] == ["name", "step"] and "verdict" not in shown
+    assert [shown["name"].cell(c)[0] for c in found] == ["last.pt", "epoch_59.pt"]
+    assert [shown["step"].cell(c)[0] for c in found] == ["480", "480"]
+    assert shared_verdict(detail) == "skip: not ours"
+    kept = Verdict(action="keep")
+    mixed = detail.evolve(verdicts={**detail.verdicts, "last.pt": kept})
+    assert "verdict" in {c.key for c in checkpoint_columns(mixed)} and shared_verdict(mixed) is None
+
+
+def test_own_checkpoints_show_names_only_where_steps_do_not_tell_them_apart() -> None:
+    def keys(*checkpoints: Checkpoint) -> set[str]:
+        return {c.key for c in checkpoint_columns(RunDetail(run=run("a"), checkpoints=checkpoints))}
+
+    assert "name" not in keys(*THREE)
+    assert "name" in keys(*THREE, checkpoint(3, id="again"))
+    assert "name" in keys(THREE[0], THREE[1].evolve(step=None)) and "step" not in keys(THREE[0].evolve(step=None))
 
 
 def test_verdicts_say_state_first_and_mark_what_expires() -> None:

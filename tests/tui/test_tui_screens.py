@@ -342,13 +342,13 @@ async def test_empty_states_name_the_next_command() -> None:
 async def test_hostile_names_are_text(tmp_path: Path) -> None:
     feed = showcase(time.time(), runs=1, checkpoints=3)
     detail: RunDetail = next(iter(feed.details.values()))
-    name = "[red]\x1b[2J[/x] $(id)"
+    name = "[red]\x1b[2J[x] $(id)"
     feed.put(detail.evolve(run=detail.run.evolve(name=name, path=f"/runs/{name}")))
     async with dashboard(feed) as (app, main, _, pilot):
         await pilot.press("z")
-        assert "[red]\\x1b[2J[/x] $(id)" in text_of(app)
+        assert "[red]\\x1b[2J[x] $(id)" in text_of(app)
         await pilot.press("z", "enter", "j", "t")
-        assert "Tag [red]\\x1b[2J[/x] $(id) step" in text_of(app)
+        assert "Tag [red]\\x1b[2J[x] $(id) step" in text_of(app)
         await pilot.press("escape", "n", "escape", "P", "escape", "question_mark", "escape")
         assert app.screen is main
 

@@ -90,9 +90,21 @@ def _usage_error(error: typer.TyperException, given: list[str]) -> int:
     command = [word for word in given[:2] if word.isalpha()]
     if command[:1] not in ([group] for group in GROUPS):
         command = command[:1]
+    hint = None
     if text.startswith("No such command"):
         command = command[:-1]
+        hint = _tag_meant(given)
     Output("json" if "--json" in given else "human").error(
-        UsageError(text, hint=f"see `{' '.join(['ckpt', *command, '--help'])}`")
+        UsageError(text, hint=hint or f"see `{' '.join(['ckpt', *command, '--help'])}`")
     )
     return error.exit_code
+
+
+def _tag_meant(given: list[str]) -> str | None:
+    """What someone meant who named a checkpoint and a tag, and neither `add` nor `rm`."""
+    words = [word for word in given[1:] if not word.startswith("-")]
+    if given[0] != "tag" or len(words) != 2:
+        return None
+    import shlex
+
+    return f"did you mean `ckpt tag add {shlex.join(words)}`? `ckpt tag rm` takes a tag away"

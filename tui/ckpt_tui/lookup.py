@@ -83,7 +83,7 @@ class Lookup:
             from ckpt.scan import run_view_to_json
 
             return run_view_to_json(read_place(place))
-        answer: Mapping[str, Any] = self.client.get("/v1/run", run=address)
+        answer: Mapping[str, Any] = self._asked("/v1/run", address, run=address)
         return answer
 
     def find(self, address: str) -> Found:
@@ -91,8 +91,21 @@ class Lookup:
         place = place_of(address)
         if place is not None:
             return _find_in(read_place(place), place)
-        answer = self.client.get("/v1/resolve", ref=address)
-        return found_from_json(answer)
+        return found_from_json(self._asked("/v1/resolve", address, ref=address))
+
+    def _asked(self, route: str, address: str, **asked: str) -> Any:
+        try:
+            return self.client.get(route, **asked)
+        except AddressError as error:
+            place = address.rpartition("@")[0] or address
+            if "/" not in place or os.path.lexists(place) or not error.message.startswith("no run is named"):
+                raise
+            # It may be meant as a path as well as the end of one.
+            raise AddressError(
+                f"there is no directory {printable(place)}, and no known run is named so",
+                hint=_near(Path(place)) or error.hint,
+                candidates=error.candidates,
+            ) from None
 
     def names_run(self, address: str) -> bool:
         """Whether an address stands for a whole run, and not for one checkpoint of it."""
@@ -176,13 +189,13 @@ def _near(path: Path) -> str | None:
 def read_place(place: Place) -> RunView:
     """The run at a place, read from disk."""
     from ckpt.paths import StatePaths
-    from ckpt.scan import read_run
+    from ckpt.scan import read_run, registered_root
 
     try:
         foreign_marks: Path | None = StatePaths.here().marks
     except (CkptError, OSError):
         foreign_marks = None
-    return read_run(place.directory, foreign_marks=foreign_marks)
+    return read_run(place.directory, root=registered_root(place.directory), foreign_marks=foreign_marks)
 
 
 def _by_file(view: RunView, file: Path) -> Checkpoint | None:

@@ -77,6 +77,9 @@ class Reader:
             if old is not None:
                 unreadable(path)
                 return None
+        if old is not None and sight is not None and _is_hidden(old, sight):
+            unreadable(path)
+            return None
         signature = None if sight is None else sight.signature
         if quick and self._is_as_known(path, root, old, signature):
             return None
@@ -187,6 +190,14 @@ def is_gone(path: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def _is_hidden(view: RunView, sight: scan.Sight) -> bool:
+    """Whether checkpoints of a run lie in directories that cannot be listed now."""
+    closed = (
+        [] if sight.listing is None else [os.path.join(view.run.path, name, "") for name, _ in sight.listing.failed]
+    )
+    return any(os.path.join(c.path, "").startswith(place) for c in view.checkpoints for place in closed)
 
 
 def _clock_changes(view: RunView, now: float) -> bool:

@@ -21,18 +21,20 @@ from ckpt.formats.reading import Opened, opened
 from ckpt.formats.source import Unfinished, Unreadable
 
 
-def diff(a: Path | str, b: Path | str) -> Difference:
+def diff(a: Path | str, b: Path | str, *, quick: bool = False) -> Difference:
     """What differs between two checkpoints, files or directories. Their paths and times do not count.
 
     Tensors are compared by their names, in which a prefix that only one side has does not count (`prefixes`), and bit
-    by bit: by the checksums that the files state where these decide it, else by reading them in pieces of at most 1 MB.
+    by bit: by reading them in pieces of at most 1 MB. A checksum that a file states says what its writer meant to
+    write, so equal ones are believed only when `quick`, and counted in `by_checksum`; where those of whole storages
+    differ, nothing has to be read.
     Raises IncompleteError, CorruptError or FormatError for a file that cannot be compared, OSError.
     """
     with opened(a) as file_a, opened(b) as file_b:
         for file in (file_a, file_b):
             _require_whole(file)
         try:
-            return _compare(file_a, file_b)
+            return _compare(file_a, file_b, quick)
         except Unfinished as error:
             raise IncompleteError(f"a file changed while it was compared: {error.problem}") from None
         except Unreadable as error:
@@ -54,14 +56,19 @@ def _require_whole(file: Opened) -> None:
         )
 
 
-def _compare(file_a: Opened, file_b: Opened) -> Difference:
+def _compare(file_a: Opened, file_b: Opened, quick: bool) -> Difference:
     a, b = file_a.inspection, file_b.inspection
     metadata = changes(facts(file_a), facts(file_b))
     metrics = changes(measured(file_a), measured(file_b))
     config = changes(flattened(a.config), flattened(b.config))
     values = changes(leaves(file_a), leaves(file_b))
     off = prefixes([p.info.name for p in file_a.tensors], [p.info.name for p in file_b.tensors])
-    added, removed, changed, identical = _tensors(_named(file_a, off[0]), _named(file_b, off[1]), file_a, file_b)
+    left, right = _named(file_a, off[0]), _named(file_b, off[1])
+    added = tuple(placed.info.name for name, placed in right.items() if name not in left)
+    removed = tuple(placed.info.name for name, placed in left.items() if name not in right)
+    shared = {name: (placed, right[name]) for name, placed in left.items() if name in right}
+    believed = _equal_by_checksum(shared, file_a, file_b) if quick else frozenset()
+    changed = _changed({name: pair for name, pair in shared.items() if name not in believed}, file_a, file_b)
     # When it was saved is no part of what it holds: the same state saved twice is the same.
     moments = {place for file in (file_a, file_b) for place in _layout_of(file).saved_at}
     untimely = any(change.key not in moments for change in values)
@@ -79,7 +86,8 @@ def _compare(file_a: Opened, file_b: Opened) -> Difference:
         added=added,
         removed=removed,
         changed=changed,
-        identical=identical,
+        identical=len(shared) - len(changed),
+        by_checksum=len(believed),
         prefixes=off,
     )
 
@@ -116,23 +124,31 @@ def _untold(
     return tuple(change for change in values if change.key not in told and not change.key.startswith(under))
 
 
-def _tensors(
-    left: Mapping[str, Placed], right: Mapping[str, Placed], file_a: Opened, file_b: Opened
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[TensorChange, ...], int]:
-    changed: list[TensorChange] = []
-    identical = 0
-    for name, placed in left.items():
-        other = right.get(name)
-        if other is None:
-            continue
-        kind = _kind(placed, file_a, other, file_b)
-        if kind is None:
-            identical += 1
-        else:
-            changed.append(TensorChange(name=name, kind=kind, a=_described(placed), b=_described(other)))
-    added = tuple(placed.info.name for name, placed in right.items() if name not in left)
-    removed = tuple(placed.info.name for name, placed in left.items() if name not in right)
-    return added, removed, tuple(changed), identical
+Pairs = Mapping[str, tuple[Placed, Placed]]
+"""Tensors of both sides by the name that they share."""
+
+
+def _equal_by_checksum(pairs: Pairs, file_a: Opened, file_b: Opened) -> frozenset[str]:
+    """The tensors of one shape and dtype over whose storages both files state the same checksum."""
+    found = []
+    for name, (a, b) in pairs.items():
+        said_a, said_b = _checksums(a, file_a, b, file_b)
+        if said_a is not None and said_a == said_b and a.info.shape == b.info.shape and a.info.dtype == b.info.dtype:
+            found.append(name)
+    return frozenset(found)
+
+
+def _checksums(a: Placed, file_a: Opened, b: Placed, file_b: Opened) -> tuple[str | None, str | None]:
+    return file_a.inspection.storages.get(a.info.name), file_b.inspection.storages.get(b.info.name)
+
+
+def _changed(pairs: Pairs, file_a: Opened, file_b: Opened) -> tuple[TensorChange, ...]:
+    kinds = {name: _kind(a, file_a, b, file_b) for name, (a, b) in pairs.items()}
+    return tuple(
+        TensorChange(name=name, kind=kind, a=_described(pairs[name][0]), b=_described(pairs[name][1]))
+        for name, kind in kinds.items()
+        if kind is not None
+    )
 
 
 def _kind(a: Placed, file_a: Opened, b: Placed, file_b: Opened) -> Literal["shape", "dtype", "value"] | None:
@@ -140,14 +156,11 @@ def _kind(a: Placed, file_a: Opened, b: Placed, file_b: Opened) -> Literal["shap
         return "shape"
     if a.info.dtype != b.info.dtype:
         return "dtype"
-    hint_a = file_a.inspection.storages.get(a.info.name)
-    hint_b = file_b.inspection.storages.get(b.info.name)
-    if hint_a is not None and hint_b is not None:
-        if hint_a == hint_b:
-            return None
-        # Other checksums mean other values only where the tensor is all that they are made over.
-        if whole_storage(a) and whole_storage(b):
-            return "value"
+    said_a, said_b = _checksums(a, file_a, b, file_b)
+    # Other checksums mean other values only where the tensor is all that they are made over.
+    told = said_a is not None and said_b is not None and whole_storage(a) and whole_storage(b)
+    if told and said_a != said_b:
+        return "value"
     return None if equal_bytes(a, b) else "value"
 
 

@@ -57,5 +57,7 @@ class Difference(Record, frozen=True, kw_only=True):
     changed: tuple[TensorChange, ...] = ()
     identical: int = 0
     """Number of tensors that are equal bit by bit."""
+    by_checksum: int = 0
+    """How many of the identical ones were taken as such by the checksums that the files state, and not read."""
     prefixes: tuple[str, str] = ("", "")
     """What was taken off the names of a's and of b's tensors to compare them; two that differ so are not `same`."""

@@ -28,6 +28,7 @@ def difference_to_json(difference: Difference) -> dict[str, Any]:
             "removed": [printable(name) for name in difference.removed],
             "changed": [_tensor(change) for change in difference.changed],
             "identical": difference.identical,
+            "by_checksum": difference.by_checksum,
         },
         "prefixes": {side: printable(prefix) for side, prefix in zip("ab", difference.prefixes, strict=True)},
     }

@@ -1,10 +1,16 @@
-"""Readers of checkpoint files: torch-free, numpy-free, and never unpickling.
+"""Readers of checkpoints, files and directories: torch-free, numpy-free, and never unpickling.
 
     inspection = inspect("step-001200.pt")
     inspection.state, inspection.epoch, inspection.metrics, inspection.tensors
 
-A file is recognised by its bytes, not by its suffix. Families of files (`family.Family`) know structure; what the
-values in them mean is one table for all (`layouts`).
+A file is recognised by its bytes, not by its suffix; a directory by the names in it. Families of files
+(`containers.family.Family`) and kinds of directories (`directories.kind.Kind`) know structure; what the values mean is
+one table for all (`meanings.layouts`). Pickles become plain records in `pickled`.
+
+    reading.py   opened, inspect           record.py    what is told             shown.py      the same as JSON
+    verifying.py every byte                checksums.py what files state         inner_files.py files in files
+    resuming.py  what a resume makes of it suffixes.py  what names may be        source.py     reads, and their errors
+    dtypes.py    element types             bounded_json.py  JSON of strangers
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ckpt.encoding import printable
 from ckpt.formats.containers.bare_pickle import BarePickle
+from ckpt.formats.containers.claims import unrecognised
 from ckpt.formats.containers.family import Content, Family, NotACheckpoint, digest
 from ckpt.formats.containers.hdf5 import Hdf5, KerasWeights
 from ckpt.formats.containers.keras import Keras
@@ -21,6 +22,7 @@ from ckpt.formats.containers.tensors import Placed, collect, hint
 from ckpt.formats.containers.torch_legacy import TorchLegacy
 from ckpt.formats.containers.torch_zip import TorchZip
 from ckpt.formats.directories import known
+from ckpt.formats.directories.belonging import identifying, is_incidental
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Kind
 from ckpt.formats.meanings.meaning import Meaning, meaning
@@ -29,7 +31,7 @@ from ckpt.formats.meanings.scalars import Scalars
 from ckpt.formats.meanings.weights import parameter_count
 from ckpt.formats.pickled.walk import Omissions
 from ckpt.formats.record import Inspection
-from ckpt.formats.source import Source, Unreadable
+from ckpt.formats.source import Source, Unfinished, Unreadable
 
 FAMILIES: tuple[type[Family], ...] = (
     Keras,
@@ -132,21 +134,17 @@ def _inspected(path: Path | str) -> Inspection:
 
 def kind_of(path: str) -> type[Kind] | None:
     """The kind of checkpoint that a directory is; None when it is none. Raises OSError when it cannot be listed."""
-    files: set[str] = set()
-    directories: set[str] = set()
     with os.scandir(path) as listing:
-        for entry in listing:
-            (directories if entry.is_dir(follow_symlinks=False) else files).add(entry.name)
-    found = known.recognise(os.path.basename(os.path.abspath(path)), files, directories)
+        found = known.recognise_listed(os.path.basename(os.path.abspath(path)), listing)
     return None if found is None else found.load()
 
 
 def family_of(source: Source) -> Family:
-    """The family that recognises a file, opened on it. Raises NotACheckpoint."""
+    """The family that recognises a file, opened on it. Raises Damaged or NotACheckpoint where none does, OSError."""
     for family in FAMILIES:
         if family.recognise(source):
             return family(source)
-    raise NotACheckpoint("it is not a checkpoint of any known format")
+    raise unrecognised(source)
 
 
 def _read(result: Opened, source: Source) -> None:
@@ -167,13 +165,16 @@ def _read(result: Opened, source: Source) -> None:
 
 
 def _read_directory(result: Opened, opened_as: Kind) -> None:
+    folder = opened_as.folder
+    for name in folder.dangling:
+        if not is_incidental(name):
+            raise Unfinished(f"{name} is missing: its link leads to nothing")
     opened_as.prove()
     contents = opened_as.read()
-    folder = opened_as.folder
-    listing = [
-        f"{name}\0{member.info.st_size}".encode("utf-8", "surrogateescape") for name, member in folder.files.items()
-    ]
-    fingerprint = f"{opened_as.format}:{digest([*listing, *map(folder.print_of, opened_as.telling())])}"
+    names = identifying(folder.files, folder.consulted)
+    listing = [f"{name}\0{folder.files[name].info.st_size}".encode("utf-8", "surrogateescape") for name in names]
+    telling = opened_as.telling(names)
+    fingerprint = f"{opened_as.format}:{digest([*listing, *map(folder.print_of, telling)])}"
     unknown = tuple(sorted(set(contents.unknown_globals)))[:_MAX_UNKNOWN]
     content = result.content = Content(contents.top, fingerprint, unknown)
     result.inspection = result.inspection.evolve(fingerprint=fingerprint, unknown_globals=unknown)
@@ -215,7 +216,7 @@ def _complete_by_name(found: Meaning, name: str) -> None:
     """Takes from the name what the content does not say."""
     named = from_name(name, found.framework)
     taken: list[str] = []
-    if found.step is None and named.step is not None:
+    if found.step is None and named.step is not None and not (named.bare and found.epoch is not None):
         found.step = named.step
         taken.append("step")
     if found.epoch is None and named.epoch is not None:

@@ -36,7 +36,7 @@ class Unfinished(Unreadable):
 class Damaged(Unreadable):
     """The content breaks its format's rules."""
 
-    state = "corrupt"
+    state: Literal["complete", "incomplete", "corrupt"] = "corrupt"
 
 
 class TooLarge(Unreadable):

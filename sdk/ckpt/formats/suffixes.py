@@ -7,10 +7,17 @@ import re
 SUFFIXES: frozenset[str] = frozenset({".pt", ".pth", ".ckpt", ".safetensors", ".keras"})
 """Suffixes of files that may be checkpoints, whatever they are called."""
 
+_HDF5 = re.compile(r"(?:^|[-_.])(?:models?|weights?|checkpoints?|ckpts?|epoch)(?=[-_.\d=])", re.IGNORECASE)
+
 _OTHERS = {
     ".tar": re.compile(r"\.(?:pth|pt|ckpt)\.tar$", re.IGNORECASE),
-    ".h5": re.compile(r"\.weights\.h5$", re.IGNORECASE),
-    ".zip": re.compile(r"_\d+_steps\.zip$|^(?:best|final)_model\.zip$", re.IGNORECASE),
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+    ".zip": re.compile(
+        r"_\d+_steps\.zip$|(?:^|[-_.])(?:(?:best|final|last|rl)_model|ppo|a2c|trpo|dqn|qrdqn|sac|td3|ddpg|tqc|crossq|ars)"
+        r"(?:[-_.]|$)",
+        re.IGNORECASE,
+    ),
     ".bin": re.compile(
         r"model|weight|checkpoint|ckpt|adapter|lora|optim|scheduler|(?:^|[-_.])(?:state|step|epoch|iter|ema|best|last)",
         re.IGNORECASE,
@@ -32,7 +39,8 @@ _TEXTS = (".txt", ".md", ".log", ".csv", ".tsv", ".jsonl", ".yaml", ".yml", ".to
 _PROGRAMS = (".py", ".pyc", ".sh", ".ipynb", ".c", ".h", ".cpp", ".so")
 _PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".mp4", ".wav", ".mp3", ".flac")
 _DATA = (".npy", ".npz", ".parquet", ".arrow", ".gz", ".zst", ".xz", ".lz4")
-_SILENT = frozenset((*_TEXTS, *_PROGRAMS, *_PICTURES, *_DATA))
+_DOCUMENTS = frozenset((*_TEXTS, *_PROGRAMS, *_PICTURES))
+_SILENT = _DOCUMENTS.union(_DATA)
 """Suffixes of files of which there may be very many, and that say nothing of a checkpoint."""
 _TELLING_TEXTS = frozenset({"commit_success.txt", "checkpoint-is-incomplete.txt", "latest_checkpointed_iteration.txt"})
 _MARKERS = re.compile(
@@ -45,6 +53,11 @@ _MARKERS = re.compile(
 def may_tell(name: str) -> bool:
     """Whether a file of that name may have a say in which kind of checkpoint its directory is, if any."""
     return name[name.rfind(".") :].lower() not in _SILENT or name in _TELLING_TEXTS
+
+
+def is_document(name: str) -> bool:
+    """Whether a file of that name is for people or programs, so that it holds nothing of a checkpoint beside it."""
+    return name[name.rfind(".") :].lower() in _DOCUMENTS and name not in _TELLING_TEXTS
 
 
 def is_marker(name: str) -> bool:

@@ -146,7 +146,7 @@ def _outside(checkpoint: Checkpoint, own: bool) -> tuple[Reason, ...]:
         detail = f": {printable(checkpoint.problems[0])}" if checkpoint.problems else ""
         reasons.append(Reason(rule=checkpoint.state, text=what + detail))
     if not own:
-        reasons.append(Reason(rule="foreign", text="foreign run: observed only"))
+        reasons.append(Reason(rule="foreign", text="not ours to remove: another tool wrote it"))
     return tuple(reasons)
 
 

@@ -41,7 +41,7 @@ def start_of(source: str | os.PathLike[str], base: Path, selector: str | None) -
     text = os.fspath(source)
     if os.path.isfile(text):
         directory, file = scan.run_of(Path(os.path.abspath(text)))
-        view = scan.read_run(directory)
+        view = scan.read_run(directory, root=scan.registered_root(directory))
         real = os.path.realpath(text if file is None else file)
         for found in view.checkpoints:
             if os.path.realpath(found.path) == real:
@@ -49,7 +49,8 @@ def start_of(source: str | os.PathLike[str], base: Path, selector: str | None) -
         raise AddressError(f"{printable(text)} is no checkpoint that can be read")
     if selector is None and "@" in os.path.basename(text):
         text, _, selector = text.rpartition("@")
-    view = scan.read_run(find(text, base))
+    directory = find(text, base)
+    view = scan.read_run(directory, root=scan.registered_root(directory))
     return view, select(selector, view.checkpoints, view.run)
 
 

@@ -7,12 +7,14 @@ to a checkpoint is another name of it, not another checkpoint.
     survey.py    the walk below a root     whose.py     the run of a path        view.py       run + checkpoints + plan
     excludes.py  where nobody looks        cache.py     what has not changed     signature.py  whether a run has
     finding.py   how runs are told         live/        metrics that grow        curves.py     metrics over steps
-    own.py       runs that the SDK made
+    reading.py   the run of a directory    own.py       runs that the SDK made   failing.py    errors of disk and system
+    numbers.py   numbers in others' JSON   registered.py  which root a path lies in
 
 Everybody else's runs, step by step:
 
     listing.py   what lies there           units.py     which of it is one       names.py      what names say
-    recording.py one record of each        merging.py   several files as one     pointers.py   what the trainer names
+    recording.py one record of each        merging.py   several files as one     called.py     steps in names
+    pointers.py  what the trainer names    references.py  what its states name   pointed.py    where it would go on
     facts.py     what the run is           foreign.py   all of it together
 """
 
@@ -21,6 +23,7 @@ from ckpt.scan.curves import curves
 from ckpt.scan.excludes import DEFAULT_EXCLUDES, Excludes
 from ckpt.scan.finding import is_own
 from ckpt.scan.reading import read_run
+from ckpt.scan.registered import registered_root
 from ckpt.scan.signature import Sight, sight, signature
 from ckpt.scan.survey import Survey, find_runs, survey
 from ckpt.scan.view import RunView, run_view_to_json
@@ -37,6 +40,7 @@ __all__ = [
     "find_runs",
     "is_own",
     "read_run",
+    "registered_root",
     "run_of",
     "run_view_to_json",
     "sight",

@@ -38,9 +38,9 @@ class Cache:
             return known[1]
         inspection: Inspection = _inspected(path)
         # Checkpoints of a run mostly have the same configuration and the same states: these are kept once.
-        if inspection.config != self._config:
+        if not _is_same(inspection.config, self._config):
             self._config = inspection.config
-        if inspection.resume != self._resume:
+        if not _is_same(inspection.resume, self._resume):
             self._resume = inspection.resume
         inspection = inspection.evolve(config=self._config, resume=self._resume)
         # Taken out first: the order of the entries is that in which they were read.
@@ -63,6 +63,11 @@ class Cache:
         """Drops the `count` entries that were made longest ago, so that these files are opened again."""
         for path in list(itertools.islice(self._known, count)):
             del self._known[path]
+
+
+def _is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    # 1, 1.0 and True are equal, and not the same setting.
+    return one == other and repr(one) == repr(other)
 
 
 def _inspected(path: str) -> Inspection:

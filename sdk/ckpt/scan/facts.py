@@ -25,7 +25,7 @@ def framework(checkpoints: Sequence[Checkpoint]) -> str:
 
 
 def exports(recorded: Sequence[Recorded]) -> set[str]:
-    """Ids of those that are weights and nothing else, in a run whose other checkpoints know how far they are.
+    """Ids of those that are weights and nothing else, or unknown to all, in a run whose others know how far they are.
 
     A model that is saved for use when a training ends is no place to go on from, however new it is.
     """
@@ -40,7 +40,8 @@ def exports(recorded: Sequence[Recorded]) -> set[str]:
 
 
 def _only_weights(inspection: Inspection) -> bool:
-    return bool(inspection.resume.get("model")) and not inspection.resume.get("optimizer")
+    unknown = inspection.format == "unknown"
+    return unknown or (bool(inspection.resume.get("model")) and not inspection.resume.get("optimizer"))
 
 
 def config(recorded: Sequence[Recorded]) -> dict[str, Any]:
@@ -63,6 +64,12 @@ def monitor(recorded: Sequence[Recorded]) -> tuple[str | None, Literal["min", "m
         if name in known:
             return name, "min"
     return ("loss" if any(made.checkpoint.value("loss") is not None for made in recorded) else None), "min"
+
+
+def furthest(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
+    """The newest checkpoint that knows how far it is; where none does, the newest. None where there is none."""
+    ordered = refs.newest_first(checkpoints)
+    return next((c for c in ordered if c.step is not None or c.epoch is not None), ordered[0] if ordered else None)
 
 
 def position(newest: Checkpoint | None, reached: Reached | None) -> tuple[float | None, int | None, float | None]:

@@ -18,6 +18,9 @@ CHECKPOINT_DIRECTORIES = frozenset({"checkpoints", "checkpoint", "ckpts", "ckpt"
 """Names that stand for a part of a run and not for the run."""
 _STEP = re.compile(r"(?:checkpoint|ckpt|(?:global_?)?step|epoch|iter(?:ation)?)[-_=]?\d{1,12}", re.IGNORECASE)
 
+_CUT = re.compile(r"(?:.*[-_.])?(?:global_)?(?:epoch|step)=\d{1,12}[-_.,](?:.*[-_.,=])?[A-Za-z]\w*")
+_CUT_AGAIN = re.compile(r".*=-?\d[\d.]*[-_.,](?:.*[-_.,=])?[A-Za-z]\w*")
+
 
 def is_own(directory: Path) -> bool:
     """Whether the SDK made the run in a directory. Raises OSError when that cannot be told, as on a failing disk."""
@@ -46,8 +49,19 @@ def is_step(directory: str) -> bool:
     return _STEP.fullmatch(os.path.basename(directory)) is not None
 
 
+def is_cut(directory: str) -> bool:
+    """Whether a directory's name is the beginning of a checkpoint's, cut at a slash in the name of a metric.
+
+    `{epoch}-{val/acc}` becomes `epoch=3-val/acc=0.9.ckpt`.
+    """
+    above, name = os.path.split(directory)
+    return _CUT.fullmatch(name) is not None or (_CUT_AGAIN.fullmatch(name) is not None and is_cut(above))
+
+
 def run_above(directory: str, top: str) -> str:
     """The run that checkpoints directly in a directory belong to, `top` being the watched directory."""
+    while directory != top and is_cut(directory):
+        directory = os.path.dirname(directory)
     if directory != top and is_step(directory):
         directory = os.path.dirname(directory)
     return os.path.dirname(directory) if directory != top and is_part(directory) else directory
@@ -55,12 +69,8 @@ def run_above(directory: str, top: str) -> str:
 
 def is_checkpoint(directory: str) -> bool:
     """Whether a directory is one checkpoint, by the names in it. Raises OSError when it cannot be listed."""
-    files: set[str] = set()
-    directories: set[str] = set()
     with os.scandir(directory) as listing:
-        for entry in listing:
-            (directories if entry.is_dir(follow_symlinks=False) else files).add(entry.name)
-    return known.recognise(os.path.basename(directory), files, directories) is not None
+        return known.recognise_listed(os.path.basename(directory), listing) is not None
 
 
 def topmost_checkpoint(path: str, top: str) -> str | None:

@@ -16,12 +16,14 @@ from ckpt.scan import facts, live
 from ckpt.scan.cache import Cache
 from ckpt.scan.failing import is_failing
 from ckpt.scan.listing import Listing, listing
-from ckpt.scan.pointers import held, pointers
+from ckpt.scan.pointed import marked
+from ckpt.scan.pointers import Names, held, written
 from ckpt.scan.recording import record
+from ckpt.scan.references import references
 from ckpt.scan.units import size, units
 from ckpt.scan.view import RunView, assemble, with_marks
 
-FOREIGN_TRAINING_S = 600.0  # a run that was written to within this time counts as training
+FOREIGN_TRAINING_S = 600.0  # a run that was written to within this time counts as training; clocks may be ahead
 
 
 def read_foreign(
@@ -39,7 +41,9 @@ def read_foreign(
     found, broken = units(listed)
     problems += broken
     recorded = [made for unit in found if (made := record(unit, run_id, cache, marks, now)) is not None]
-    named = held(pointers(listed.pointers, recorded, problems), recorded, str(directory))
+    names, said = Names(recorded, str(directory)), written(listed.pointers, problems)
+    recorded = marked(recorded, said, names)
+    named = held([*said, *references(recorded)], names)
     exported = facts.exports(recorded)
     checkpoints = [
         with_marks(_told(made.checkpoint, named.by.get(made.checkpoint.id, ()), exported), marks) for made in recorded
@@ -47,9 +51,8 @@ def read_foreign(
     problems += named.problems
     problems += _rewritten(directory, checkpoints, marks)
     updated = max((c.saved_at for c in checkpoints), default=0.0)
-    newest = refs.newest_first(checkpoints)[:1]
     reached = live.reached(directory)
-    epoch, step, loss = facts.position(newest[0] if newest else None, reached)
+    epoch, step, loss = facts.position(facts.furthest(checkpoints), reached)
     if reached is not None:
         updated = max(updated, reached.at)
     monitor, mode = facts.monitor(recorded)
@@ -59,7 +62,7 @@ def read_foreign(
         root=str(root),
         path=str(directory),
         own=False,
-        status="training" if 0 <= now - updated < FOREIGN_TRAINING_S else "idle",
+        status="training" if abs(now - updated) < FOREIGN_TRAINING_S else "idle",
         updated_at=updated,
         created_at=min((c.saved_at for c in checkpoints if c.saved_at), default=0.0),
         monitor=monitor,

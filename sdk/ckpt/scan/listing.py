@@ -1,22 +1,28 @@
 """What lies in a foreign run: one walk over its directories with the stat of everything that a record hangs on.
 
-Opens no file and follows no symbolic link, except to learn what it leads to.
+Opens no file and follows no symbolic link, except to learn what it leads to. A link in a checkpoint directory stands
+for the file that it leads to.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 
 from ckpt.formats.directories import known
 from ckpt.formats.directories.bounds import MAX_DEPTH, MAX_FILES
+from ckpt.formats.directories.links import reached
+from ckpt.formats.directories.names import TORCHTUNE_BESIDE, TORCHTUNE_RECIPE
 from ckpt.paths import is_temporary
 from ckpt.scan.excludes import is_excluded
-from ckpt.scan.finding import is_part, is_step, may_be_checkpoint
+from ckpt.scan.finding import is_cut, is_part, is_step, may_be_checkpoint
 from ckpt.scan.names import METADATA, SNAPSHOT, is_link, is_pointer, may_belong
 
-_BESIDE = frozenset({SNAPSHOT, "result.json", "latest_checkpointed_iteration.txt"})
+_BESIDE = frozenset({SNAPSHOT, "result.json", "latest_checkpointed_iteration.txt", TORCHTUNE_RECIPE})
+_NUMBER = re.compile(r"\d+")
 _UNFINISHED = "-unfinished"
 """What follows a checkpoint's name in that of the file which says that it is being written or removed."""
 
@@ -70,6 +76,8 @@ class Listing:
     """Files that may be checkpoints or belong to one."""
     directories: list[Directory] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
+    steps: dict[tuple[int, int], str] = field(default_factory=dict)
+    """Directories of single steps, by device and inode."""
     pointers: list[Entry] = field(default_factory=list)
     """Small files in which a trainer names checkpoints."""
     failed: list[tuple[str, OSError]] = field(default_factory=list)
@@ -105,7 +113,9 @@ def _take(found: Listing, prefix: str, entries: list[os.DirEntry[str]]) -> list[
     Only the run's own directory has parts by their names; directories of single steps may lie in both.
     """
     parts: list[tuple[str, list[os.DirEntry[str]]]] = []
-    beside = _files(prefix, [e for e in entries if e.name in _BESIDE or e.name.endswith(_UNFINISHED)])
+    empty: list[Directory] = []
+    known_before = len(found.directories)
+    beside = _beside(prefix, entries)
     for entry in entries:
         name = entry.name
         if entry.is_symlink():
@@ -116,19 +126,26 @@ def _take(found: Listing, prefix: str, entries: list[os.DirEntry[str]]) -> list[
                 continue
             try:
                 inside = _entries(entry.path)
-                if _is_checkpoint(entry.path, inside):
+                if not inside:
+                    empty.append(Directory(prefix + name, entry.path, entry.stat(follow_symlinks=False), ()))
+                elif _is_checkpoint(entry.path, inside):
                     info = entry.stat(follow_symlinks=False)
                     found.directories.append(
                         _directory(prefix + name, entry.path, info, inside, _next_to(name, beside))
                     )
-                elif (not prefix and (is_part(name) or name == METADATA)) or (
-                    is_step(name) and not is_step(prefix[:-1])
-                ):
+                elif is_step(name) and not is_step(prefix[:-1]):
+                    info = entry.stat(follow_symlinks=False)
+                    found.steps[info.st_dev, info.st_ino] = prefix + name
+                    parts.append((prefix + name, inside))
+                elif (not prefix and (is_part(name) or name == METADATA)) or is_cut(prefix + name):
                     parts.append((prefix + name, inside))
             except FileNotFoundError:
                 continue
             except OSError as error:
                 found.failed.append((prefix + name, error))
+    # A trainer that was stopped right after it made the directory of its next checkpoint leaves it empty.
+    begun = {pattern for d in found.directories[known_before:] if (pattern := _pattern(d.name)) != d.name}
+    found.directories += [directory for directory in empty if _pattern(directory.name) in begun]
     found.files += _files(prefix, [e for e in entries if may_be_checkpoint(e.name) or may_belong(e.name)])
     found.pointers += _files(prefix, [e for e in entries if is_pointer(e.name)])
     return parts
@@ -149,6 +166,16 @@ def _files(prefix: str, entries: list[os.DirEntry[str]]) -> list[Entry]:
     return files
 
 
+def _reached(prefix: str, entries: list[os.DirEntry[str]]) -> list[Entry]:
+    """The regular files among some entries and those that links among them lead to. Raises OSError."""
+    found = ((entry, reached(entry)) for entry in entries if not entry.is_dir(follow_symlinks=False))
+    return [
+        Entry(prefix + entry.name, entry.path, info)
+        for entry, info in found
+        if info is not None and stat.S_ISREG(info.st_mode)
+    ]
+
+
 def _directory(
     name: str, path: str, info: os.stat_result, entries: list[os.DirEntry[str]], beside: tuple[Entry, ...] = ()
 ) -> Directory:
@@ -157,7 +184,7 @@ def _directory(
     pending = [("", entries, 0)]
     while pending and len(members) < MAX_FILES:
         prefix, inside, depth = pending.pop()
-        members += _files(prefix, inside)
+        members += _reached(prefix, inside)
         if depth < MAX_DEPTH:
             for entry in inside:
                 if entry.is_dir(follow_symlinks=False):
@@ -167,6 +194,16 @@ def _directory(
                         continue
     members.sort(key=lambda member: member.name)
     return Directory(name, path, info, tuple(members), beside)
+
+
+def _beside(prefix: str, entries: list[os.DirEntry[str]]) -> list[Entry]:
+    """Files next to the checkpoint directories of one place that may have a say in what these are."""
+    found = _files(prefix, [e for e in entries if e.name in _BESIDE or e.name.endswith(_UNFINISHED)])
+    for entry in entries:
+        if entry.name == TORCHTUNE_BESIDE and entry.is_dir(follow_symlinks=False):
+            with contextlib.suppress(OSError):  # said of the directory itself
+                found += _files(f"{prefix}{entry.name}/", [e for e in _entries(entry.path) if e.name in _BESIDE])
+    return found
 
 
 def _next_to(name: str, beside: list[Entry]) -> tuple[Entry, ...]:
@@ -181,11 +218,12 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
 
 
 def _is_checkpoint(path: str, entries: list[os.DirEntry[str]]) -> bool:
-    files: set[str] = set()
-    directories: set[str] = set()
-    for entry in entries:
-        (directories if entry.is_dir(follow_symlinks=False) else files).add(entry.name)
-    return known.recognise(os.path.basename(path), files, directories) is not None
+    return known.recognise_listed(os.path.basename(path), entries) is not None
+
+
+def _pattern(name: str) -> str:
+    """What the names of the checkpoints of one series have in common."""
+    return _NUMBER.sub("#", name)
 
 
 def _led_to(path: str) -> os.stat_result | None:

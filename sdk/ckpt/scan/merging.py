@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import TypeVar
+from itertools import chain
+from typing import Any, TypeVar
 
 from ckpt.encoding import printable
 from ckpt.formats import Inspection
@@ -39,6 +40,7 @@ def merged(parts: Sequence[tuple[str, Inspection]], sides: Sequence[Entry] = ())
         learning_rate=_first([first.learning_rate, *(other.learning_rate for other in rest)]),
         metrics=metrics,
         references=references,
+        resume=_resume([inspection.resume for _, inspection in parts if inspection.resume]),
         config=next((inspection.config for _, inspection in parts if inspection.config), {}),
         problems=tuple(
             f"{printable(os.path.basename(name))}: {problem}" if len(parts) > 1 else problem
@@ -52,6 +54,21 @@ def merged(parts: Sequence[tuple[str, Inspection]], sides: Sequence[Entry] = ())
 
 def _first(values: Sequence[_Value | None]) -> _Value | None:
     return next((value for value in values if value is not None), None)
+
+
+def _resume(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a training finds in all of the files together."""
+    if len(reports) < 2:
+        return dict(reports[0]) if reports else {}
+    told: dict[str, Any] = {}
+    for name in dict.fromkeys(name for report in reports for name in report):
+        values = [report[name] for report in reports if name in report]
+        if name == "rng":
+            told[name] = {part: any(value.get(part) for value in values) for part in dict.fromkeys(chain(*values))}
+            told[name]["ranks"] = sum(value.get("ranks", 0) for value in values)
+        else:
+            told[name] = next((value for value in values if value), values[0])
+    return told
 
 
 def _fingerprint(parts: Sequence[tuple[str, Inspection]], sides: Sequence[Entry]) -> str:

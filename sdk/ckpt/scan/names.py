@@ -11,11 +11,18 @@ METADATA = "metadata"
 """A directory of side files beside the part of a run that holds its weights."""
 
 POINTERS = frozenset({"latest", "latest_universal", "last_checkpoint", "latest_checkpointed_iteration.txt"})
-"""Small text files in which a trainer writes which checkpoint it goes on from."""
+"""Small text files in which a trainer names a checkpoint."""
+GOING_ON = POINTERS - {"latest_universal"}
+"""Those in which it writes which one it goes on from."""
 SNAPSHOT = "checkpoint_manager_snapshot.json"
 """The JSON file in which Ray Train lists the checkpoints that it keeps."""
 
 _MOVING = re.compile(r"(?:^|[-_.])(?:last|latest|best|final|current|newest)(?:[-_.]|$)", re.IGNORECASE)
+_NEWEST = re.compile(
+    r"(?:[\w.=-]{0,100}[-_.])?(?:last|latest|newest)(?:[-_](?:model|checkpoint|ckpt|weights|state|epoch|step|iter|v\d+))?"
+    r"(?:\.\w{1,20}){0,3}",
+    re.IGNORECASE,
+)
 _SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.[a-z]+)")
 _RANK = re.compile(r"(?P<stem>.+?)[-_.](?:rank|shard)[-_]?\d{1,6}(?P<suffix>(?:\.[a-z]+){1,2})")
 _INDEX = re.compile(r"(?P<stem>.+)(?P<suffix>\.(?:safetensors|bin))\.index\.json")
@@ -36,6 +43,11 @@ def is_pointer(name: str) -> bool:
 def is_moving(name: str) -> bool:
     """Whether a name goes from one checkpoint to the next, as `last.ckpt` and `model_best.pth` do."""
     return _MOVING.search(name) is not None
+
+
+def is_newest(name: str) -> bool:
+    """Whether a link of that name goes to the newest checkpoint, as `last.ckpt` and `model_latest.pth` do."""
+    return _NEWEST.fullmatch(name) is not None and "best" not in name.lower()
 
 
 def is_link(name: str) -> bool:

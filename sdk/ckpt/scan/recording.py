@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ckpt.encoding import printable
 from ckpt.formats import Inspection
 from ckpt.marks import Marks
 from ckpt.records import Checkpoint, checkpoint_id
 from ckpt.scan.cache import Cache, identity
+from ckpt.scan.called import completed
 from ckpt.scan.failing import UNREADABLE, is_exhausted
 from ckpt.scan.merging import merged
 from ckpt.scan.units import Unit, size
@@ -24,11 +25,15 @@ class Recorded:
     checkpoint: Checkpoint
     inspection: Inspection | None = None
 
+    def pointed(self) -> Recorded:
+        """The same, as one that the trainer would go on from."""
+        return replace(self, checkpoint=self.checkpoint.evolve(pointed=True))
+
 
 def record(unit: Unit, run_id: str, cache: Cache, marks: Marks, now: float) -> Recorded | None:
     """The record of a checkpoint of a foreign run; None when it has gone. Raises OSError where the system fails."""
     try:
-        found = _inspected(unit, cache)
+        found = completed(unit.name, _inspected(unit, cache))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         # It is not what it was when it was listed.
         return None
@@ -72,7 +77,12 @@ def _inspected(unit: Unit, cache: Cache) -> Inspection:
     directory = unit.directory
     if directory is not None:
         members = tuple((e.name, identity(e.info)) for e in (*directory.members, *directory.beside))
-        return cache.inspect(directory.path, directory.info, members)
+        try:
+            return cache.inspect(directory.path, directory.info, members)
+        except IsADirectoryError:
+            if directory.members:
+                raise
+            return Inspection(path=directory.path, format="directory", state="incomplete", problems=("it is empty",))
     return merged([(file.name, cache.inspect(file.path, file.info)) for file in unit.files], unit.sides)
 
 

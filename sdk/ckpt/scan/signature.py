@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpt.scan.failing import is_failing
 from ckpt.scan.finding import is_own
 from ckpt.scan.listing import Listing, listing
 
@@ -27,7 +28,8 @@ def signature(directory: Path, marks: Path | None = None) -> str:
     """A text that changes with the files of a run and stays the same over restarts and reboots.
 
     `marks` is the file that holds the marks of a foreign run. Sizes, inodes and times stand for content: what keeps all
-    of them cannot be seen. Raises OSError when a directory of the run cannot be listed.
+    of them cannot be seen. Raises OSError when the run's directory cannot be listed, or `checkpoints` of an own run,
+    and where a disk or the system fails. That a directory in a foreign run may not be listed is part of the text.
     """
     return sight(directory, marks).signature
 
@@ -70,10 +72,12 @@ def _own(directory: Path) -> list[str]:
 
 
 def _foreign(listed: Listing) -> list[str]:
-    """Raises OSError when a directory of the run could not be listed."""
+    """Raises OSError where a disk or the system failed."""
     for _, error in listed.failed:
-        raise error
-    lines = [f"/{file.name}\0{_sign(file.info)}" for file in (*listed.files, *listed.pointers)]
+        if is_failing(error):
+            raise error
+    lines = [f"/{name}\0{error.errno}" for name, error in listed.failed]
+    lines += [f"/{file.name}\0{_sign(file.info)}" for file in (*listed.files, *listed.pointers)]
     lines += [f"/{link.name}\0{'gone' if link.info is None else _sign(link.info)}" for link in listed.links]
     for directory in listed.directories:
         lines.append(f"/{directory.name}\0{_sign(directory.info)}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ckpt.encoding import printable
+from ckpt.formats.directories.belonging import dating
 from ckpt.scan.finding import is_step, may_be_checkpoint
 from ckpt.scan.listing import Directory, Entry, Listing
 from ckpt.scan.names import Series, epoch_of_dated, epoch_of_metadata, is_moving, owners_of, series_of
@@ -42,10 +43,12 @@ class Unit:
 
     @property
     def newest(self) -> float:
-        """When something in it was written last, in Unix seconds."""
+        """When something that makes it up was written last, in Unix seconds."""
+        if self.directory is None:
+            return max((entry.info.st_mtime for entry in self.entries), default=0.0)
+        written = {entry.name: entry.info.st_mtime for entry in self.directory.members}
         # A directory in which nothing lies yet was made at that time.
-        lone = 0.0 if self.directory is None else self.directory.info.st_mtime
-        return max((entry.info.st_mtime for entry in self.entries), default=lone)
+        return max((written[name] for name in dating(written)), default=self.directory.info.st_mtime)
 
 
 def units(listed: Listing) -> tuple[list[Unit], list[str]]:
@@ -60,13 +63,17 @@ def units(listed: Listing) -> tuple[list[Unit], list[str]]:
         for entry in (*unit.files, *unit.sides):
             holders[entry.inode] = place
             aliases[place] += [(other.name, other.path) for other in others.get(entry.inode, ())]
+    stepped: dict[str, list[int]] = {}
+    for place, unit in enumerate(found):
+        stepped.setdefault(os.path.dirname(unit.name), []).append(place)
     problems: list[str] = []
     for link in listed.links:
         if link.info is None:
             problems.append(f"{printable(os.path.basename(link.name))} points to nothing")
             continue
-        holder = holders.get((link.info.st_dev, link.info.st_ino))
-        if holder is not None:
+        target = (link.info.st_dev, link.info.st_ino)
+        step = listed.steps.get(target)
+        for holder in [holders[target]] if target in holders else stepped.get(step, []) if step is not None else []:
             aliases[holder].append((link.name, link.path))
     return [replace(unit, aliases=tuple(names)) for unit, names in zip(found, aliases, strict=True)], problems
 

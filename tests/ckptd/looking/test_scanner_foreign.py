@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -125,3 +129,45 @@ def test_metrics_that_grow_are_told_while_no_checkpoint_is_written(world: Any, t
     assert (view.run.step, view.run.epoch, view.run.loss, view.run.updated_at) == (40, 3, 0.25, later)
     told = [event for event in world.events.since(None) if event["kind"] == "state"]
     assert [(event["run"], event["step"], event["loss"]) for event in told] == [(view.run.id, 40, 0.25)]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
+def test_what_may_not_be_listed_in_a_run_hides_nothing_else() -> None:
+    """In a process of its own, which gives root's rights up."""
+    base = Path(tempfile.mkdtemp(prefix="ckptd-closed-"))
+    run = base / "runs" / "out"
+    code = f"""
+import os, shlex, shutil  # all of the library that is loaded late: that user may not read it
+from pathlib import Path
+from ckpt.paths import StatePaths
+from ckptd.parts import writing
+run = Path({str(run)!r})
+parts = writing(StatePaths(Path({str(base)!r}) / "state"))
+watched, _ = parts.roots.add(str(run.parent), "observe", ())
+os.setgid(65534); os.setuid(65534)
+def look():
+    parts.scanner.full()
+    (view,) = parts.catalog.all()
+    print(*sorted(c.path[-1] for c in view.checkpoints), *sorted(map(os.path.basename, watched.unreadable)))
+    assert view.run.problems == ("private/ cannot be read: Permission denied",)
+os.chmod(run / "private", 0)
+look()
+shutil.copytree(run / "checkpoint-5", run / "checkpoint-6")
+look()
+os.chmod(run / "checkpoint-5", 0)
+shutil.copytree(run / "checkpoint-6", run / "checkpoint-7")
+look()
+os.chmod(run / "checkpoint-5", 0o700)
+look()
+"""
+    try:
+        hugging_face(run / "checkpoint-5", 5)
+        (run / "private").mkdir()
+        (base / "state").mkdir()
+        for path in (base, *base.rglob("*")):
+            os.chown(path, 65534, 65534)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    finally:
+        shutil.rmtree(base)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["5 private", "5 6 private", "5 6 checkpoint-5 out private", "5 6 7 private"]

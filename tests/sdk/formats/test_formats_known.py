@@ -6,11 +6,14 @@ import itertools
 import json
 import subprocess
 import sys
+import tracemalloc
+from pathlib import Path
 
 import pytest
 
 from ckpt.formats.directories import known
 from ckpt.formats.directories.kind import Kind
+from ckpt.formats.reading import kind_of
 from ckpt.formats.suffixes import may_tell
 
 LAYOUTS: dict[str, tuple[str, set[str], set[str]]] = {
@@ -50,6 +53,24 @@ def test_names_that_tell_nothing_may_be_left_out() -> None:
     dated = ("checkpoint_2026-01-02_03-04-05.678", set(), set())
     for (name, files, directories), added in itertools.product([*places, dated], [SILENT, {"0001.jpg"}]):
         assert known.recognise(name, files | added, directories) is known.recognise(name, files, directories), name
+
+
+def test_a_directory_of_very_many_files_costs_no_memory(tmp_path: Path) -> None:
+    directory = tmp_path / "checkpoint-10"
+    directory.mkdir()
+    for index in range(5000):
+        (directory / f"{index:09d}.jpg").touch()
+    assert kind_of(str(directory)) is None
+    for name in ("trainer_state.json", "model.safetensors"):
+        (directory / name).touch()
+    assert kind_of(str(directory)) is not None  # its reader is loaded now
+    tracemalloc.start()
+    try:
+        kind_of(str(directory))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
 
 
 def test_no_reader_is_loaded_for_names() -> None:

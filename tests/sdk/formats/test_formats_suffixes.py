@@ -13,11 +13,14 @@ from ckpt.formats.suffixes import is_marker, may_be_file, may_tell
 
 CHECKPOINTS = """
 a.pt B.PTH last.ckpt model.safetensors w.keras last.pth.tar a.weights.h5 rl_model_1000_steps.zip best_model.zip
+ppo_cartpole.zip SAC.zip my-dqn-v2.zip rl_model.zip final_model.zip model-05-0.32.h5 my_model.h5 best_weights.hdf5
+checkpoint_3.h5 epoch12.h5 ckpt-0001.hdf5
 pytorch_model.bin pytorch_model-00001-of-00002.bin adapter_model.bin optimizer_1.bin epoch_3.bin consolidated.00.pth
 """
 OTHERS = """
 train.bin val.bin data.h5 data.zip data.pkl archive.tar notes.txt .pt pt images.tar.gz train_000001.bin a.onnx
-trainer_state.json results.csv training_args.bin
+dataset.zip images.zip her_photos.zip psychoacoustics.zip sacramento.zip train.h5 test_images.hdf5 remodelled.h5
+modelnet40.h5 epochs.h5 trainer_state.json results.csv training_args.bin
 """
 
 

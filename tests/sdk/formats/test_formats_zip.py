@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import struct
 import zipfile
@@ -135,21 +136,66 @@ def test_encrypted_and_twice_named_entries_are_refused(tmp_path: Path) -> None:
 
 def test_a_zip_that_torch_did_not_write_is_unknown(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    zip_of(path, **{"readme.txt": b"hello"})
+    whole = zip_of(path, **{"readme.txt": b"hello", "models/model.json": b"{}"})
     found = inspect(path)
-    assert (found.framework, found.format, found.state) == ("unknown", "unknown", "corrupt")
+    assert (found.framework, found.format, found.state) == ("unknown", "unknown", "complete")
+    assert found.problems == ("no reader knows it: it is a zip file without data.pkl",)
+    # Its two listings have to agree: else it may have been anything.
+    path.write_bytes(whole.replace(b"readme.txt", b"readme.txu", 1))
+    assert inspect(path).state == "corrupt"
+
+
+def test_a_torch_file_with_a_broken_directory_is_none_of_somebody_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"epoch": 1}, path)
+    whole = path.read_bytes()
+    name = b"a/data.pkl"
+    at = whole.rindex(name)
+    for position in range(at, at + len(name)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        assert inspect(path).state == "corrupt", position
+
+
+SOMEBODY_ELSES = {
+    "gzip": gzip.compress(b"x" * 99),
+    "7z": b"7z\xbc\xaf'\x1c" + b"x" * 99,
+    "zstd": b"\x28\xb5\x2f\xfd" + b"x" * 99,
+    "tar": b"a.txt" + bytes(252) + b"ustar\x0000" + bytes(1000),
+    "GGUF": b"GGUF\x03\0\0\0" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("kind", SOMEBODY_ELSES)
+def test_files_of_other_tools_are_whole_and_unknown(tmp_path: Path, kind: str) -> None:
+    for suffix in ("pt", "bin", "ckpt"):
+        path = tmp_path / f"a.{suffix}"
+        path.write_bytes(SOMEBODY_ELSES[kind])
+        found = inspect(path)
+        assert (found.framework, found.format, found.state) == ("unknown", "unknown", "complete")
+        assert found.problems == (f"no reader knows it: it is a file of {kind}",)
 
 
 @pytest.mark.parametrize(
-    "content", [b"hello, this is text\n" * 20, b"\x00" * 4096, b"7z\xbc\xaf'\x1c" + b"x" * 99, b"x"]
+    ("content", "looks"),
+    [
+        (b"hello, this is text\n" * 20, "no known format"),
+        (b"\x00" * 4096, "zeros"),
+        (b"x", "no known format"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "HTML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "Git LFS"),
+    ],
 )
-def test_other_files_are_unknown(tmp_path: Path, content: bytes) -> None:
-    for suffix in ("pt", "bin", "ckpt"):
-        path = tmp_path / f"a.{suffix}"
-        path.write_bytes(content)
-        found = inspect(path)
-        assert (found.framework, found.state) == ("unknown", "corrupt")
-        assert found.problems
+def test_what_is_nothing_is_damage_only_where_its_name_claims_a_format(
+    tmp_path: Path, content: bytes, looks: str
+) -> None:
+    for name in ("a.pt", "a.CKPT", "pytorch_model.bin"):
+        (tmp_path / name).write_bytes(content)
+        found = inspect(tmp_path / name)
+        assert (found.framework, found.state) == ("unknown", "corrupt") and looks in found.problems[0]
+    for name in ("model.bin", "a.pth.tar", "model.onnx", "model.ckpt-5.index", "a"):
+        (tmp_path / name).write_bytes(content)
+        found = inspect(tmp_path / name)
+        assert (found.framework, found.state, found.problems) == ("unknown", "complete", ("no reader knows it",))
 
 
 def test_an_empty_file_and_the_first_bytes_of_a_zip_are_incomplete(tmp_path: Path) -> None:
@@ -182,3 +228,55 @@ def test_a_source_that_shrinks_meanwhile_is_unfinished(saved: Path) -> None:
         saved.write_bytes(b"PK")
         with pytest.raises(Unfinished, match="shorter"):
             source.read(0, source.size)
+
+
+def saved_entries(path: Path, epoch: int) -> dict[str, bytes]:
+    """What torch.save writes, by names without the folder."""
+    torch.save({"epoch": epoch, "model": {"w": torch.zeros(2)}}, path)
+    with zipfile.ZipFile(path) as archive:
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+
+
+def stored(path: Path, *parts: tuple[str, dict[str, bytes]]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for folder, entries in parts:
+            for name, content in entries.items():
+                archive.writestr(folder + name, content)
+    return path
+
+
+def test_the_pickle_that_torch_loads_is_the_one_that_is_read(tmp_path: Path) -> None:
+    first, second = (saved_entries(tmp_path / "saved.pt", epoch) for epoch in (1, 2))
+    for parts in (
+        [("longer/", first), ("longer/b/", second)],
+        [("a/b/", second), ("a/", first)],
+        [("a/b/", {"data.pkl": second["data.pkl"]}), ("a/", first)],
+    ):
+        path = stored(tmp_path / "several.pt", *parts)
+        assert torch.load(path)["epoch"] == 1
+        assert (inspect(path).epoch, inspect(path).state) == (1, "complete")
+
+
+def test_a_zip_that_torch_refuses_or_finds_two_pickles_in_tells_nothing(tmp_path: Path) -> None:
+    first, second = (saved_entries(tmp_path / "saved.pt", epoch) for epoch in (1, 2))
+    outside = "lies outside of its folder"
+    for parts, problem in (
+        ([("longer/", first), ("a/", second)], outside),
+        ([("a/", first), ("longer/", second)], outside),
+        ([("a/", first), ("", second)], outside),
+        ([("a/", first), ("", {"README": b""})], outside),
+        ([("a/", first), ("A/", second)], outside),
+        ([("", first)], "without a data.pkl"),
+        ([("", {"README": b""}), ("a/", first)], "without a data.pkl"),
+        ([("x/y/", first), ("a/", second)], "without a data.pkl"),
+    ):
+        path = stored(tmp_path / "several.pt", *parts)
+        with pytest.raises(RuntimeError):
+            torch.load(path)
+        found = inspect(path)
+        assert (found.state, found.epoch) == ("corrupt", None) and problem in found.problems[0], parts
+
+    # Which of the two it loads depends on nothing that a person could see.
+    path = stored(tmp_path / "several.pt", ("a/", first), ("a/", {"DATA.PKL": second["data.pkl"]}))
+    assert torch.load(path)["epoch"] == 2
+    assert "letters of another case" in inspect(path).problems[0]

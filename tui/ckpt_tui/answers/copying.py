@@ -11,6 +11,7 @@ from ckpt.exceptions import CkptError, UsageError
 from ckpt_tui.lookup import Lookup, place_of
 from ckpt_tui.output import Output
 from ckpt_tui.running import running
+from ckpt_tui.trouble import quoted
 
 
 def answer_restore(ref: str, destination: str, *, json: bool, quiet: bool) -> None:
@@ -18,7 +19,14 @@ def answer_restore(ref: str, destination: str, *, json: bool, quiet: bool) -> No
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
         target = Path(os.path.abspath(os.path.expanduser(destination)))
         if lookup.names_run(ref):
-            paths = [_restore_run(out, _directory_of(lookup, ref), target)]
+            directory = _directory_of(lookup, ref)
+            if os.path.lexists(target):
+                inside = f"{destination.rstrip(os.sep)}/{directory.name}"
+                raise UsageError(
+                    f"{printable(str(target))} exists already",
+                    hint=f"a run is copied to a new name: ckpt restore {quoted(ref)} {quoted(printable(inside))}",
+                )
+            paths = [_restore_run(out, directory, target)]
         else:
             paths = _restore_checkpoint(out, lookup, ref, destination, target)
 

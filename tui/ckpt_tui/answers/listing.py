@@ -74,9 +74,10 @@ def runs_below(target: str) -> list[Path] | None:
 
 def _read_runs(directories: Iterable[Path], root: Path) -> list[Mapping[str, Any]]:
     from ckpt.protocol import run_to_json
-    from ckpt.scan import Cache, read_run
+    from ckpt.scan import Cache, read_run, registered_root
 
     cache = Cache()
+    root = registered_root(root) or root
     return [run_to_json(read_run(directory, root=root, cache=cache).run) for directory in directories]
 
 

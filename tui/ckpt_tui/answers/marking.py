@@ -42,9 +42,22 @@ def answer_mark(ref: str, kind: str, fields: Mapping[str, str], *, json: bool, q
             yield f"{out.paint(run.name, 'bold')}: {out.paint(named(checkpoint))} {out.paint(_done(kind, fields))}"
 
         out.data(found.answer, ids=[checkpoint.id], human=human)
+        if kind in ("tag", "pin") and not run.own and out.mode == "human":
+            out.say(_foreign_note(lookup, found))
         verdict = (found.answer.get("checkpoint") or {}).get("verdict") or {}
         if kind in ("unpin", "untag") and verdict.get("action") == "remove":
             out.say("its policy moves it to the trash now; `ckpt undo` brings it back")
+
+
+def _foreign_note(lookup: Lookup, found: Found) -> str:
+    from ckpt.protocol import checkpoint_from_json
+    from ckpt_tui.protecting import foreign_note, is_overwritten_in_place, numbered_twin
+
+    twin = None
+    if is_overwritten_in_place(found.checkpoint):
+        known = lookup.view(found.run.id)["checkpoints"]
+        twin = numbered_twin(found.checkpoint, map(checkpoint_from_json, known))
+    return foreign_note(found.checkpoint, twin)
 
 
 def _by_live_daemon(body: Mapping[str, str]) -> Any:

@@ -76,13 +76,14 @@ def answer_inspect(path: str, *, tensors: bool, json: bool, quiet: bool) -> None
         out.data(inspection, ids=[path], human=human)
 
 
-def answer_diff(a: str, b: str, *, json: bool, quiet: bool) -> None:
+def answer_diff(a: str, b: str, *, quick: bool, json: bool, quiet: bool) -> None:
     """Answers `ckpt diff`. Ends with exit code 1 when the two differ."""
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
-        if lookup.names_run(a) and lookup.names_run(b):
-            difference = run_difference(lookup.view(a), lookup.view(b))
-        else:
-            difference = _file_difference(_file_of(lookup, a), _file_of(lookup, b))
+        with out.waiting(f"comparing {a} with {b}"):
+            if lookup.names_run(a) and lookup.names_run(b):
+                difference = run_difference(lookup.view(a), lookup.view(b), quick=quick)
+            else:
+                difference = _file_difference(_file_of(lookup, a), _file_of(lookup, b), quick=quick)
 
         def human() -> Iterable[str]:
             from ckpt_tui.render.differences import difference_lines
@@ -102,25 +103,25 @@ def _file_of(lookup: Lookup, address: str) -> str:
     return lookup.find(address).checkpoint.path
 
 
-def _file_difference(a: str, b: str) -> dict[str, Any]:
+def _file_difference(a: str, b: str, *, quick: bool) -> dict[str, Any]:
     from ckpt.diff import diff, difference_to_json
 
-    return difference_to_json(diff(Path(a), Path(b)))
+    return difference_to_json(diff(Path(a), Path(b), quick=quick))
 
 
-def run_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+def run_difference(a: Mapping[str, Any], b: Mapping[str, Any], *, quick: bool = False) -> dict[str, Any]:
     """Two runs in the shape of `ckpt diff --json`: their configs, curves, lineage and latest complete checkpoints.
 
     `a` and `b` in the shape of `ckpt ls RUN --json`. `checkpoints` names the two that were compared; null where a run
-    has none, and then no tensor is compared.
+    has none, and then no tensor is compared. `quick` as of `ckpt.diff.diff`.
     """
     runs = [run_from_json(side["run"]) for side in (a, b)]
     latest = [_latest(run, side["checkpoints"]) for run, side in zip(runs, (a, b), strict=True)]
     first, second = latest
     if first is not None and second is not None:
-        difference = _file_difference(first.path, second.path)
+        difference = _file_difference(first.path, second.path, quick=quick)
     else:
-        nothing: dict[str, Any] = {"added": [], "removed": [], "changed": [], "identical": 0}
+        nothing: dict[str, Any] = {"added": [], "removed": [], "changed": [], "identical": 0, "by_checksum": 0}
         parts: dict[str, Any] = {name: [] for name in ("metadata", "metrics", "config", "values")}
         difference = {"a": "", "b": "", "same": first is second, **parts, "tensors": nothing}
     if any(run.config for run in runs):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ckpt.encoding import path_fields
-from ckpt.exceptions import AddressError, CkptError, UsageError
-from ckpt.protocol import checkpoint_from_json, run_from_json
-from ckpt.records import Checkpoint, Run
-from ckpt_tui.answers.listing import runs_below
-from ckpt_tui.lookup import Lookup, Place, other_parts, place_of, read_place
+from ckpt.encoding import path_fields, printable
+from ckpt.exceptions import CkptError, UsageError
+from ckpt.scan.recording import SETTLE_S
+from ckpt_tui.answers.settling import Sighting, sighting
+from ckpt_tui.answers.targets import Target, all_targets, settled, targets
+from ckpt_tui.lookup import Lookup
 from ckpt_tui.output import Output
 from ckpt_tui.running import from_os_error, running
 
@@ -22,22 +22,7 @@ if TYPE_CHECKING:
     from ckpt.formats import Verification
 
 DAMAGED, FAILED = 1, 3  # exit codes
-
-
-@dataclass(frozen=True)
-class Target:
-    """A checkpoint to verify. `id` is None for a file that is no checkpoint of a run.
-
-    `state` and `problems` are what its run says of it, which knows more than its bytes: whether it was committed.
-    """
-
-    path: str
-    bytes: int
-    id: str | None = None
-    state: str = "complete"
-    problems: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-    """The other files of a checkpoint of several."""
+Progress = Callable[[int], None] | None
 
 
 @dataclass
@@ -47,6 +32,7 @@ class Outcome:
     checked: list[tuple[Target, Verification]] = field(default_factory=list)
     """Those that were read, each with what it proved and the problems that its run knows of."""
     writing: list[Target] = field(default_factory=list)
+    """Those that are still being written, so that nobody knows."""
     failed: list[tuple[Target, str]] = field(default_factory=list)
 
     @property
@@ -56,8 +42,9 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 when all are whole, 1 when one is damaged, 3 when one could not be read."""
-        return DAMAGED if self.damaged else FAILED if self.failed else 0
+        """0 when all are whole, 1 when one is damaged or was named and not checked, 3 when one could not be read."""
+        unproved = any(target.named for target in self.writing)
+        return DAMAGED if self.damaged or unproved else FAILED if self.failed else 0
 
     def to_json(self) -> dict[str, Any]:
         """The shape of `ckpt verify --json`."""
@@ -78,54 +65,90 @@ def _named(target: Target) -> dict[str, Any]:
 
 
 def answer_verify(refs: Sequence[str], *, everything: bool, json: bool, quiet: bool) -> None:
-    """Answers `ckpt verify`. Ends with exit code 1 when something is damaged, 3 when something could not be read."""
+    """Answers `ckpt verify`. Ends with exit code 1 when something is damaged or not proved, 3 when unreadable."""
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
         if bool(refs) == everything:
             raise UsageError(
                 "--all and a REF exclude each other" if refs else "what to verify is missing",
                 hint="name a path, an id, RUN or RUN@SELECTOR; --all verifies everything that is known",
             )
-        named = _everything(lookup) if everything else [target for ref in refs for target in _targets(lookup, ref)]
-        targets = list({target.path: target for target in named}.values())
-        if not targets:
+        asked = all_targets(lookup) if everything else (target for ref in refs for target in targets(lookup, ref))
+        chosen = _once(asked)
+        if not chosen:
             out.say("there is no checkpoint to verify")
-        outcome = _verify(out, targets)
+        outcome = _verify(out, chosen)
 
         def human() -> Iterable[str]:
             from ckpt_tui.render.verifying import verification_lines
 
-            return verification_lines(outcome, paint=out.paint) if targets else ()
+            return verification_lines(outcome, paint=out.paint) if chosen else ()
 
         out.data(outcome.to_json(), ids=[target.path for target, _ in outcome.damaged], human=human)
         if outcome.exit_code:
             raise typer.Exit(outcome.exit_code)
 
 
+def _once(asked: Iterable[Target]) -> list[Target]:
+    """Each checkpoint once; one that was also named by itself counts as named."""
+    chosen: dict[str, Target] = {}
+    for target in asked:
+        if target.named or target.path not in chosen:
+            chosen[target.path] = target
+    return list(chosen.values())
+
+
 def _verify(out: Output, targets: Sequence[Target]) -> Outcome:
     outcome = Outcome()
     what = Path(targets[0].path).name if len(targets) == 1 else f"{len(targets)} checkpoints"
-    waiting = [target for target in targets if target.state != "writing"]
-    outcome.writing += [target for target in targets if target.state == "writing"]
-    with out.progress(f"verifying {what}", sum(target.bytes for target in waiting)) as progress:
-        for target in waiting:
-            try:
-                found = _proved(target, progress)
-            except OSError as error:
-                outcome.failed.append((target, from_os_error(error).message))
-            except CkptError as error:
-                outcome.failed.append((target, error.message))
-            else:
-                if found.state == "writing":
-                    outcome.writing.append(target)
-                elif target.state != "complete" and not found.damaged:
-                    why = target.problems or (f"it is {target.state}",)
-                    outcome.checked.append((target, found.evolve(problems=why)))
-                else:
-                    outcome.checked.append((target, found))
+    unsettled: list[Target] = []
+    with out.progress(f"verifying {what}", sum(target.bytes for target in targets)) as progress:
+        for target in targets:
+            if target.state == "writing" or not _check(target, outcome, progress):
+                (outcome.writing if target.own else unsettled).append(target)
+    seen = [(target, sighting((target.path, *target.parts))) for target in unsettled]
+    for target, before in seen:
+        _check_later(out, target, before, outcome)
     return outcome
 
 
-def _proved(target: Target, progress: Callable[[int], None] | None) -> Verification:
+def _check(target: Target, outcome: Outcome, progress: Progress) -> bool:
+    """Reads a checkpoint and notes what came of it; False, and nothing noted, when it was written to meanwhile."""
+    try:
+        found = _proved(target, progress)
+    except OSError as error:
+        outcome.failed.append((target, from_os_error(error).message))
+        return True
+    except CkptError as error:
+        outcome.failed.append((target, error.message))
+        return True
+    if found.state == "writing":
+        return False
+    if target.state != "complete" and not found.damaged:
+        found = found.evolve(problems=target.problems or (f"it is {target.state}",))
+    outcome.checked.append((target, found))
+    return True
+
+
+def _check_later(out: Output, target: Target, before: Sighting, outcome: Outcome) -> None:
+    """Judges what may be being written: once nobody has written to it for a while, or was whole when that was over."""
+    if before.age() < SETTLE_S:
+        out.say(f"waiting for {printable(Path(target.path).name)}, written {before.age():.0f} s ago")
+        before.wait(SETTLE_S)
+    later = Outcome()
+    try:
+        checked = _check(settled(target), later, None)
+    except OSError as error:
+        outcome.failed.append((target, from_os_error(error).message))
+        return
+    quiet = sighting((target.path, *target.parts)) == before
+    if not checked or (later.damaged and not quiet):
+        outcome.writing.append(target)
+        return
+    outcome.checked += later.checked
+    outcome.failed += later.failed
+
+
+def _proved(target: Target, progress: Progress) -> Verification:
     """What reading all files of a checkpoint proved. Raises OSError, FormatError."""
     from ckpt.formats import verify
 
@@ -141,58 +164,3 @@ def _proved(target: Target, progress: Callable[[int], None] | None) -> Verificat
             bytes_read=found.bytes_read + part.bytes_read,
         )
     return found
-
-
-def _everything(lookup: Lookup) -> Iterator[Target]:
-    for raw in lookup.client.get("/v1/runs")["runs"]:
-        yield from _of_view(lookup.client.get("/v1/run", run=run_from_json(raw).id))
-
-
-def _targets(lookup: Lookup, ref: str) -> Iterator[Target]:
-    below = runs_below(ref)
-    if below is not None:
-        from ckpt.scan import run_view_to_json
-
-        for directory in below:
-            yield from _of_view(run_view_to_json(read_place(Place(directory))))
-    elif lookup.names_run(ref):
-        yield from _of_view(lookup.view(ref))
-    else:
-        yield _one(lookup, ref)
-
-
-def _of_view(view: Mapping[str, Any]) -> Iterator[Target]:
-    parts = _parts_below(run_from_json(view["run"]))
-    for raw in view["checkpoints"]:
-        checkpoint = checkpoint_from_json(raw)
-        yield _target(checkpoint, parts.get(checkpoint.path, ()))
-
-
-def _parts_below(run: Run) -> dict[str, tuple[str, ...]]:
-    """The further files of a run's checkpoints, by their paths; answers of the daemon do not name them."""
-    if run.own:
-        return {}
-    try:
-        view = read_place(Place(Path(run.path)))
-    except OSError:
-        return {}
-    return {checkpoint.path: other_parts(checkpoint) for checkpoint in view.checkpoints}
-
-
-def _one(lookup: Lookup, ref: str) -> Target:
-    try:
-        found = lookup.find(ref)
-    except AddressError:
-        place = place_of(ref)
-        if place is None or place.file is None:
-            raise
-        from ckpt.formats import inspect
-
-        # What no run has for a checkpoint is verified as what it is.
-        return Target(str(place.file), inspect(place.file).bytes)
-    parts = other_parts(found.checkpoint) or _parts_below(found.run).get(found.checkpoint.path, ())
-    return _target(found.checkpoint, parts)
-
-
-def _target(checkpoint: Checkpoint, parts: tuple[str, ...]) -> Target:
-    return Target(checkpoint.path, checkpoint.bytes, checkpoint.id, checkpoint.state, checkpoint.problems, parts)

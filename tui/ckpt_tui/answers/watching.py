@@ -115,18 +115,28 @@ def answer_status(*, json: bool, quiet: bool) -> None:
         out.data(status, ids=[str(pid)] if pid else [], human=human)
 
 
-def answer_events(*, follow: bool, since: int | None, kind: str | None, run: str | None) -> None:
+def answer_events(*, follow: bool, since: int | None, kind: str | None, run: str | None, json: bool) -> None:
     """Answers `ckpt events`."""
     from fnmatch import fnmatchcase
 
-    with running() as out, Lookup() as lookup:
+    from ckpt_tui.render.events import event_line
+
+    with running(json=json) as out, Lookup() as lookup:
+        lookup.require_daemon()
+        names: dict[str, str] = {}
         wanted = lookup.view(run)["run"]["id"] if run is not None else None
         for event in lookup.client.events(since, follow=follow):
             if kind is not None and not fnmatchcase(event["kind"], kind):
                 continue
             if wanted is not None and event.get("run") != wanted:
                 continue
-            out.json(event)
+            if json:
+                out.json(event)
+            else:
+                if event.get("run") not in {None, *names}:
+                    # A run that is gone has no name any more, but that it had.
+                    names = {event["run"]: event.get("name") or event["run"][:12], **names, **lookup.run_names()}
+                out.line(event_line(event, names, paint=out.paint))
             if follow:
                 out.stdout.flush()
 

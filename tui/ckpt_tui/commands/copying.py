@@ -15,13 +15,15 @@ def register(app: typer.Typer) -> None:
 
 def restore(
     ref: Ref,
-    destination: Annotated[str, typer.Argument(metavar="DEST", help="A new name, or a directory that exists.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="A new name; for a checkpoint also a directory that exists.")
+    ],
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Copy a checkpoint or a whole run to another place.
 
-    A bare run is copied whole. Nothing is overwritten.
+    A bare run is copied whole, to a new name; a checkpoint also into a directory that exists. Nothing is overwritten.
 
     \b
     Examples:

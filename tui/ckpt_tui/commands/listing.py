@@ -97,6 +97,9 @@ def inspect(
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint or a run.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Take equal checksums in the files for equal tensors, without reading.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -104,6 +107,9 @@ def diff(
 
     Shows what differs in metadata, metrics, config and tensors. Exit code 0: same,
     1: different. Two runs are compared by their config, curves, lineage and latest checkpoints.
+
+    Tensors are read and compared bit by bit. A checksum says what was meant to be written, so with --quick, which
+    believes equal ones, a file that was damaged since can pass for the same.
 
     \b
     Examples:
@@ -113,7 +119,7 @@ def diff(
     """
     from ckpt_tui.answers.showing import answer_diff
 
-    answer_diff(a, b, json=json, quiet=quiet)
+    answer_diff(a, b, quick=quick, json=json, quiet=quiet)
 
 
 def verify(
@@ -128,9 +134,11 @@ def verify(
 
     Torch files, and other files that are zips, hold a CRC-32 of every part; checkpoints of own runs have a BLAKE3
     beside them. Files without checksums, as safetensors, are read to the end and their structure is proved. In a
-    directory every file is read. What is being written is left out. --quiet prints the paths of damaged ones.
+    directory every file is read. What is not whole and was written to just now is waited for, up to half a minute, and
+    judged then; what a training still writes is not checked. --quiet prints the paths of damaged ones.
 
-    Exit code 0: all whole, 1: something is damaged, 3: something could not be read.
+    Exit code 0: all whole, 1: something is damaged, or was named and is still being written, 3: something could not
+    be read.
 
     \b
     Examples:

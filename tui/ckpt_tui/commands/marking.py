@@ -22,7 +22,8 @@ def register(app: typer.Typer) -> None:
 def tag_add(ref: Ref, name: Name, json: Json = False, quiet: Quiet = False) -> None:
     """Give a checkpoint a tag.
 
-    A tag names one checkpoint of a run: it moves when another one gets it.
+    A tag names one checkpoint of a run: it moves when another one gets it. A tagged checkpoint is kept by every policy,
+    but a trainer that is not ours may still delete or overwrite its file.
 
     \b
     Examples:
@@ -44,6 +45,9 @@ def tag_rm(ref: Ref, name: Name, json: Json = False, quiet: Quiet = False) -> No
 
 def pin(ref: Ref, json: Json = False, quiet: Quiet = False) -> None:
     """Protect a checkpoint from every policy.
+
+    It cannot protect from other programs: a trainer that is not ours may still delete or overwrite its file, and so may
+    you. `ckpt restore` makes a copy that stays.
 
     \b
     Examples:

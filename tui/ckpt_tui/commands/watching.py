@@ -84,21 +84,24 @@ def events(
         str | None, typer.Option("--kind", metavar="GLOB", help="Only events of such a kind, as 'checkpoint.*'.")
     ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only events of this run.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Changes nothing: events are always JSON.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Print what happened, one JSON object a line.
+    """Print what happened, one line an event.
 
     Kinds begin with run., checkpoint., tag., root., daemon.; others are mark and state.
+
+    The daemon remembers the last 10 000 events of its own life. After a restart every run is found anew, and what
+    happened to its checkpoints before, or while no daemon ran, is not told.
 
     \b
     Examples:
       ckpt events
       ckpt events --follow --kind 'checkpoint.*'
-      ckpt events --follow --run exp3 | jq .kind
+      ckpt events --follow --run exp3 --json | jq .kind
     """
     from ckpt_tui.answers.watching import answer_events
 
-    answer_events(follow=follow, since=since, kind=kind, run=run)
+    answer_events(follow=follow, since=since, kind=kind, run=run, json=json)
 
 
 def dashboard(

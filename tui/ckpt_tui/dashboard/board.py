@@ -45,6 +45,7 @@ class Board:
     views: dict[TableName, View] = field(
         default_factory=lambda: {"runs": View(RUN_ORDERS[0]), "checkpoints": View(CHECKPOINT_ORDERS[0])}
     )
+    _names: dict[str, str] = field(default_factory=dict)
     _run_words: dict[str, str] = field(default_factory=dict)
     _best_values: dict[str, float | None] = field(default_factory=dict)
     _words: dict[str, list[str]] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class Board:
     def take_runs(self, runs: list[Run], words: list[str]) -> None:
         """Takes a new list of runs; what belongs to runs that are gone is dropped."""
         self.runs = runs
+        self._names = refs.short_names(runs)
         self._run_words = {run.id: text for run, text in zip(runs, words, strict=True)}
         for known in (self.details, self.curves, self._words):
             for run_id in [run_id for run_id in known if run_id not in self._run_words]:
@@ -78,6 +80,10 @@ class Board:
                     self.marked[key] = (detail.run, here[key])
                 else:
                     del self.marked[key]
+
+    def name(self, run: Run) -> str:
+        """What a run is called: the shortest end of its path that names no other."""
+        return self._names.get(run.id, run.name)
 
     def best_value(self, run: Run) -> float | None:
         """The monitored metric at a run's best checkpoint, as far as the run was read."""
@@ -139,7 +145,7 @@ class Board:
         def key(run: Run) -> tuple[float | str, str]:
             match order:
                 case "name":
-                    return run.name, run.path
+                    return self.name(run), run.path
                 case "size":
                     return -run.bytes, run.path
                 case "checkpoints":

@@ -12,7 +12,8 @@ from ckpt_tui.dashboard.board import monitored
 from ckpt_tui.dashboard.feed import RunDetail
 from ckpt_tui.dashboard.widgets.chart import Mark, thinned
 from ckpt_tui.dashboard.widgets.vtable import Cell, Column
-from ckpt_tui.wording import age_text, count_text, file_name, number_text, size_text
+from ckpt_tui.render.checkpoints import shown_names
+from ckpt_tui.wording import age_text, count_text, number_text, size_text
 
 if TYPE_CHECKING:
     from ckpt.records import RunStatus
@@ -27,21 +28,24 @@ STATUS: dict[RunStatus, Cell] = {
 _STATES = {"writing": ("◌ writing", "warn"), "incomplete": ("! incomplete", "bad"), "corrupt": ("! corrupt", "bad")}
 
 
-def run_columns(best_of: Callable[[Run], float | None]) -> list[Column[Run]]:
-    """Columns of the table of runs; `best_of` gives the monitored value of a run's best checkpoint."""
+def run_columns(best_of: Callable[[Run], float | None], name_of: Callable[[Run], str]) -> list[Column[Run]]:
+    """Columns of the table of runs.
+
+    `best_of` gives the monitored value of a run's best checkpoint, `name_of` what the run is called among all.
+    """
+
+    def name_cell(run: Run) -> Cell:
+        name = printable(name_of(run))
+        return (f"{name} ⑂" if run.parent is not None else name), ("bad" if run.problems else "strong")
+
     return [
         Column("status", "", 1, lambda run: STATUS.get(run.status, ("?", "dim"))),
-        Column("name", "run", 10, _run_name, grow=True),
+        Column("name", "run", 10, name_cell, grow=True),
         Column("checkpoints", "ckpts", 5, lambda run: (f"{run.checkpoints}", ""), right=True, rank=1),
         Column("size", "size", 7, lambda run: (size_text(run.bytes), "dim"), right=True, rank=4),
         Column("best", "best", 8, lambda run: _value(best_of(run)), right=True, rank=2),
         Column("updated", "seen", 4, lambda run: (age_text(run.updated_at), "dim"), right=True, rank=3),
     ]
-
-
-def _run_name(run: Run) -> Cell:
-    name = printable(run.name)
-    return (f"{name} ⑂" if run.parent is not None else name), ("bad" if run.problems else "strong")
 
 
 def _value(value: float | None) -> Cell:
@@ -52,17 +56,21 @@ def _value(value: float | None) -> Cell:
 def checkpoint_columns(detail: RunDetail) -> list[Column[Checkpoint]]:
     """Columns of the checkpoints of a run."""
     monitor = monitored(detail.run)
-    verdicts = detail.verdicts
+    verdicts, checkpoints = detail.verdicts, detail.checkpoints
 
     def monitored_cell(checkpoint: Checkpoint) -> Cell:
         text, tone = _value(checkpoint.value(monitor))
         return text, "good" if not tone and is_best(checkpoint) else tone
 
-    columns: list[Column[Checkpoint]] = [
-        Column("flags", "", 2, _flags),
-        Column("step", "step", 20 if any(c.step is None for c in detail.checkpoints) else 8, _step, right=True),
-        Column("epoch", "epoch", 5, lambda c: (count_text(c.epoch), "dim"), right=True, rank=8),
-    ]
+    columns: list[Column[Checkpoint]] = [Column("flags", "", 2, _flags)]
+    named = not (detail.run.own and told_apart_by_step(checkpoints))
+    if named:
+        names = dict(zip((c.id for c in checkpoints), shown_names(detail.run, checkpoints), strict=True))
+        columns.append(Column("name", "name", 14, lambda c: (printable(names[c.id]), "strong"), grow=True))
+    if not named or any(c.step is not None for c in checkpoints):
+        tone, rank = ("", 6) if named else ("strong", 0)
+        columns.append(Column("step", "step", 8, lambda c: (count_text(c.step), tone), right=True, rank=rank))
+    columns.append(Column("epoch", "epoch", 5, lambda c: (count_text(c.epoch), "dim"), right=True, rank=8))
     if monitor != "loss":
         columns.append(Column("loss", "loss", 8, lambda c: _value(c.value("loss")), right=True, rank=4))
     columns += [
@@ -70,9 +78,26 @@ def checkpoint_columns(detail: RunDetail) -> list[Column[Checkpoint]]:
         Column("size", "size", 7, lambda c: (size_text(c.bytes), "dim"), right=True, rank=7),
         Column("newest", "age", 4, lambda c: (age_text(c.saved_at), "dim"), right=True, rank=2),
         Column("tags", "tags", 10, lambda c: (tags_text(c), "accent"), rank=5),
-        Column("verdict", "verdict", 16, lambda c: verdict_cell(c, verdicts.get(c.id)), grow=True, rank=3),
     ]
+    if shared_verdict(detail) is None:
+        columns.append(
+            Column("verdict", "verdict", 16, lambda c: verdict_cell(c, verdicts.get(c.id)), grow=True, rank=3)
+        )
     return columns
+
+
+def told_apart_by_step(checkpoints: Sequence[Checkpoint]) -> bool:
+    """Whether every checkpoint has a step that no other has."""
+    steps = {c.step for c in checkpoints}
+    return None not in steps and len(steps) == len(checkpoints)
+
+
+def shared_verdict(detail: RunDetail) -> str | None:
+    """What the column of verdicts would say in every row, where there are several; None where they differ."""
+    if len(detail.checkpoints) < 2:
+        return None
+    texts = {verdict_cell(c, detail.verdicts.get(c.id))[0] for c in detail.checkpoints}
+    return texts.pop() if len(texts) == 1 else None
 
 
 def is_best(checkpoint: Checkpoint) -> bool:
@@ -89,12 +114,6 @@ def tags_text(checkpoint: Checkpoint) -> str:
 def _flags(checkpoint: Checkpoint) -> Cell:
     glyphs = ("★" if is_best(checkpoint) else " ") + ("⚲" if checkpoint.pinned else " ")
     return glyphs, "good" if is_best(checkpoint) else "accent"
-
-
-def _step(checkpoint: Checkpoint) -> Cell:
-    if checkpoint.step is None:
-        return file_name(checkpoint.path), "strong"
-    return count_text(checkpoint.step), "strong"
 
 
 def verdict_cell(checkpoint: Checkpoint, verdict: Verdict | None) -> Cell:

@@ -197,7 +197,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[Line]:
         if run.get("refused"):
             lines += [[("nothing is removed: ", "warn"), (printable(str(run["refused"])), "")], []]
         rules = {k: v for k, v in (run.get("policy") or {}).items() if v is not None}
-        shown = " · ".join(f"{k} {_plain(v)}" for k, v in rules.items()) or "no rule: everything is kept"
+        shown = " · ".join(f"{k} {_plain(v)}" for k, v in rules.items()) or "no rule: nothing is removed"
         lines += [[("policy  ", "dim"), (shown, "")], []]
         for part, title, tone in (
             ("remove", "expire", "warn"),

@@ -157,7 +157,7 @@ def checkpoint_lines(
         pairs.append(("forked from", lineage_text(run, paint=Paint(False)), ""))
     lines = [f"{name:<14} {paint(value, style)}" for name, value, style in pairs]
     if inspection is not None:
-        lines += told_lines(inspection, paint=paint)
+        lines += told_lines(inspection, paint=paint, width=width)
     lines += [
         f"{'problem':<14} {paint(problem, 'red')}"
         for problem in checkpoint.problems

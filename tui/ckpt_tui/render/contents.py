@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from ckpt.encoding import printable
 from ckpt_tui.output import Paint
 from ckpt_tui.render.resuming import resume_rows, resume_text
 from ckpt_tui.render.words import count, number, short
-from ckpt_tui.tables import Column, table
+from ckpt_tui.tables import Column, cut_middle, table
 from ckpt_tui.wording import plural, size_text
 
 STATE_STYLES = {"writing": "blue", "incomplete": "yellow", "corrupt": "red", "trashed": "dim"}
 MAX_TENSORS = 20  # shown unless all are asked for
-MAX_CONFIG = 30  # values that are shown; trainers write some hundred
+MAX_CONFIG = 12  # values that are shown; trainers write some hundred
 _MAX_NAMES = 3  # of code that the file names, and of checkpoints in one reference
 _LABEL = 14
 
@@ -48,7 +49,7 @@ def inspection_lines(inspection: Mapping[str, Any], *, all_tensors: bool, paint:
         _row("epoch", counted(inspection.get("epoch"), "epoch", said_by_name)),
         _row("size", f"{size_text(int(inspection['bytes']))} ({size})"),
         *([_row("files", f"{len(files)}")] if files else []),
-        *told_lines(inspection, paint=paint),
+        *told_lines(inspection, paint=paint, width=width),
     ]
     metrics = inspection.get("metrics") or {}
     if metrics:
@@ -68,14 +69,14 @@ def metric_lines(metrics: Mapping[str, Any], said_by_name: Collection[str], *, p
     ]
 
 
-def told_lines(inspection: Mapping[str, Any], *, paint: Paint) -> list[str]:
+def told_lines(inspection: Mapping[str, Any], *, paint: Paint, width: int | None) -> list[str]:
     """What the trainer's own state says: what it compares checkpoints by, and which others it names."""
     lines = []
     if inspection.get("monitor"):
         mode = inspection.get("mode")
         lines.append(_row("monitor", paint(f"{inspection['monitor']} ({mode})" if mode else inspection["monitor"])))
     for name, paths in (inspection.get("references") or {}).items():
-        lines.append(_row("names", paint(f"{name}: {_few(paths)}")))
+        lines.append(_row("names", paint(_fitting(f"{name}: {_few(paths)}", width, _LABEL + 1))))
     return lines
 
 
@@ -97,7 +98,8 @@ def content_lines(inspection: Mapping[str, Any], *, all_tensors: bool, paint: Pa
     config = inspection.get("config") or {}
     if config:
         lines += ["", paint("config", "bold")]
-        lines += [f"  {paint(key)}  {paint(short(value))}" for key, value in list(config.items())[:MAX_CONFIG]]
+        shown = [f"{key}  {short(value)}" for key, value in list(config.items())[:MAX_CONFIG]]
+        lines += [f"  {paint(_fitting(line, width, 2))}" for line in shown]
         if len(config) > MAX_CONFIG:
             lines.append(f"  … {plural(len(config) - MAX_CONFIG, 'more value')}: --json shows all")
     return lines + _tensor_lines(inspection, all_tensors=all_tensors, paint=paint, width=width)
@@ -117,11 +119,17 @@ def _tensor_lines(inspection: Mapping[str, Any], *, all_tensors: bool, paint: Pa
         ]
         for item in shown
     ]
-    columns = [Column(cut=True), Column(), Column(right=True), Column(right=True)]
+    columns = [Column(cut=True, middle=True), Column(), Column(right=True), Column(right=True)]
     lines += table(columns, rows, paint=paint, width=width, head=False) if rows else []
     if len(shown) < len(tensors):
         lines.append(f"  … {plural(len(tensors) - len(shown), 'more tensor')}: --tensors shows all")
     return lines
+
+
+def _fitting(text: str, width: int | None, indent: int) -> str:
+    """A text on one line behind `indent` columns; a name is told by its end as well as by its beginning."""
+    safe = printable(text)
+    return safe if width is None else cut_middle(safe, max(width - indent, 1))
 
 
 def _few(names: Iterable[Any]) -> str:

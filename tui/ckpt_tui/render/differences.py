@@ -18,7 +18,7 @@ def difference_lines(difference: Mapping[str, Any], *, paint: Paint, width: int 
     """What differs; the shape is that of `ckpt diff --json`."""
     lines = [f"{paint('a', 'red')}  {paint(difference['a'])}", f"{paint('b', 'green')}  {paint(difference['b'])}"]
     if difference["same"]:
-        lines += ["", "no difference in what they hold"]
+        lines += ["", "no difference in what they hold", *_unread(difference.get("tensors") or {})]
         return lines + _changes("container", difference.get("metadata") or [], paint, width)
     for title in ("metadata", "metrics", "config"):
         lines += _changes(title, difference.get(title) or [], paint, width)
@@ -41,7 +41,7 @@ def _changes(title: str, changes: Sequence[Mapping[str, Any]], paint: Paint, wid
         delta = f"{b - a:+.4g}{unit}" if _is_number(a) and _is_number(b) else ""
         sides = Cell(_side(change, "a"), "red"), Cell(_side(change, "b"), "green")
         rows.append([f"  {change['key']}", sides[0], "→", sides[1], Cell(delta, "dim")])
-    columns = [Column(cut=True), Column(cut=True), Column(), Column(cut=True), Column()]
+    columns = [Column(cut=True, middle=True), Column(cut=True), Column(), Column(cut=True), Column()]
     return ["", paint(title, "bold"), *table(columns, rows, paint=paint, width=width, head=False)]
 
 
@@ -77,19 +77,31 @@ def _tensor_lines(
     identical = int(tensors.get("identical") or 0)
     counts = f"{identical} identical, {len(changed)} changed, {len(added)} added, {len(removed)} removed"
     lines = ["", f"{paint('tensors', 'bold')}  {counts}"]
+    lines += [f"  {line}" for line in _unread(tensors)]
     lines += [f"  compared without '{paint(prefix)}' in {side}" for side, prefix in prefixes.items() if prefix]
     for sign, style, names in (("-", "red", removed), ("+", "green", added)):
-        lines += [f"  {paint(f'{sign} {_name(item)}', style)}" for item in names[:MAX_TENSORS]]
+        rows: list[list[str | Cell]] = [[Cell(f"  {sign} {_name(item)}", style)] for item in names[:MAX_TENSORS]]
+        lines += table([Column(cut=True, middle=True)], rows, paint=paint, width=width, head=False) if rows else []
         if len(names) > MAX_TENSORS:
             lines.append(f"  {sign} … {plural(len(names) - MAX_TENSORS, 'more tensor')}: --json lists all")
-    rows: list[list[str | Cell]] = [
+    rows = [
         [f"  ~ {item['name']}", Cell(str(item["kind"]), "yellow"), _measure(item)] for item in changed[:MAX_TENSORS]
     ]
     if rows:
-        lines += table([Column(cut=True), Column(), Column(cut=True)], rows, paint=paint, width=width, head=False)
+        lines += table(
+            [Column(cut=True, middle=True), Column(), Column(cut=True)], rows, paint=paint, width=width, head=False
+        )
     if len(changed) > MAX_TENSORS:
         lines.append(f"  ~ … {plural(len(changed) - MAX_TENSORS, 'more tensor')}: --json lists all")
     return lines
+
+
+def _unread(tensors: Mapping[str, Any]) -> list[str]:
+    """What was believed and not looked at, where anything was."""
+    believed = int(tensors.get("by_checksum") or 0)
+    if not believed:
+        return []
+    return [f"{plural(believed, 'tensor')} taken as identical by the checksums that the files state; not read"]
 
 
 def _name(item: Any) -> str:

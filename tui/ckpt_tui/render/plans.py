@@ -40,7 +40,8 @@ def _run_lines(run: Mapping[str, Any], names: Mapping[str, str], paint: Paint) -
         f"{name} {len(run[name])}" + (f" ({size_text(_bytes(run[name]))})" if run[name] else "")
         for name, _, _ in _ACTIONS
     )
-    lines = [f"{paint(names.get(run['run'], run['run']), 'bold')}   {rules_text(policy, paint)}   {counts}"]
+    rules = paint("another tool's run: nothing is removed", "dim") if _is_foreign(run) else rules_text(policy, paint)
+    lines = [f"{paint(names.get(run['run'], run['run']), 'bold')}   {rules}   {counts}"]
     if run.get("refused"):
         lines.append(f"  {paint('nothing is removed:', 'yellow')} {paint(run['refused'])}")
     rows: list[list[str | Cell]] = [
@@ -48,6 +49,10 @@ def _run_lines(run: Mapping[str, Any], names: Mapping[str, str], paint: Paint) -
     ]
     columns = [Column(), Column(right=True), Column(), Column(right=True), Column()]
     return lines + (table(columns, rows, paint=paint, head=False) if rows else [])
+
+
+def _is_foreign(run: Mapping[str, Any]) -> bool:
+    return any(reason.get("rule") == "foreign" for item in run["skip"] for reason in item.get("reasons") or ())
 
 
 def _row(item: Mapping[str, Any], title: str, style: str, metric: str | None) -> list[str | Cell]:
@@ -86,7 +91,7 @@ def rules_text(policy: Mapping[str, Any], paint: Paint) -> str:
         for name, value in policy.items()
         if name.startswith("keep_") and name not in ("keep_for_s", "keep_for") and value
     ]
-    return paint("keeps " + ", ".join(rules) if rules else "no rule: keeps everything", "dim")
+    return paint("keeps " + ", ".join(rules) if rules else "no rule: nothing is removed", "dim")
 
 
 def _bytes(items: Sequence[Mapping[str, Any]]) -> int:

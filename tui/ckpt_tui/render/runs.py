@@ -28,7 +28,7 @@ def runs_table(runs: Sequence[Run], *, known: Sequence[Run], paint: Paint, width
         Column("STEP", right=True),
         Column("LOSS", right=True, rank=2),
         Column("UPDATED", right=True, rank=3),
-        *([Column("FORKED FROM", cut=True, rank=1)] if parents else []),
+        *([Column("FORKED FROM", cut=True, rank=5)] if parents else []),
         Column("PATH", cut=True, least=PATH_LEAST, middle=True),
     ]
     rows: list[list[str | Cell]] = [

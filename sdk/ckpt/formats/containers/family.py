@@ -19,7 +19,9 @@ SAMPLES = 16
 
 
 class NotACheckpoint(Damaged):
-    """The file is sound or not, but nothing that any family knows."""
+    """The file may be sound, but is nothing that any family knows. Damage only where it has to be a checkpoint."""
+
+    state = "complete"
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ckpt.formats.containers import hdf5, members, zipdir
-from ckpt.formats.containers.family import Content, Family, NotACheckpoint, digest
+from ckpt.formats.containers.family import Content, Family, digest
 from ckpt.formats.source import Source
 
 _METADATA = "metadata.json"
@@ -31,7 +31,7 @@ class Keras(Family):
     def prove(self) -> None:
         self._entries = zipdir.read_directory(self.source)
         if _METADATA not in self._entries or _CONFIG not in self._entries:
-            raise NotACheckpoint("it is a zip file without the metadata.json and config.json of Keras")
+            raise members.of_others(self.source, self._entries.values(), "Keras' metadata.json and config.json")
         weights = self._entries.get(_WEIGHTS)
         if weights is not None and weights.stored:
             hdf5.prove_superblock(members.stored(self.source, weights))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Collection
+from itertools import islice
 from typing import Any
 
 from ckpt.formats import bounded_json
 from ckpt.formats.containers import zipdir
+from ckpt.formats.containers.family import NotACheckpoint
 from ckpt.formats.containers.slices import Slice
 from ckpt.formats.source import Damaged, Source, TooLarge
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _DEFLATED = 8
+_COMPARED = 64
 
 
 def begins_with(source: Source, name: bytes) -> bool:
@@ -49,6 +53,19 @@ def content(source: Source, entry: zipdir.Entry, *, limit: int) -> bytes:
 def stored(source: Source, entry: zipdir.Entry) -> Slice:
     """A stored member as a source. Raises Damaged when it is compressed or its two headers differ."""
     return Slice(source, zipdir.content_offset(source, entry), entry.size)
+
+
+def of_others(source: Source, entries: Collection[zipdir.Entry], missing: str) -> Damaged:
+    """What to raise for an archive without the members of a checkpoint: damage where its two listings differ.
+
+    Only the first of its members are looked at. Raises OSError, Unfinished.
+    """
+    for entry in islice(entries, _COMPARED):
+        name = entry.name.encode("utf-8", "surrogateescape")
+        header = source.read(entry.offset, _LOCAL.size + len(name))
+        if not header.startswith(zipdir.LOCAL_MAGIC) or header[_LOCAL.size :] != name:
+            return Damaged(f"entry {entry.name!r} of the zip contradicts the zip directory")
+    return NotACheckpoint(f"no reader knows it: it is a zip file without {missing}")
 
 
 def parsed(source: Source, entry: zipdir.Entry, *, limit: int) -> dict[str, Any]:

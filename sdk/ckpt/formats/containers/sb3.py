@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ckpt.formats.containers import members, zipdir
-from ckpt.formats.containers.family import Content, Family, NotACheckpoint, digest
+from ckpt.formats.containers.family import Content, Family, digest
 from ckpt.formats.containers.torch_zip import TorchZip
 from ckpt.formats.source import Source
 
@@ -36,7 +36,7 @@ class StableBaselines(Family):
     def prove(self) -> None:
         self._entries = zipdir.read_directory(self.source)
         if _DATA not in self._entries or _VERSION not in self._entries:
-            raise NotACheckpoint("it is a zip file without the data and version of Stable-Baselines3")
+            raise members.of_others(self.source, self._entries.values(), "Stable-Baselines3's data and version")
         parts = [entry for name, entry in self._entries.items() if name.endswith(_TORCH)]
         for entry in parts[:_MAX_PARTS]:
             if not entry.stored:

@@ -17,6 +17,7 @@ from ckpt.formats.pickled.walk import walk
 from ckpt.formats.source import Damaged, Source, TooLarge, Unfinished
 
 _MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+_TEXT_MAGIC = b"L119547037146038801333356L\n"  # the same number, as pickle's protocols 0 and 1 write it
 _KEY = re.compile(rb"(?:X.\0\0\0|\x8c.)(\d{6,20})", re.DOTALL)
 _FIRST_WINDOW = 256 << 10
 _MAX_STORAGES = 200_000
@@ -72,7 +73,8 @@ class TorchLegacy(Family):
 
     @classmethod
     def recognise(cls, source: Source) -> bool:
-        return _MAGIC in source.head(32)
+        head = source.head(32)
+        return _MAGIC in head or head.startswith(_TEXT_MAGIC)
 
     def prove(self) -> None:
         self._stream.next()

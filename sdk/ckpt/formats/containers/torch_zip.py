@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from ckpt.formats.containers import zipdir
-from ckpt.formats.containers.family import SAMPLES, Content, Family, NotACheckpoint, digest, samples
+from ckpt.formats.containers import members, zipdir
+from ckpt.formats.containers.family import SAMPLES, Content, Family, digest, samples
 from ckpt.formats.pickled import stream
 from ckpt.formats.pickled.values import Storage
 from ckpt.formats.source import Damaged, Source, Unfinished
@@ -33,6 +33,8 @@ class TorchZip(Family):
 
     def prove(self) -> None:
         self._entries = zipdir.read_directory(self.source)
+        if not any(f"/{name}".endswith(f"/{_PICKLE}") for name in self._entries):
+            raise members.of_others(self.source, self._entries.values(), _PICKLE)
         self._root = _root(self._entries)
 
     def read(self) -> Content:
@@ -84,7 +86,7 @@ def _root(entries: Iterable[str]) -> str:
     folder, slash, _ = names[0].partition("/") if names else ("", "", "")
     root = folder + slash
     if not slash or root + _PICKLE not in names:
-        raise NotACheckpoint("it is a zip file without a data.pkl in its first folder, so not one that torch wrote")
+        raise Damaged("it is a zip file without a data.pkl in its first folder, which torch does not load")
     stray = next((name for name in names if not name.startswith(root)), None)
     if stray is not None:
         raise Damaged(f"entry {stray!r} of the zip lies outside of its folder {folder!r}, where torch allows none")

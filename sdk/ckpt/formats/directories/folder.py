@@ -15,6 +15,7 @@ from ckpt.formats import bounded_json
 from ckpt.formats.containers.family import Content, Family, samples
 from ckpt.formats.containers.slices import Slice
 from ckpt.formats.directories.bounds import MAX_DEPTH, MAX_FILES
+from ckpt.formats.directories.links import reached
 from ckpt.formats.source import Damaged, Source, TooLarge, Unfinished
 
 MAX_WHOLE_BYTES = 16 << 20
@@ -24,11 +25,21 @@ _WHOLE_BYTES = 64 << 10  # a file up to this size tells itself in full
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A regular file in the directory: its name relative to it, with slashes, and its stat."""
+    """A regular file in the directory, or one that a link there leads to: its name relative to it, with slashes.
+
+    `info` is the file's own stat, never that of a link.
+    """
 
     name: str
     path: str
     info: os.stat_result
+
+
+@dataclass(frozen=True, slots=True)
+class Dangling:
+    """A link in the directory that leads to nothing that can be reached."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,14 @@ class Part:
 
 
 def members(path: str) -> Iterator[Member]:
-    """All regular files at and below a directory, links not followed. Raises OSError, TooLarge."""
+    """All regular files at and below a directory, and those that links there lead to. Raises OSError, TooLarge.
+
+    Links to directories are not followed.
+    """
+    return (found for found in _found(path) if isinstance(found, Member))
+
+
+def _found(path: str) -> Iterator[Member | Dangling]:
     pending = [("", path, 0)]
     count = 0
     while pending:
@@ -61,12 +79,11 @@ def members(path: str) -> Iterator[Member]:
                     raise TooLarge(f"its directories are nested deeper than {MAX_DEPTH} levels")
                 pending.append((f"{prefix}{entry.name}/", entry.path, depth + 1))
                 continue
-            try:
-                info = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.S_ISREG(info.st_mode):
+            info = reached(entry)
+            if info is not None and stat.S_ISREG(info.st_mode):
                 yield Member(prefix + entry.name, entry.path, info)
+            elif info is None and entry.is_symlink():
+                yield Dangling(prefix + entry.name)
 
 
 class Folder:
@@ -75,8 +92,9 @@ class Folder:
     def __init__(self, path: str, opener: Callable[[Source], Family]) -> None:
         self.path = os.path.abspath(path)
         self.name = os.path.basename(self.path)
-        found = sorted(members(self.path), key=lambda member: member.name)
-        self.files: dict[str, Member] = {member.name: member for member in found}
+        found = sorted(_found(self.path), key=lambda member: member.name)
+        self.files: dict[str, Member] = {member.name: member for member in found if isinstance(member, Member)}
+        self.dangling = tuple(link.name for link in found if isinstance(link, Dangling))
         self.directories = frozenset(name[: name.index("/", start)] for name in self.files for start in _slashes(name))
         self._opener = opener
         self._sources: dict[str, Source] = {}
@@ -94,10 +112,15 @@ class Folder:
         """How much of its files was read so far."""
         return sum(source.bytes_read for source in self._sources.values())
 
+    @property
+    def consulted(self) -> frozenset[str]:
+        """Names of the files that were opened so far."""
+        return frozenset(self._sources)
+
     def source(self, name: str) -> Source:
         """A file of the directory, open; Unfinished when it is not there."""
         if name not in self.files:
-            raise Unfinished(f"{name} is missing")
+            raise Unfinished(f"{name} is missing{': its link leads to nothing' * (name in self.dangling)}")
         known = self._sources.get(name)
         if known is None:
             known = self._sources[name] = Source(self.files[name].path)

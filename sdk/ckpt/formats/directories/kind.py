@@ -46,9 +46,9 @@ class Kind(ABC):
     def read(self) -> Contents:
         """What it says; `prove` comes first."""
 
-    def telling(self) -> Sequence[str]:
-        """Names of the files whose content stands for the whole in the fingerprint; all by default.
+    def telling(self, names: Sequence[str]) -> Sequence[str]:
+        """Of the files that tell its content those whose bytes stand for the whole in the fingerprint; all by default.
 
-        Sizes and names of all files are part of it anyway.
+        Names and sizes of all of `names` are part of it anyway.
         """
-        return tuple(self.folder.files)
+        return names

@@ -5,18 +5,21 @@ Asking loads no reader: the rules look at names alone, and the reader is loaded 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ckpt.formats.directories import names
+from ckpt.formats.directories.bounds import MAX_FILES
 from ckpt.formats.directories.dcp.names import is_dcp
 from ckpt.formats.directories.deepspeed.names import is_deepspeed
 from ckpt.formats.directories.huggingface.names import is_accelerate, is_adapter, is_model, is_transformers
 from ckpt.formats.directories.megatron.names import is_megatron
 from ckpt.formats.directories.orbax.names import is_orbax
+from ckpt.formats.suffixes import may_tell
 
 if TYPE_CHECKING:
     from ckpt.formats.directories.kind import Kind
@@ -73,3 +76,19 @@ def recognise(name: str, files: AbstractSet[str], directories: AbstractSet[str])
         if kind.rule(name, files, directories):
             return kind
     return None
+
+
+def recognise_listed(name: str, entries: Iterable[os.DirEntry[str]]) -> Known | None:
+    """As `recognise`, for a directory of that name as it was listed. Keeps few of the names, however many there are."""
+    files: set[str] = set()
+    directories: set[str] = set()
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            kept = directories
+        elif may_tell(entry.name):
+            kept = files
+        else:
+            continue
+        if len(kept) < MAX_FILES:
+            kept.add(entry.name)
+    return recognise(name, files, directories)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from ckpt.formats.directories.dcp.checkpoint import Dcp, told_of
@@ -29,5 +30,5 @@ class LightningSharded(Dcp):
         unknown = self.reader.unknown_globals.union(content.unknown_globals)
         return Contents(told_of(top, self.framework, self.reader), top, unknown, self.reader.omitted)
 
-    def telling(self) -> tuple[str, ...]:
-        return (*super().telling(), LIGHTNING_META)
+    def telling(self, names: Sequence[str]) -> Sequence[str]:
+        return (*super().telling(names), LIGHTNING_META)

@@ -42,6 +42,8 @@ _CORAL_PARTS = frozenset({"objects", "refs"})
 TORCHTUNE_SAVE = re.compile(r"^(epoch|step)_(\d{1,9})$")
 TORCHTUNE_MODEL = re.compile(r"^(?:ft-)?model-\d{5}-of-\d{5}\.(?:safetensors|bin|pt)$")
 TORCHTUNE_RECIPE = "recipe_state.pt"
+TORCHTUNE_BESIDE = "recipe_state"
+"""The directory next to a run's checkpoints that has the recipe's state for all of them."""
 TORCHTUNE_ADAPTER = ("adapter_model.pt", "adapter_model.safetensors", "adapter_model.bin")
 
 RAY_DATED = re.compile(r"^checkpoint_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.\d{3,6}$")

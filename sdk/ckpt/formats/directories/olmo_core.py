@@ -51,6 +51,6 @@ class OlmoCore(Kind):
         unknown = self._reader.unknown_globals.union(content.unknown_globals)
         return Contents(found, {**tree, "trainer_state": trainer}, unknown, self._reader.omitted)
 
-    def telling(self) -> Sequence[str]:
-        described = [name for name in self.folder.files if name.startswith(f"{OLMO_WEIGHTS}/.metadata")]
-        return (*described, OLMO_MARKER, _FIRST, *([_CONFIG] if _CONFIG in self.folder.files else []))
+    def telling(self, names: Sequence[str]) -> Sequence[str]:
+        told = {OLMO_MARKER, _FIRST, _CONFIG}
+        return [name for name in names if name in told or name.startswith(f"{OLMO_WEIGHTS}/.metadata")]

@@ -10,10 +10,15 @@ from ckpt.formats.directories.common.members import all_numbered, merged
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
 from ckpt.formats.directories.kind import Contents, Kind
-from ckpt.formats.directories.names import TORCHTUNE_ADAPTER, TORCHTUNE_MODEL, TORCHTUNE_RECIPE, TORCHTUNE_SAVE
+from ckpt.formats.directories.names import (
+    TORCHTUNE_ADAPTER,
+    TORCHTUNE_BESIDE,
+    TORCHTUNE_MODEL,
+    TORCHTUNE_RECIPE,
+    TORCHTUNE_SAVE,
+)
 from ckpt.formats.source import Unfinished, Unreadable
 
-_RECIPE = "recipe_state"
 _ALONE = re.compile(r"^(?:pytorch_)?model(?:-\d{5}-of-\d{5})?\.(?:safetensors|bin)$")
 
 
@@ -77,7 +82,7 @@ class TorchTune(Kind):
 
     def _of_run(self) -> Any:
         try:
-            with self.folder.beside(_RECIPE) as run:
+            with self.folder.beside(TORCHTUNE_BESIDE) as run:
                 return run.open(TORCHTUNE_RECIPE).top
         except (OSError, Unreadable):
             return None

@@ -133,6 +133,14 @@ _MMENGINE = Layout(
     rule=rules.mmengine,
 )
 
+_MMCV = replace(
+    _MMENGINE,
+    keys=frozenset({"meta", "state_dict"}),
+    holds=("meta.mmcv_version",),
+    config=("meta.config", "meta.cfg"),
+)
+"""mmcv's, before its runner became mmengine."""
+
 _FVCORE = Layout(
     framework="fvcore",
     keys=frozenset({"model", "iteration", "optimizer", "scheduler"}),
@@ -272,7 +280,7 @@ _MLMANAGER = Layout(
 PLAIN = Layout(
     framework="",
     keys=frozenset(),
-    epoch=("epoch", "current_epoch", "epochs", "epoch_num", "n_epoch"),
+    epoch=("epoch", "current_epoch", "epoch_num", "n_epoch"),
     step=(
         "global_step",
         "step",
@@ -306,6 +314,7 @@ LAYOUTS: tuple[Layout, ...] = (
     _FAIRSEQ,
     _NANOGPT,
     _MMENGINE,
+    _MMCV,
     _NNUNET,
     _TORCHTUNE,
     _DEEPSPEED,

@@ -19,6 +19,8 @@ class Named:
     step: int | None = None
     epoch: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    bare: bool = False
+    """Whether the step is a number without a word: an epoch as often, where that is what the content counts."""
 
 
 _WORDS = (
@@ -62,10 +64,11 @@ _NAMED_BY_METRICS = frozenset({"lightning", "nemo", "ignite"})
 _NO_METRICS = frozenset({"fairseq"})  # its values in names have a digit of chance at their end
 _NO_METRIC = re.compile(
     r"^(?:(?:global_?)?steps?|iter|iteration|epochs?|consumed_samples|seed|lr|learning_rate|bs|batch(?:_size)?|wd|"
-    r"weight_decay|fold|rank|version|v)$",
+    r"weight_decay|fold|rank|version|v|(?:e|ep|epoch|s|st|step)[-_ ]?(?:epoch|(?:global_?)?step))$",
     re.I,
 )
 _VALUE = re.compile(r"(?:^|[-,])([A-Za-z][A-Za-z0-9_/@. ]{0,80})=(-?\d{1,12}(?:\.\d{1,12})?(?:e[+-]?\d{1,3})?)", re.I)
+_MONTH_AND_DAY = re.compile(r"[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)")
 _BEHIND_NUMBER = re.compile(r"^(?P<prefix>.*?)(?:^|_)(?P<number>\d{1,12})_(?P<metric>[A-Za-z].*)$")
 
 
@@ -78,16 +81,19 @@ def from_name(name: str, framework: str = "") -> Named:
     for pattern in (*_HABITS.get(framework, ()), *_WORDS):
         match = pattern.search(name)
         for kind, digits in match.groupdict().items() if match else ():
-            found.setdefault(kind, int(digits))
+            if not _date(digits, name[match.end(kind) :]):
+                found.setdefault(kind, int(digits))
+    bare = False
     if not found and framework not in _HABITS and (match := _COUNTED.match(name)):
         digits = match["step"] or match["padded"]
-        if not _calendar(digits):
+        bare = not _calendar(digits) and not _clock(digits)
+        if bare:
             found["step"] = int(digits)
     metrics, counted = _metrics(name, framework)
     if not found and counted is not None:
         found["epoch"] = counted
     epoch = found.get("epoch")
-    return Named(found.get("step"), float(epoch) if epoch is not None else None, metrics)
+    return Named(found.get("step"), float(epoch) if epoch is not None else None, metrics, bare)
 
 
 def _metrics(name: str, framework: str) -> tuple[dict[str, float], int | None]:
@@ -106,6 +112,16 @@ def _metrics(name: str, framework: str) -> tuple[dict[str, float], int | None]:
         if behind is not None and not _calendar(behind["number"]):
             counted = int(behind["number"])
     return metrics, counted
+
+
+def _date(digits: str, behind: str) -> bool:
+    """Whether a number beside a word is a date all the same: by its length, or as a year with month and day behind."""
+    return _calendar(digits) and (len(digits) > 4 or _MONTH_AND_DAY.match(behind) is not None)
+
+
+def _clock(digits: str) -> bool:
+    """Whether a number looks like a time in Unix seconds."""
+    return len(digits) == 10 and 1_000_000_000 <= int(digits) < 2_200_000_000
 
 
 def _calendar(digits: str) -> bool:

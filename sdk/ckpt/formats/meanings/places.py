@@ -16,7 +16,7 @@ from ckpt.formats.pickled.values import Opaque, mapping_of
 _TRIED = 64
 _MAX_NAMES = 1000
 _MAX_NAME = 4096
-_CLOCKS = ("%Y%m%d_%H%M%S", "%Y-%m-%d@%H:%M:%S")
+_CLOCKS = ("%Y%m%d_%H%M%S", "%Y-%m-%d@%H:%M:%S", "%a %b %d %H:%M:%S %Y")
 _MAX_CLOCK = 40
 
 

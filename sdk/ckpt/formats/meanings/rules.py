@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from ckpt.formats import dtypes
@@ -152,13 +152,15 @@ def fairseq(top: Mapping[Any, Any], scalars: Scalars) -> Told:
 
 
 def mmengine(top: Mapping[Any, Any], scalars: Scalars) -> Told:
-    """The hub's facts name the best scores so far and their files; its histories end with the newest training values.
+    """The hub's facts, or mmcv's messages of hooks, name the best scores so far and their files.
+
+    The hub's histories end with the newest training values.
 
     Values of the validation are older than the weights in a file that was saved before it, so they are left out.
     """
     told = Told()
     files: dict[str, Any] = {}
-    for key, value in _entries(at(top, "message_hub.runtime_info")):
+    for key, value in chain(_entries(at(top, "message_hub.runtime_info")), _entries(at(top, "meta.hook_msgs"))):
         if key.startswith("best_score"):
             number = _scalar(value, scalars)
             if number is not None:

@@ -33,7 +33,6 @@ class Growing:
             raise OSError(errno.EINVAL, "not a regular file", path)
         self.identity = (info.st_dev, info.st_ino)
         self.size = info.st_size
-        self.modified = info.st_mtime
 
     def read(self, offset: int, length: int) -> bytes:
         """At most `length` bytes from `offset`, fewer at the end. Raises OSError."""

@@ -173,6 +173,25 @@ def test_weights_that_a_script_puts_into_directories(produced: Produced, tmp_pat
     assert inspect(directory).problems == ("it holds no weights",)
 
 
+@pytest.mark.parametrize("missing", ["model.safetensors", "optimizer.bin", "scheduler.bin"])
+def test_a_numbered_part_that_is_missing(produced: Produced, tmp_path: Path, missing: str) -> None:
+    directory = copy(produced("accelerate"), AUTOMATIC, tmp_path)
+    stem, suffix = missing.split(".")
+    for number in (1, 2):
+        shutil.copy2(directory / missing, directory / f"{stem}_{number}.{suffix}")
+    assert inspect(directory).state == "complete"
+    (directory / f"{stem}_1.{suffix}").rename(tmp_path / "kept")
+    found = inspect(directory)
+    assert (found.state, found.problems) == (
+        "incomplete",
+        (f"{stem}_1.{suffix} is missing: {stem}_2.{suffix} is there",),
+    )
+    (tmp_path / "kept").rename(directory / f"{stem}_1.{suffix}")
+    (directory / missing).unlink()
+    found = inspect(directory)
+    assert (found.state, found.problems) == ("incomplete", (f"{missing} is missing: {stem}_1.{suffix} is there",))
+
+
 def test_the_bytes_of_every_weight_can_be_read(produced: Produced) -> None:
     directory = produced("accelerate") / "older/state"
     weights = torch.load(directory / "pytorch_model.bin", weights_only=True)

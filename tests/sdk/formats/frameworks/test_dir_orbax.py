@@ -15,10 +15,11 @@ from ckpt.formats import inspect
 from ckpt.formats.containers.tensors import Placed
 from ckpt.formats.directories import known
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.orbax.arrays import read
-from ckpt.formats.directories.orbax.database import values
+from ckpt.formats.directories.orbax.arrays import Arrays, read
+from ckpt.formats.directories.orbax.database import Value, values
 from ckpt.formats.dtypes import decode_items
 from ckpt.formats.reading import family_of, opened
+from ckpt.formats.source import Damaged, TooLarge, Unreadable
 
 
 @pytest.fixture
@@ -209,6 +210,24 @@ def test_hostile_json_is_a_state_and_no_error(made: Path, name: str, content: st
     found = inspect(made / "managed" / "20")
     assert found.state in ("incomplete", "corrupt")
     assert found.problems
+
+
+@pytest.mark.parametrize(
+    ("description", "arrays", "error", "problem"),
+    [
+        (b"[" * 100_000, 1, Damaged, "not valid JSON"),
+        (b"[" + b"0," * 450_000 + b"0]", 1, TooLarge, "values"),
+        (b'{"shape": [2], "dtype": "<f4"}' + b" " * (1 << 19), 200, TooLarge, "descriptions of its arrays"),
+    ],
+)
+def test_descriptions_of_arrays_are_bounded(
+    tmp_path: Path, description: bytes, arrays: int, error: type[Unreadable], problem: str
+) -> None:
+    (tmp_path / "data").write_bytes(description)
+    value = Value("data", 0, len(description))
+    with Folder(os.fspath(tmp_path), family_of) as folder, pytest.raises(error) as raised:
+        Arrays(folder, {f"a{index}/.zarray": value for index in range(arrays)})
+    assert problem in raised.value.problem
 
 
 def test_metrics_that_are_no_numbers_are_none(made: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import shutil
@@ -129,13 +130,104 @@ def test_incomplete_until_the_last_file_is_there(produced: Produced, tmp_path: P
     base = produced("transformers")
     times = [(base / "best/checkpoint-6" / name).stat().st_mtime_ns for name in (*ORDER, "trainer_state.json")]
     assert times == sorted(times)
+    copy(base, "best/checkpoint-2", tmp_path)
     directory = copy(base, "best/checkpoint-6", tmp_path)
-    for path in list(directory.iterdir()):
-        if path.name not in ORDER[:written]:
-            path.unlink()
+    keep(directory, *ORDER[:written])
     found = inspect(directory)
     assert (found.framework, found.state) == ("transformers", "incomplete")
     assert found.problems == ("trainer_state.json is missing, which is written last",)
+
+
+def keep(directory: Path, *names: str) -> None:
+    for path in list(directory.iterdir()):
+        if path.name not in names:
+            path.unlink()
+
+
+@pytest.mark.parametrize("written", range(3, len(ORDER) + 1))
+def test_the_first_of_a_training_is_incomplete_by_its_arguments(
+    produced: Produced, tmp_path: Path, written: int
+) -> None:
+    directory = copy(produced("transformers"), "best/checkpoint-6", tmp_path)
+    keep(directory, *ORDER[:written])
+    assert inspect(directory).problems == ("trainer_state.json is missing, which is written last",)
+
+
+@pytest.mark.parametrize(
+    ("source", "names", "framework"),
+    [
+        ("best/checkpoint-6", ("config.json", "generation_config.json", "model.safetensors"), "transformers"),
+        ("adapter/checkpoint-2", ("adapter_config.json", "adapter_model.safetensors", "README.md"), "peft"),
+        ("best/checkpoint-6", ("model.safetensors",), "safetensors"),
+    ],
+)
+def test_weights_that_a_loop_saves_under_the_name_of_a_step(
+    produced: Produced, tmp_path: Path, source: str, names: tuple[str, ...], framework: str
+) -> None:
+    """As `model.save_pretrained(f"checkpoint-{step}")` leaves them."""
+    base = produced("transformers")
+    for step in (100, 200):
+        directory = copy(base, source, tmp_path).rename(tmp_path / f"checkpoint-{step}")
+        keep(directory, *names)
+    found = inspect(directory)
+    assert (found.state, found.problems, found.framework) == ("complete", (), framework)
+    assert (found.step, found.from_name) == (200, ("step",))
+    assert found.resume["model"] and not found.resume["optimizer"] and not found.resume["data"]
+    weights = next(path for path in directory.iterdir() if path.suffix == ".safetensors")
+    assert tensors(found, "model.").keys() == load_file(weights).keys()
+    raw = weights.read_bytes()
+    weights.write_bytes(raw[:-1])
+    assert inspect(directory).state == "incomplete"
+    weights.write_bytes(raw)
+    # A Trainer beside it says that this is one of its own, which is not finished.
+    (tmp_path / "training_args.bin").touch()
+    assert inspect(directory).problems == ("trainer_state.json is missing, which is written last",)
+
+
+def test_an_adapter_without_its_configuration_is_not_whole(produced: Produced, tmp_path: Path) -> None:
+    directory = copy(produced("transformers"), "adapter/checkpoint-2", tmp_path)
+    keep(directory, "adapter_model.safetensors")
+    found = inspect(directory)
+    assert (found.state, found.problems) == ("incomplete", ("adapter_config.json is missing",))
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """What `train` of `run_glue.py` saves in version 2 of transformers, in the layout that its source has."""
+    directory = tmp_path / "checkpoint-500"
+    directory.mkdir()
+    layer = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.25)
+    layer(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    (directory / "config.json").write_text('{"model_type": "bert"}')
+    torch.save(layer.state_dict(), directory / "pytorch_model.bin")
+    torch.save(argparse.Namespace(learning_rate=0.25, save_steps=500), directory / "training_args.bin")
+    torch.save(optimizer.state_dict(), directory / "optimizer.pt")
+    torch.save({"last_epoch": 500, "base_lrs": [0.25]}, directory / "scheduler.pt")
+    return directory
+
+
+def test_older_versions_wrote_no_state(older: Path) -> None:
+    found = inspect(older)
+    assert (found.state, found.problems, found.framework) == ("complete", (), "transformers")
+    assert (found.step, found.from_name, found.learning_rate) == (500, ("step",), 0.25)
+    assert found.resume["optimizer"] and found.resume["scheduler"] and not found.resume["rng"]["ranks"]
+
+
+@pytest.mark.parametrize("missing", ["optimizer.pt", "scheduler.pt", "pytorch_model.bin"])
+def test_an_older_one_that_is_not_all_there(older: Path, missing: str) -> None:
+    path = older / missing
+    path.write_bytes(path.read_bytes()[:-20])
+    found = inspect(older)
+    assert found.state == "incomplete" and missing in found.problems[0]
+    path.unlink()
+    assert inspect(older).state == "incomplete"
+
+
+def test_a_state_that_older_versions_did_not_write_tells_a_newer_one(older: Path) -> None:
+    torch.save({"cpu": torch.zeros(16, dtype=torch.uint8)}, older / "rng_state.pth")
+    assert inspect(older).problems == ("trainer_state.json is missing, which is written last",)
 
 
 @pytest.mark.parametrize("name", [*ORDER[1:], "trainer_state.json"])

@@ -48,19 +48,30 @@ def test_a_member_that_swells_beyond_what_it_claims_is_damage(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("members", "problem"),
     [
-        ({"metadata.json": b"{}"}, "without the metadata.json and config.json"),
         ({"metadata.json": b"{}", "config.json": b"[1]"}, "not a JSON object"),
         ({"metadata.json": b"{}", "config.json": b"[" * 100_000}, "not valid JSON"),
         ({"metadata.json": b"\xff", "config.json": b"{}"}, "not valid JSON"),
-        ({"data": b"{}"}, "without the data and version"),
         ({"data": b"1", "_stable_baselines3_version": b"2"}, "not a JSON object"),
         ({"data": b"{}", "_stable_baselines3_version": b"2", "policy.pth": b"PK"}, "no zip directory"),
-        ({"other": b"{}"}, "without a data.pkl"),
     ],
 )
 def test_archives_that_are_not_what_they_begin_like(tmp_path: Path, members: dict[str, bytes], problem: str) -> None:
     found = inspect(archive(tmp_path / "a.zip", members))
     assert found.state != "complete" and problem in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("members", "missing"),
+    [
+        ({"metadata.json": b"{}"}, "Keras' metadata.json and config.json"),
+        ({"data": b"{}"}, "Stable-Baselines3's data and version"),
+        ({"other": b"{}"}, "data.pkl"),
+    ],
+)
+def test_archives_of_somebody_else_are_whole(tmp_path: Path, members: dict[str, bytes], missing: str) -> None:
+    found = inspect(archive(tmp_path / "a.zip", members))
+    assert (found.state, found.format) == ("complete", "unknown")
+    assert found.problems == (f"no reader knows it: it is a zip file without {missing}",)
 
 
 def test_a_flipped_bit_in_the_settings_is_damage(tmp_path: Path) -> None:

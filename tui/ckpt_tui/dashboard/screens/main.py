@@ -23,6 +23,7 @@ from ckpt_tui.dashboard.screens.panes import Panes
 from ckpt_tui.dashboard.widgets.chart import Mark, describe
 from ckpt_tui.dashboard.widgets.filter_bar import FilterBar
 from ckpt_tui.dashboard.widgets.vtable import VirtualTable
+from ckpt_tui.wording import size_text
 
 FOLLOW_S = 0.08  # that the cursor must rest before details and curve follow it
 TICK_S = 1.0  # how often ages are drawn anew
@@ -155,6 +156,7 @@ class MainScreen(Panes):
             else "Nothing fits the filter.\nesc takes it back."
         )
         self._refilter("checkpoints")
+        self._show_marks()
         self._show_curve()
 
     def _show_curve(self) -> None:
@@ -166,6 +168,8 @@ class MainScreen(Panes):
             "No value can be drawn on a log scale.\ny goes back."
             if points and self.log_y
             else "No curve yet.\nckpt.TrainingHook or run.emit(state) draws it."
+            if detail is None or detail.run.own
+            else "No curve.\nNo metrics are logged where they could be found."
         )
         self.chart.show(points, self._marks.get(self.board.selected or "", []), log=self.log_y, empty=empty)
         said = describe(points)
@@ -176,8 +180,10 @@ class MainScreen(Panes):
 
     def _show_marks(self) -> None:
         self.checkpoints_table.set_marks(self.board.marked)
-        marked = len(self.board.marked)
-        self.checkpoints_table.border_subtitle = Content(f"{marked} marked · d compares" if marked else "")
+        marked, detail = len(self.board.marked), self.board.detail
+        shared = columns.shared_verdict(detail) if detail is not None else None
+        said = f"{marked} marked · d compares" if marked else f"all: {shared}" if shared else ""
+        self.checkpoints_table.border_subtitle = Content(said)
 
     def follow(self) -> None:
         """Details and guide follow once the cursor rests, so that a held key stays quick."""
@@ -223,6 +229,7 @@ class MainScreen(Panes):
             self.checkpoints_table.set_empty("reading …" if run_id else "")
             self.chart.show([], [], log=self.log_y, empty="reading …" if run_id else "")
             self.chart.border_title = Content("3 Curve")
+            self._show_marks()
             self.title_panes()
 
     @on(VirtualTable.Opened)
@@ -358,7 +365,9 @@ class MainScreen(Panes):
         def load() -> list[describing.Line]:
             return describing.difference_lines(self.feed.diff(a, b), *titles)
 
-        self.app.push_screen(Page(f"Diff · {titles[0]} · {titles[1]}", command("diff", *names), load))
+        loading = f"comparing {size_text(a.bytes)} with {size_text(b.bytes)}, byte by byte …"
+        title = f"Diff · {titles[0]} · {titles[1]}"
+        self.app.push_screen(Page(title, command("diff", *names), load, loading=loading))
 
     def _address(self, run: Run, checkpoint: Checkpoint) -> str:
         detail = self.board.details.get(run.id)

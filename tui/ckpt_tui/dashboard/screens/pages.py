@@ -45,10 +45,18 @@ class Page(TonedScreen[None]):
             super().__init__()
             self.lines = lines
 
-    def __init__(self, title: str, command: str, load: Load | None = None, lines: Sequence[Line] = ()) -> None:
+    def __init__(
+        self,
+        title: str,
+        command: str,
+        load: Load | None = None,
+        lines: Sequence[Line] = (),
+        *,
+        loading: str = "reading …",
+    ) -> None:
         super().__init__()
         self._title, self._command, self._load = title, command, load
-        self._lines: Sequence[Line] = [[("reading …", "dim")]] if load is not None else lines
+        self._lines: Sequence[Line] = [[(loading, "dim")]] if load is not None else lines
 
     def compose(self) -> ComposeResult:
         """The text and the keys."""

@@ -49,7 +49,10 @@ class Panes(Acting):
         yield Bar(id="banner")
         with Container(id="body"):
             yield VirtualTable(
-                columns.run_columns(self.board.best_value), lambda run: run.id, empty="reading …", id="runs"
+                columns.run_columns(self.board.best_value, self.board.name),
+                lambda run: run.id,
+                empty="reading …",
+                id="runs",
             )
             yield VirtualTable[Checkpoint]([], lambda checkpoint: checkpoint.id, id="checkpoints")
             yield Pager(id="details")
@@ -175,7 +178,7 @@ class Panes(Acting):
         """Names the panes, with counts and filters."""
         board = self.board
         detail = board.detail
-        run = f" · {printable(detail.run.name)}" if detail else ""
+        run = f" · {printable(board.name(detail.run))}" if detail else ""
         titles = {
             "runs": f"1 Runs{self._count('runs')}",
             "checkpoints": f"2 Checkpoints{run}{self._count('checkpoints')}",

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import Any
 
 from ckpt.formats import bounded_json
 from ckpt.formats.source import Source, Unreadable
 
 _MAX_BYTES = 8 << 20
+_MAX_ENTRIES = 10_000
 
 
 def exists(directory: str, name: str) -> bool:
     """Whether something of that name stands next to a directory."""
     return os.path.lexists(_path(directory, name))
+
+
+def directories(directory: str) -> list[str]:
+    """Names of the directories next to a directory, without its own, of at most so many entries; [] if not listed."""
+    try:
+        with os.scandir(os.path.dirname(directory)) as listing:
+            entries = islice(listing, _MAX_ENTRIES)
+            found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [name for name in found if name != os.path.basename(directory)]
 
 
 def tail(directory: str, name: str, limit: int = _MAX_BYTES) -> bytes:

@@ -39,9 +39,10 @@ class Gathering:
 
     def mapping(self, name: str) -> dict[str, Any]:
         """The object of a JSON member; {} for one that is too large. Raises Damaged when it is another value."""
-        value = self.lenient(lambda: self.folder.json(name))
-        if value is None and self.omitted:
-            return {}
+        return self.lenient(lambda: self._object(name)) or {}
+
+    def _object(self, name: str) -> dict[str, Any]:
+        value = self.folder.json(name)
         if type(value) is not dict:
             raise Damaged(f"{name} is not a JSON object")
         return value

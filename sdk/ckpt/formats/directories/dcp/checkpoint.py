@@ -36,10 +36,10 @@ class Dcp(Kind):
             told_of(top, self.framework, self.reader), top, self.reader.unknown_globals, self.reader.omitted
         )
 
-    def telling(self) -> Sequence[str]:
+    def telling(self, names: Sequence[str]) -> Sequence[str]:
         # The description of a save has an identity of its own; older ones do not.
-        described = tuple(name for name in self.folder.files if name == METADATA or RANK_METADATA.fullmatch(name))
-        return described if self.reader.described.save_id else super().telling()
+        described = tuple(name for name in names if name == METADATA or RANK_METADATA.fullmatch(name))
+        return described if self.reader.described.save_id else names
 
 
 def told_of(top: Mapping[Any, Any], framework: str, reader: DcpReader) -> Meaning:

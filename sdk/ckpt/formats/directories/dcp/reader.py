@@ -63,13 +63,13 @@ class DcpReader:
         for name, tensor in self.described.tensors.items():
             for chunk in tensor.chunks:
                 self._prove_place(chunk.place)
+                transformed.update(chunk.place.transforms)
             if len(tensor.chunks) == 1 and tensor.chunks[0].sizes == tensor.shape and not any(tensor.chunks[0].offsets):
                 continue
             try:
                 grids[name] = Grid(tensor.shape, tensor.chunks, visits)
             except Unreadable as error:
                 raise type(error)(f"tensor {name!r}: {error.problem}") from None
-            transformed.update(step for chunk in tensor.chunks for step in chunk.place.transforms)
         for place in self.described.values.values():
             self._prove_place(place)
         if transformed:

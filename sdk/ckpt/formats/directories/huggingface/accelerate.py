@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering, gap, numbered
@@ -24,6 +24,7 @@ from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Unfinished
 
 _CUSTOM = re.compile(r"custom_checkpoint_(\d{1,6})\.pkl")
+_COUNTED = ("optimizer", "scheduler")
 _TRIED = 16
 
 
@@ -48,6 +49,7 @@ class Accelerate(Kind):
         custom = numbered(names, _CUSTOM)
         if (missing := gap(custom)) is not None:
             raise Unfinished(f"custom_checkpoint_{missing}.pkl is missing")
+        _prove_numbers(names)
         gathering = self._gathering
         self._engines = engines.find(gathering)
         top = self._top = {"model": _models(gathering)}
@@ -90,6 +92,20 @@ class Accelerate(Kind):
         if type(moved) is not int or not 0 <= moved < 1 << 63:
             return None
         return moved // self._ranks if moved % self._ranks == 0 else moved
+
+
+def _prove_numbers(names: Collection[str]) -> None:
+    """Of models, optimizers and schedulers, which are all saved and counted from 0, none may be missing."""
+    indexed = any(weights.index for weights in shards.find(names))
+    for part, pattern in (("model", ACCELERATE_MODEL), *((key, ACCELERATE_STATES[key]) for key in _COUNTED)):
+        found = numbered(names, pattern)
+        missing = gap([*found, 0] if part == "model" and indexed else found)
+        if missing is None:
+            continue
+        other = next(name for number, name in found.items() if number > missing)
+        stem, suffix = other.rsplit(".", 1)
+        name = f"{re.sub(r'_[0-9]+$', '', stem)}{f'_{missing}' if missing else ''}.{suffix}"
+        raise Unfinished(f"{name} is missing: {other} is there")
 
 
 def _models(gathering: Gathering) -> dict[str, Any]:

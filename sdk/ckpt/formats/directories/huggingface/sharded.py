@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from ckpt.formats.directories.common.gathering import Gathering
@@ -35,12 +36,13 @@ class Sharded(Kind):
     def read(self) -> Contents:
         config = self._gathering.mapping(CONFIG) if CONFIG in self.folder.files else {}
         # What a trainer's state file says here is of the training's end; these weights may be of another moment.
-        found = told(self._weights, self._framework(config))
+        found = told(self._weights, saved_by(config, self.folder.files))
         found.config = Plain(Scalars()).mapping(config)
         return Contents(found, self._weights, self._gathering.unknown_globals, self._gathering.omitted)
 
-    def _framework(self, config: dict[str, Any]) -> str:
-        if any(key in config for key in _OF_TRANSFORMERS):
-            return "transformers"
-        safe = any(name.endswith(".safetensors") for name in self.folder.files)
-        return "safetensors" if safe else "torch"
+
+def saved_by(config: Mapping[str, Any], files: Iterable[str]) -> str:
+    """The framework that saved a model with that configuration in a directory of these files."""
+    if any(key in config for key in _OF_TRANSFORMERS):
+        return "transformers"
+    return "safetensors" if any(name.endswith(".safetensors") for name in files) else "torch"

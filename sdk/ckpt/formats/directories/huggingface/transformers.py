@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ckpt.formats.directories.common.gathering import Gathering, gap, numbered
 from ckpt.formats.directories.common.told import told
 from ckpt.formats.directories.folder import Folder
-from ckpt.formats.directories.huggingface import engines, shards, trainer_state
+from ckpt.formats.directories.huggingface import engines, shards, trainer_state, without_state
 from ckpt.formats.directories.huggingface.names import (
     ADAPTER_CONFIG,
     ARGUMENTS,
@@ -18,6 +18,7 @@ from ckpt.formats.directories.huggingface.names import (
     TRAINER_UNFINISHED,
     is_engine,
 )
+from ckpt.formats.directories.huggingface.sharded import saved_by
 from ckpt.formats.directories.kind import Contents, Kind
 from ckpt.formats.meanings.plain import Plain
 from ckpt.formats.meanings.scalars import Scalars
@@ -28,7 +29,7 @@ _CONFIGS = {"model_config": CONFIG, "adapter_config": ADAPTER_CONFIG}
 
 
 class Transformers(Kind):
-    """One checkpoint of a Trainer. Its first process writes `trainer_state.json` last."""
+    """One checkpoint of a Trainer, whose first process writes `trainer_state.json` last; or a model saved like one."""
 
     framework: ClassVar[str] = "transformers"
 
@@ -45,9 +46,10 @@ class Transformers(Kind):
         folder, gathering = self.folder, self._gathering
         if TRAINER_UNFINISHED in folder.files:
             raise Unfinished(f"{TRAINER_UNFINISHED} is there: its saving was not finished")
-        if TRAINER_STATE not in folder.files:
-            raise Unfinished(f"{TRAINER_STATE} is missing, which is written last")
-        self._state = gathering.mapping(TRAINER_STATE)
+        if TRAINER_STATE in folder.files:
+            self._state = gathering.mapping(TRAINER_STATE)
+        else:
+            without_state.prove(gathering)
         if ARGUMENTS in folder.files:
             self._arguments = gathering.tree(ARGUMENTS)
         self._engines = engines.find(gathering)
@@ -73,6 +75,13 @@ class Transformers(Kind):
         if missing is not None:
             raise Unfinished(f"rng_state_{missing}.pth is missing: not all processes have saved")
 
+    def _framework(self) -> str:
+        if TRAINER_STATE in self.folder.files or self._arguments is not None:
+            return self.framework
+        if ADAPTER_CONFIG in self.folder.files:
+            return "peft"
+        return saved_by(self._gathering.mapping(CONFIG) if CONFIG in self.folder.files else {}, self.folder.files)
+
     def read(self) -> Contents:
         gathering = self._gathering
         top: dict[str, Any] = {"model": self._weights}
@@ -84,7 +93,7 @@ class Transformers(Kind):
         ranks = len(self._rng)
         count = max(trainer_state.world_size(self._arguments), ranks)
         held = {key: value for key, value in top.items() if value}
-        found = told(held, self.framework, {"world_size": count} if count else {}, ranks)
+        found = told(held, self._framework(), {"world_size": count} if count else {}, ranks)
         if found.learning_rate is None:
             found.learning_rate = self._engines.learning_rate
         trainer_state.tell(found, self._state)
@@ -96,7 +105,8 @@ class Transformers(Kind):
         found.monitor, found.mode = trainer_state.monitor(found.config)
         # A resumed training finds its place in the data by skipping what its steps have seen.
         found.resume["data"] = found.step is not None and found.config.get("ignore_data_skip") is not True
-        top["trainer_state"] = {key: value for key, value in self._state.items() if key != "log_history"}
+        if self._state:
+            top["trainer_state"] = {key: value for key, value in self._state.items() if key != "log_history"}
         return Contents(found, top, gathering.unknown_globals, gathering.omitted)
 
 

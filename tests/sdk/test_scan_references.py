@@ -1,0 +1,90 @@
+"""Several trainings in one directory: what each of them still needs is held."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ckpt import scan
+
+
+def lightning(path: Path, epoch: int, age_s: float, **callback: Any) -> None:
+    """A file as Lightning's `dump_checkpoint` lays it out, with the state of one ModelCheckpoint."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    monitor, mode = callback.get("monitor"), callback.pop("mode", "min")
+    key = f"ModelCheckpoint{{'monitor': {monitor!r}, 'mode': '{mode}', 'every_n_train_steps': 0}}"
+    content = {
+        "epoch": epoch,
+        "global_step": 4 * (epoch + 1),
+        "pytorch-lightning_version": "2.6.0",
+        "state_dict": {"w": torch.full((2,), float(epoch))},
+        "loops": {},
+        "callbacks": {key: {"current_score": None, **callback}},
+        "optimizer_states": [],
+        "lr_schedulers": [],
+    }
+    torch.save(content, path)
+    os.utime(path, (time.time() - age_s,) * 2)
+
+
+def held(directory: Path) -> dict[str, tuple[str, ...]]:
+    view = scan.read_run(directory)
+    return {os.path.relpath(c.path, directory): c.held_by for c in view.checkpoints if c.held_by}
+
+
+def test_every_fold_keeps_its_best(tmp_path: Path) -> None:
+    for fold in range(3):
+        path = tmp_path / f"fold{fold}-epoch=1.ckpt"
+        score = torch.tensor(0.5)
+        kept = {str(path): score}
+        lightning(path, 1, 300 - fold, monitor="val_loss", best_model_path=str(path), best_k_models=kept)
+    found = held(tmp_path)
+    assert set(found) == {f"fold{fold}-epoch=1.ckpt" for fold in range(3)}
+    for name, wordings in found.items():
+        assert f"best_k_models of {name}" in wordings
+
+
+def test_two_trainings_side_by_side_name_one_best_each(tmp_path: Path) -> None:
+    for name, best in (("vit", 0), ("resnet", 1)):
+        for epoch in range(3):
+            path = tmp_path / f"{name}-epoch={epoch}.ckpt"
+            told = str(tmp_path / f"{name}-epoch={min(best, epoch)}.ckpt")
+            lightning(path, epoch, 300 - epoch, monitor="val_loss", best_model_path=told)
+    assert held(tmp_path) == {
+        "vit-epoch=0.ckpt": ("best_model_path of vit-epoch=2.ckpt",),
+        "resnet-epoch=1.ckpt": ("best_model_path of resnet-epoch=2.ckpt",),
+    }
+
+
+def test_what_an_older_state_names_and_is_gone_is_no_problem(tmp_path: Path) -> None:
+    gone = {str(tmp_path / "epoch=0.ckpt"): torch.tensor(0.5)}
+    lightning(tmp_path / "epoch=1.ckpt", 1, 300, monitor="val_loss", best_k_models=gone)
+    now = {str(tmp_path / "epoch=2.ckpt"): torch.tensor(0.4)}
+    lightning(tmp_path / "epoch=2.ckpt", 2, 200, monitor="val_loss", best_k_models=now)
+    assert held(tmp_path) == {"epoch=2.ckpt": ("best_k_models of epoch=2.ckpt",)}
+    assert scan.read_run(tmp_path).run.problems == ()
+
+
+def test_a_metric_with_a_slash_in_it_cuts_no_run_in_pieces(tmp_path: Path) -> None:
+    """`ModelCheckpoint(filename="{epoch}-{val/acc:.2f}")` saves into directories that nobody asked for."""
+    run = tmp_path / "lightning_logs" / "version_0"
+    paths = [run / "checkpoints" / f"epoch={epoch}-val" / f"acc=0.{83 + epoch}.ckpt" for epoch in range(3)]
+    for epoch, path in enumerate(paths):
+        kept = {str(p): torch.tensor(0.8) for p in paths[: epoch + 1]}
+        told = {"monitor": "val/acc", "mode": "max", "best_k_models": kept, "best_model_path": str(path)}
+        lightning(path, epoch, 300 - epoch, **told)
+    (run / "checkpoints" / "epoch=7-val").mkdir()
+    assert scan.find_runs(tmp_path) == [run]
+    view = scan.read_run(run)
+    assert [(c.epoch, c.metrics["val/acc"], "acc" in c.metrics) for c in view.checkpoints] == [
+        (2, 0.85, False),
+        (1, 0.84, False),
+        (0, 0.83, False),
+    ]
+    assert len(held(run)) == 3 and view.run.problems == ()
+    assert scan.run_of(paths[1]) == (run, paths[1])
+    assert scan.survey(tmp_path, below=paths[0].parent).runs == (str(run),)

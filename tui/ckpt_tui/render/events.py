@@ -1,0 +1,83 @@
+"""What happened, a line an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ckpt_tui.output import Paint
+from ckpt_tui.render.words import count, number
+from ckpt_tui.wording import file_name, moment_text
+
+_WORDS = {
+    "run.added": ("run found", "green"),
+    "run.updated": ("run changed", ""),
+    "run.status": ("run status", ""),
+    "run.moved": ("run moved", ""),
+    "run.removed": ("run gone", "yellow"),
+    "checkpoint.writing": ("checkpoint being written", "blue"),
+    "checkpoint.complete": ("checkpoint complete", "green"),
+    "checkpoint.incomplete": ("checkpoint incomplete", "yellow"),
+    "checkpoint.corrupt": ("checkpoint corrupt", "red"),
+    "checkpoint.gone": ("checkpoint gone", "yellow"),
+    "checkpoint.trashed": ("checkpoint to the trash", "yellow"),
+    "checkpoint.restored": ("checkpoint restored", "green"),
+    "checkpoint.purged": ("checkpoint purged", "yellow"),
+    "tag.moved": ("tag moved", "cyan"),
+    "mark": ("marked", "cyan"),
+    "state": ("training", ""),
+    "root.added": ("watching", ""),
+    "root.removed": ("no longer watching", ""),
+    "root.degraded": ("directory unreadable", "red"),
+    "root.ok": ("directory readable again", "green"),
+    "daemon.started": ("daemon started", ""),
+    "daemon.gap": ("earlier events forgotten", "yellow"),
+    "config.reloaded": ("config read again", ""),
+}
+_WIDTH = max(len(words) for words, _ in _WORDS.values())
+
+
+def event_line(event: Mapping[str, Any], names: Mapping[str, str], *, paint: Paint) -> str:
+    """When, what, and to which run and checkpoint; `names` gives a run's name for its id."""
+    kind = str(event["kind"])
+    words, style = _WORDS.get(kind, (kind, ""))
+    run = event.get("run")
+    parts = [paint(moment_text(float(event["at"])), "dim"), paint(f"{words:<{_WIDTH}}", style)]
+    if run:
+        parts.append(paint(names.get(str(run), str(event.get("name") or str(run)[:12])), "bold"))
+    parts += [paint(text) for text in _details(kind, event) if text]
+    return "  ".join(parts).rstrip()
+
+
+def _details(kind: str, event: Mapping[str, Any]) -> list[str]:
+    path = str(event.get("path") or "")
+    checkpoint = str(event.get("checkpoint") or "")
+    if kind.startswith("checkpoint."):
+        return [file_name(path) if path else checkpoint, _step(event)]
+    if kind == "run.status":
+        return [f"{event.get('was')} → {event.get('status')}"]
+    if kind == "run.moved" and event.get("to"):
+        return [f"{event.get('from')} → {event['to']}"]
+    if kind == "tag.moved":
+        return [str(event.get("tag")), f"{event.get('was') or 'nothing'} → {checkpoint or 'nothing'}"]
+    if kind == "mark":
+        return [checkpoint, str(event.get("mark")), str(event.get("name") or event.get("text") or "")]
+    if kind == "state":
+        loss = event.get("loss")
+        epoch = event.get("epoch")
+        return [
+            _step(event),
+            f"epoch {count(epoch)}" if epoch is not None else "",
+            f"loss {number(loss)}"
+            if loss is not None
+            else "loss NaN"
+            if "loss" in (event.get("nonfinite") or ())
+            else "",
+        ]
+    if kind == "root.degraded":
+        return [path, str(event.get("problem") or "")]
+    return [path]
+
+
+def _step(event: Mapping[str, Any]) -> str:
+    return "" if event.get("step") is None else f"step {count(event['step'])}"
