@@ -56,6 +56,7 @@ def restore_checkpoint(
     try:
         pairs[0][1].parent.mkdir(parents=True, exist_ok=True)
         for source, target in pairs:
+            files.remove_left_behind(target)
             files.copy_file(source, target, progress=progress)
             done.append(target)
     except OSError as error:
@@ -161,6 +162,7 @@ def _copy_whole(
     _require_free(target)
     if target.is_relative_to(os.path.abspath(source)):
         raise UsageError(f"{what} cannot be restored into itself", hint="choose a destination outside of it")
+    files.remove_left_behind(target)
     staging = files.temporary_name(target)
     try:
         staging.mkdir(parents=True)

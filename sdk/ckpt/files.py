@@ -362,6 +362,20 @@ def pid_alive(pid: int) -> bool:
     return True
 
 
+def remove_left_behind(path: Path) -> None:
+    """Removes what dead processes left beside `path` when they were stopped while they made it."""
+    beginning = f".{path.name[:180]}."
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            match = TEMPORARY.match(entry.name)
+            if match is None or entry.name[: match.start("pid")] != beginning or pid_alive(int(match["pid"])):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
+
+
 def sweep_temporaries(directory: Path, *, older_than_s: float = 60.0) -> list[Path]:
     """Removes temporary files of dead processes in a directory of ours; returns those removed.
 

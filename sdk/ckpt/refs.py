@@ -103,6 +103,7 @@ EXPORT = "export"
 """Label of a foreign checkpoint that holds a model's weights for use, and nothing to go on from."""
 
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _COPIED_S = 2.0
 """Files that were all written within this time were copied or unpacked: their times say nothing of their order."""
 
@@ -134,15 +135,15 @@ def newest_first(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
     )
 
 
-def _place_in_time(given: Iterable[Checkpoint]) -> Callable[[Checkpoint], tuple[float, ...]]:
+def _place_in_time(given: Iterable[Checkpoint]) -> Callable[[Checkpoint], tuple[float | tuple[int, ...], ...]]:
     """What foreign checkpoints are ordered by, as far as all that are whole know it."""
     whole = [c for c in given if c.state == "complete" and c.label != EXPORT]
     times = [c.saved_at for c in whole]
     if len(whole) > 1 and max(times) - min(times) <= _COPIED_S:
         if all(c.step is not None for c in whole):
-            return lambda c: (_counted(c.step, c), _counted(c.epoch, c), c.saved_at)
+            return lambda c: (_counted(c.step, c), _counted(c.epoch, c), _numbers(c), c.saved_at)
         if all(c.epoch is not None for c in whole):
-            return lambda c: (_counted(c.epoch, c), _counted(c.step, c), c.saved_at)
+            return lambda c: (_counted(c.epoch, c), _counted(c.step, c), _numbers(c), c.saved_at)
     return lambda c: (c.saved_at, -1 if c.step is None else c.step, _counted(c.epoch, c))
 
 
@@ -151,6 +152,11 @@ def _counted(number: float | None, checkpoint: Checkpoint) -> float:
     if number is None or math.isnan(number):
         return math.inf if checkpoint.state == "writing" else -1.0
     return number
+
+
+def _numbers(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """The numbers in its name, which tell the order of several of one epoch."""
+    return tuple(map(int, _NUMBER.findall(checkpoint.path.rpartition("/")[2])))
 
 
 def best_first(checkpoints: Iterable[Checkpoint], metric: str, mode: Literal["min", "max"]) -> list[Checkpoint]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,19 @@ def test_other_names_of_a_file_are_not_copied(tmp_path: Path) -> None:
     (tmp_path / "best.ckpt").symlink_to("epoch=1.ckpt")
     names = [tmp_path / name for name in ("epoch=1.ckpt", "last.ckpt", "best.ckpt")]
     assert copies.restore_checkpoint(names, tmp_path / "out") == [tmp_path / "out" / "epoch=1.ckpt"]
+
+
+def test_what_a_killed_restore_left_is_removed_by_the_next_one(runs, tmp_path: Path) -> None:
+    run = runs.run("exp1", checkpoints=1)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = [tmp_path / f".mine.pt.{gone.pid}-0123abcd.tmp", tmp_path / f".copy.{gone.pid}-0123abcd.tmp" / "checkpoints"]
+    left[0].write_bytes(b"half")
+    left[1].mkdir(parents=True)
+    (left[1] / "half.pt").write_bytes(b"half")
+    others = [f".yours.pt.{gone.pid}-0123abcd.tmp", f".mine.pt.{os.getpid()}-0123abcd.tmp"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"")
+    copies.restore_checkpoint([run / "checkpoints" / "step-000010.pt"], tmp_path / "mine.pt")
+    copies.restore_run(run, tmp_path / "copy")
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, "copy", "mine.pt", "runs"])

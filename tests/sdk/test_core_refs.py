@@ -120,6 +120,14 @@ def test_copies_without_times_go_by_what_all_of_them_know(
     assert [c.saved_at for c in refs.newest_first(copied)] == [copied[place].saved_at for place in order]
 
 
+def test_copies_of_one_epoch_go_by_the_numbers_in_their_names() -> None:
+    copied = [
+        checkpoint(1, seq=None, step=None, epoch=0, saved_at=5.0).evolve(id=f"{seed}" * 12, path=f"/x/ckpt_{number}.pt")
+        for seed, number in enumerate(("10", "9", "100"))
+    ]
+    assert [c.path for c in refs.newest_first(copied)] == ["/x/ckpt_100.pt", "/x/ckpt_10.pt", "/x/ckpt_9.pt"]
+
+
 def test_what_is_being_written_is_ahead_before_it_knows_its_step() -> None:
     known = [checkpoint(number, seq=None, saved_at=5.0) for number in (1, 2)]
     begun = checkpoint(3, seq=None, saved_at=5.0, step=None, epoch=None, state="writing")

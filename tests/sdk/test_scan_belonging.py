@@ -99,3 +99,12 @@ def test_weights_put_together_of_an_engines_files_change_nothing(run: Path) -> N
     (directory / "zero_to_fp32.py").write_text("pass\n")
     after = seen(run)["checkpoint-2"]
     assert (after.state, after.id, after.saved_at) == ("complete", before.id, before.saved_at)
+
+
+def test_what_is_copied_under_a_hidden_name_meanwhile_is_being_written(run: Path) -> None:
+    """As rsync names a file until it is all there."""
+    directory = run / "checkpoint-2"
+    (directory / "model.safetensors").unlink()
+    assert seen(run)["checkpoint-2"].state == "incomplete"
+    (directory / ".model.safetensors.x1Yz2a").write_bytes(b"half")
+    assert seen(run)["checkpoint-2"].state == "writing"

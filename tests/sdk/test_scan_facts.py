@@ -30,6 +30,16 @@ def test_a_model_for_use_is_not_the_latest_however_new_it_is(tmp_path: Path) -> 
     assert view.checkpoints[-1].path == str(final)
 
 
+def test_a_file_that_no_reader_knows_is_shown_and_is_not_the_latest(tmp_path: Path) -> None:
+    going_on = saved(tmp_path / "step_20.pt", 200, global_step=20, optimizer={"param_groups": [{"lr": 0.1}]})
+    (tmp_path / "model.bin").write_bytes(b"weights of another tool")
+    view = scan.read_run(tmp_path)
+    assert refs.select("latest", view.checkpoints, view.run).path == str(going_on)
+    unknown = next(c for c in view.checkpoints if c.path.endswith("model.bin"))
+    assert (unknown.state, unknown.framework, unknown.bytes) == ("complete", "unknown", 23)
+    assert unknown.problems == ("no reader knows it",)
+
+
 def test_where_nothing_knows_a_step_the_newest_file_is_the_latest(tmp_path: Path) -> None:
     saved(tmp_path / "older.pt", 300)
     newer = saved(tmp_path / "newer.pt", 100)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -186,3 +187,19 @@ def test_a_repository_of_coral_is_found_in_its_hidden_directory(tmp_path: Path) 
         checkpoint(tmp_path / "project" / ".git" / name)
     assert found(scan.survey(tmp_path), tmp_path) == ["project"]
     assert found(scan.survey(tmp_path, exclude=[".coral"]), tmp_path) == []
+
+
+def test_a_directory_of_very_many_files_is_walked_without_keeping_them(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(5000):
+        (images / f"{index:09d}.jpg").touch()
+    scan.survey(tmp_path)
+    tracemalloc.start()
+    try:
+        found = scan.survey(tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found.runs, found.directories) == ((), 2)
+    assert peak < 100_000

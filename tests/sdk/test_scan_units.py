@@ -197,4 +197,4 @@ def test_the_files_in_the_directory_of_a_step_are_one_checkpoint(tmp_path: Path)
     assert grouped(tmp_path / "loose").keys() == {"epoch-100/net.pth", "epoch-200/net.pth"}
     inside = tmp_path / "run" / "checkpoints" / "step_100" / "model.pt"
     assert scan.run_of(inside) == (tmp_path / "run", inside)
-    assert scan.run_of(inside.parent) == (tmp_path / "run", None)
+    assert scan.run_of(inside.parent) == (tmp_path / "run", inside.with_name("ema.pt"))

@@ -144,12 +144,19 @@ def test_a_plan_is_written_with_all_its_reasons() -> None:
 
 
 def test_a_plan_of_another_tools_run_speaks_of_no_rule() -> None:
-    skip = {"id": "c1", "step": 1, "bytes": 1, "reasons": [{"rule": "foreign", "text": "not ours to remove"}]}
+    skip = {
+        "id": "c1",
+        "step": 1,
+        "path": "/r/last.pt",
+        "bytes": 1,
+        "reasons": [{"rule": "foreign", "text": "not ours to remove"}],
+    }
     runs = [{"run": "r1", "policy": {}, "keep": [], "remove": [], "skip": [skip], "refused": None},
             {"run": "r2", "policy": {}, "keep": [], "remove": [], "skip": [], "refused": None}]  # fmt: skip
     plan = {"id": "8f3c", "freed_now": 0, "freed_at_purge": 0, "runs": runs}
     lines = plan_lines(plan, {}, paint=Paint(False))
     assert lines[0].startswith("r1   another tool's run: nothing is removed   keep 0")
+    assert lines[1].startswith("SKIP  last.pt")
     assert lines[3].startswith("r2   no rule: nothing is removed   keep 0")
 
 

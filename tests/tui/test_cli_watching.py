@@ -188,20 +188,25 @@ def test_events_are_lines_for_a_person(ckpt: Any, daemon: Any, runs: Any, eventu
         return any(all(part in line for part in parts) for line in ckpt("events").out.splitlines())
 
     eventually(lambda: told("checkpoint complete", "exp1", "step-000099.pt", "step 99"))
-    assert ckpt("pin", "exp1@step:99").code == 0
+    for step in (10, 99):
+        assert ckpt("pin", f"exp1@step:{step}").code == 0
+    # The first was there before the run was found: no event told of its file.
+    assert told("marked", "exp1", "step-000010.pt", "pin")
     assert told("run found", "exp1") and not told('"kind"')
-    assert told("marked", "exp1", "pin")
+    assert told("marked", "exp1", "step-000099.pt", "pin")
 
 
 def test_what_an_event_says_in_words() -> None:
     def line(**event: Any) -> str:
-        return event_line({"at": 0.0, "run": "r1", **event}, {"r1": "exp1"}, paint=Paint(False)).partition("exp1")[2]
+        whole = event_line({"at": 0.0, "run": "r1", **event}, {"r1": "exp1"}, {"c3": "last.pt"}, paint=Paint(False))
+        return whole.partition("exp1")[2]
 
     assert line(kind="state", step=4, epoch=0.5, loss=None, nonfinite=["loss"]) == "  step 4  epoch 0.50  loss NaN"
     assert line(kind="run.status", was="idle", status="training") == "  idle → training"
     assert line(kind="tag.moved", tag="best", was=None, checkpoint="c2") == "  best  nothing → c2"
+    assert line(kind="tag.moved", tag="best", was="c3", checkpoint=None) == "  best  last.pt → nothing"
     assert line(kind="checkpoint.gone", checkpoint="c1", path="/r/a\x1b.pt", step=None) == "  a\\x1b.pt"
-    gap = event_line({"at": 0.0, "kind": "daemon.gap", "run": None}, {}, paint=Paint(False))
+    gap = event_line({"at": 0.0, "kind": "daemon.gap", "run": None}, {}, {}, paint=Paint(False))
     assert gap.endswith("earlier events forgotten")
 
 

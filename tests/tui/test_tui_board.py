@@ -9,7 +9,7 @@ import pytest
 
 from ckpt.records import Checkpoint, Reason, Run, Verdict
 from ckpt_tui.dashboard import describing
-from ckpt_tui.dashboard.acts import Act, address_of, command_line
+from ckpt_tui.dashboard.acts import Act, address_of, checkpoint_name, command_line
 from ckpt_tui.dashboard.board import Board
 from ckpt_tui.dashboard.columns import checkpoint_columns, run_columns, shared_verdict, verdict_cell
 from ckpt_tui.dashboard.feed import RunDetail
@@ -177,7 +177,9 @@ def test_checkpoints_of_another_tool_show_their_names_and_a_shared_verdict_once(
     assert [key for key in shown if key != "flags"][:2] == ["name", "step"] and "verdict" not in shown
     assert [shown["name"].cell(c)[0] for c in found] == ["last.pt", "epoch_59.pt"]
     assert [shown["step"].cell(c)[0] for c in found] == ["480", "480"]
-    assert shared_verdict(detail) == "skip: not ours"
+    assert shared_verdict(detail) == "skip: not ours" and "loss" not in shown
+    assert [checkpoint_name(detail.run, c) for c in found] == ["a last.pt", "a epoch_59.pt"]
+    assert checkpoint_name(run("a"), found[0]) == "a step 480"
     kept = Verdict(action="keep")
     mixed = detail.evolve(verdicts={**detail.verdicts, "last.pt": kept})
     assert "verdict" in {c.key for c in checkpoint_columns(mixed)} and shared_verdict(mixed) is None

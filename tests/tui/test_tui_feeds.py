@@ -219,3 +219,18 @@ def test_checkpoints_that_are_directories(
     state.write_text(state.read_text()[:100])
     eventually(lambda: feed.run(run.id).checkpoints[0].state != "complete")
     feed.close()
+
+
+def test_a_pin_on_another_tools_checkpoint_says_what_it_cannot_do(
+    tmp_path: Path, daemon: subprocess.Popen[bytes], eventually: Callable[..., Any]
+) -> None:
+    directory = tmp_path / "runs" / "cnn"
+    directory.mkdir(parents=True)
+    torch.save({"model": {"w": torch.ones(2)}, "epoch": 1}, directory / "last.pt")
+    feed = DaemonFeed(autostart=False)
+    assert feed.open() is None
+    eventually(lambda: [r.checkpoints for r in feed.runs()] == [1])
+    (run,) = feed.runs()
+    assert act(feed, run.id, "pin").startswith("pinned cnn last.pt; the tool that wrote it may still delete")
+    assert "may still" not in act(feed, run.id, "unpin")
+    feed.close()

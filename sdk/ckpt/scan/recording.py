@@ -42,7 +42,7 @@ def record(unit: Unit, run_id: str, cache: Cache, marks: Marks, now: float) -> R
             raise
         return Recorded(unit, _unreadable(unit, run_id, marks, error))
     # A clock that stands elsewhere, as on a file server, may be a little ahead.
-    unsettled = found.state != "complete" and abs(now - unit.newest) < SETTLE_S
+    unsettled = found.state != "complete" and abs(now - unit.touched) < SETTLE_S
     checkpoint = Checkpoint(
         id="",
         run=run_id,

@@ -97,8 +97,8 @@ class _Walk:
                 if self._most is not None and self.directories >= self._most:
                     return
                 try:
-                    with os.scandir(directory) as listing:
-                        entries = list(listing)
+                    with os.scandir(directory) as entries:
+                        found = self._take(directory, entries)
                 except (FileNotFoundError, NotADirectoryError):
                     # It went while the walk was on its way to it.
                     if directory == self._top:
@@ -110,12 +110,15 @@ class _Walk:
                     self.unreadable.append(directory)
                     continue
                 self.directories += 1
-                below += [path for path in self._take(directory, entries) if not passes_over(path)]
+                below += [path for path in found if not passes_over(path)]
             level = below
             depth += 1
 
-    def _take(self, directory: str, entries: list[os.DirEntry[str]]) -> list[str]:
-        """Adds the run and the links that one directory gives; returns the directories in it that may give more."""
+    def _take(self, directory: str, entries: Iterable[os.DirEntry[str]]) -> list[str]:
+        """Adds the run and the links that one directory gives; returns the directories in it that may give more.
+
+        Entries are not kept: a directory of a data set may hold millions. Raises OSError.
+        """
         below: list[str] = []
         links: list[str] = []
         files: set[str] = set()

@@ -42,6 +42,11 @@ class Unit:
         return (*self.files, *self.sides) if self.directory is None else self.directory.members
 
     @property
+    def touched(self) -> float:
+        """When anything in it was written last, parts of it or not, in Unix seconds."""
+        return max((entry.info.st_mtime for entry in self.entries), default=self.newest)
+
+    @property
     def newest(self) -> float:
         """When something that makes it up was written last, in Unix seconds."""
         if self.directory is None:

@@ -32,6 +32,7 @@ LAYOUTS: dict[str, tuple[str, set[str], set[str]]] = {
     "KerasBackup": ("backup", {"latest.weights.h5", "training_metadata.json"}, set()),
     "Coral": (".coral", {"HEAD"}, {"objects", "refs"}),
     "TorchTune": ("epoch_0", {"ft-model-00001-of-00001.safetensors"}, set()),
+    "Pipeline": ("stable", {"model_index.json"}, {"unet", "vae"}),
     "Peft": ("adapter", {"adapter_config.json", "adapter_model.safetensors"}, set()),
     "Sharded": ("model", {"model.safetensors", "config.json"}, set()),
     "Ray": ("checkpoint_000003", {"model.pt"}, set()),

@@ -117,6 +117,8 @@ def test_an_envelope_without_one_of_its_keys_is_a_plain_file(tmp_path: Path) -> 
         ({"loss": torch.tensor([0.5], dtype=torch.float64)}, {"loss": 0.5}),
         ({"step": torch.tensor(12)}, {"step": 12}),
         ({"step": 3.0}, {"step": 3}),
+        ({"epochs": 100}, {"epoch": None}),
+        ({"epoch": 3, "epochs": 100}, {"epoch": 3}),
         ({"step": 3.5}, {"step": None}),
         ({"step": math.inf, "epoch": True}, {"step": None, "epoch": None}),
         ({"step": 1 << 70}, {"step": None}),
@@ -223,3 +225,31 @@ def test_a_configuration_is_bounded(tmp_path: Path) -> None:
 )
 def test_roles_of_keys(key: Any, expected: str) -> None:
     assert role(key) == expected
+
+
+@pytest.mark.parametrize("name", ["checkpoint-40.pth", "checkpoint_0040.pth", "ckpt_40.pt"])
+def test_a_bare_number_is_no_step_where_the_content_counts_epochs(tmp_path: Path, name: str) -> None:
+    found = saved(tmp_path / name, epoch=40, model={"w": torch.ones(2)})
+    assert (found.epoch, found.step, found.from_name) == (40, None, ())
+    found = saved(tmp_path / name, model={"w": torch.ones(2)})
+    assert (found.epoch, found.step, found.from_name) == (None, 40, ("step",))
+
+
+def test_settings_are_no_metrics(tmp_path: Path) -> None:
+    settings = {
+        "best_epoch": 3, "best_step": 7, "best_val_epoch": 2, "precision": 32, "loss_weight": 0.5, "kl_weight": 0.1,
+        "loss_scale": 65536.0, "eval_every": 100, "val_freq": 5, "num_eval_samples": 9, "n_val": 3,
+        "max_eval_batches": 4, "min_lr": 1e-6, "eval_batch_size": 8, "val_split": 0.1, "eval_steps": 500,
+    }  # fmt: skip
+    metrics = {
+        "best_loss": 0.5, "max_accuracy": 0.9, "min_val_loss": 0.25, "train_loss_epoch": 0.5, "val_acc_step": 0.75,
+        "best_acc1": 71.0, "recall": 0.5, "val_precision": 0.5,
+    }  # fmt: skip
+    assert saved(tmp_path / "a.pt", **settings, **metrics).metrics == metrics
+    assert saved(tmp_path / "b.pt", precision=0.75).metrics == {"precision": 0.75}
+
+
+def test_few_numbers_are_fetched_from_tensors(tmp_path: Path) -> None:
+    torch.save({"metrics": {f"m{index}": torch.tensor(float(index)) for index in range(300)}}, tmp_path / "a.pt")
+    found = inspect(tmp_path / "a.pt")
+    assert found.state == "complete" and found.metrics == {f"m{index}": float(index) for index in range(256)}

@@ -240,6 +240,14 @@ def test_keys_that_share_a_hash_do_not_slow_the_reader_down() -> None:
     assert time.process_time() - start < 5
 
 
+def test_calls_within_calls_of_a_subclass_do_not_recur() -> None:
+    function = b"ctorch._tensor\n_rebuild_from_type_v2\n"
+    depth = 3000
+    nested = (b"(" + function + b"N") * depth + b")" + b"Nt" * depth
+    found = stream.load(b"\x80\x02" + function + nested + b"R.").value
+    assert type(found) is Opaque and found.path == "torch._tensor._rebuild_from_type_v2"
+
+
 def test_a_plain_pickle_is_no_checkpoint_but_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(pickle.dumps({"epoch": 3, "names": ["a"]}))

@@ -75,6 +75,7 @@ SAVERS: dict[str, dict[str, Any]] = {
     "zip-3": {"pickle_protocol": 3},
     "zip-4": {"pickle_protocol": 4},
     "zip-5": {"pickle_protocol": 5},
+    "legacy-1": {"_use_new_zipfile_serialization": False, "pickle_protocol": 1},
     "legacy-2": {"_use_new_zipfile_serialization": False},
     "legacy-4": {"_use_new_zipfile_serialization": False, "pickle_protocol": 4},
 }

@@ -119,11 +119,12 @@ def answer_events(*, follow: bool, since: int | None, kind: str | None, run: str
     """Answers `ckpt events`."""
     from fnmatch import fnmatchcase
 
+    from ckpt_tui.event_names import EventNames
     from ckpt_tui.render.events import event_line
 
     with running(json=json) as out, Lookup() as lookup:
         lookup.require_daemon()
-        names: dict[str, str] = {}
+        names = EventNames(lookup)
         wanted = lookup.view(run)["run"]["id"] if run is not None else None
         for event in lookup.client.events(since, follow=follow):
             if kind is not None and not fnmatchcase(event["kind"], kind):
@@ -133,10 +134,8 @@ def answer_events(*, follow: bool, since: int | None, kind: str | None, run: str
             if json:
                 out.json(event)
             else:
-                if event.get("run") not in {None, *names}:
-                    # A run that is gone has no name any more, but that it had.
-                    names = {event["run"]: event.get("name") or event["run"][:12], **names, **lookup.run_names()}
-                out.line(event_line(event, names, paint=out.paint))
+                names.learn(event)
+                out.line(event_line(event, names.runs, names.checkpoints, paint=out.paint))
             if follow:
                 out.stdout.flush()
 

@@ -62,8 +62,9 @@ def address_of(run_name: str, checkpoint: Checkpoint, siblings: Iterable[Checkpo
 
 
 def checkpoint_name(run: Run | None, checkpoint: Checkpoint) -> str:
-    """A checkpoint as a sentence names it: its run and its step, or its file."""
-    label = f"step {checkpoint.step}" if checkpoint.step is not None else os.path.basename(checkpoint.path)
+    """A checkpoint as a sentence names it: its run and its step, or its file; other tools' files may share a step."""
+    by_step = checkpoint.step is not None and (run is None or run.own)
+    label = f"step {checkpoint.step}" if by_step else os.path.basename(checkpoint.path)
     return printable(f"{run.name} {label}" if run is not None else label)
 
 

@@ -71,7 +71,7 @@ def checkpoint_columns(detail: RunDetail) -> list[Column[Checkpoint]]:
         tone, rank = ("", 6) if named else ("strong", 0)
         columns.append(Column("step", "step", 8, lambda c: (count_text(c.step), tone), right=True, rank=rank))
     columns.append(Column("epoch", "epoch", 5, lambda c: (count_text(c.epoch), "dim"), right=True, rank=8))
-    if monitor != "loss":
+    if monitor != "loss" and (detail.run.own or any(c.value("loss") is not None for c in checkpoints)):
         columns.append(Column("loss", "loss", 8, lambda c: _value(c.value("loss")), right=True, rank=4))
     columns += [
         Column("best", printable(monitor)[:12], max(8, min(12, len(monitor))), monitored_cell, right=True, rank=1),

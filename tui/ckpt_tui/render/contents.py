@@ -89,7 +89,7 @@ def content_lines(inspection: Mapping[str, Any], *, all_tensors: bool, paint: Pa
         lines.append("")
         lines += [_row("problem", paint(problem, "red")) for problem in problems]
         if unknown:
-            told = f"{plural(len(unknown), 'name')}, never imported: {_few(unknown)}"
+            told = _fitting(f"{plural(len(unknown), 'name')}, never imported: {_few(unknown)}", width, _LABEL + 1)
             lines.append(_row("code names", paint(told, "yellow")))
     resume = inspection.get("resume") or {}
     if resume:

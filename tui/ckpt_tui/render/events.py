@@ -37,21 +37,23 @@ _WORDS = {
 _WIDTH = max(len(words) for words, _ in _WORDS.values())
 
 
-def event_line(event: Mapping[str, Any], names: Mapping[str, str], *, paint: Paint) -> str:
-    """When, what, and to which run and checkpoint; `names` gives a run's name for its id."""
+def event_line(
+    event: Mapping[str, Any], runs: Mapping[str, str], checkpoints: Mapping[str, str], *, paint: Paint
+) -> str:
+    """When, what, and to which run and checkpoint; `runs` and `checkpoints` give their names for their ids."""
     kind = str(event["kind"])
     words, style = _WORDS.get(kind, (kind, ""))
     run = event.get("run")
     parts = [paint(moment_text(float(event["at"])), "dim"), paint(f"{words:<{_WIDTH}}", style)]
     if run:
-        parts.append(paint(names.get(str(run), str(event.get("name") or str(run)[:12])), "bold"))
-    parts += [paint(text) for text in _details(kind, event) if text]
+        parts.append(paint(runs.get(str(run), str(event.get("name") or str(run)[:12])), "bold"))
+    parts += [paint(text) for text in _details(kind, event, checkpoints) if text]
     return "  ".join(parts).rstrip()
 
 
-def _details(kind: str, event: Mapping[str, Any]) -> list[str]:
+def _details(kind: str, event: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
     path = str(event.get("path") or "")
-    checkpoint = str(event.get("checkpoint") or "")
+    checkpoint, was = (names.get(str(event.get(key)), str(event.get(key) or "")) for key in ("checkpoint", "was"))
     if kind.startswith("checkpoint."):
         return [file_name(path) if path else checkpoint, _step(event)]
     if kind == "run.status":
@@ -59,7 +61,7 @@ def _details(kind: str, event: Mapping[str, Any]) -> list[str]:
     if kind == "run.moved" and event.get("to"):
         return [f"{event.get('from')} → {event['to']}"]
     if kind == "tag.moved":
-        return [str(event.get("tag")), f"{event.get('was') or 'nothing'} → {checkpoint or 'nothing'}"]
+        return [str(event.get("tag")), f"{was or 'nothing'} → {checkpoint or 'nothing'}"]
     if kind == "mark":
         return [checkpoint, str(event.get("mark")), str(event.get("name") or event.get("text") or "")]
     if kind == "state":

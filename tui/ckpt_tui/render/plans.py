@@ -52,12 +52,19 @@ def _run_lines(run: Mapping[str, Any], names: Mapping[str, str], paint: Paint) -
 
 
 def _is_foreign(run: Mapping[str, Any]) -> bool:
-    return any(reason.get("rule") == "foreign" for item in run["skip"] for reason in item.get("reasons") or ())
+    return any(map(_written_by_another, run["skip"]))
+
+
+def _written_by_another(item: Mapping[str, Any]) -> bool:
+    return any(reason.get("rule") == "foreign" for reason in item.get("reasons") or ())
 
 
 def _row(item: Mapping[str, Any], title: str, style: str, metric: str | None) -> list[str | Cell]:
     step, epoch = item.get("step"), item.get("epoch")
-    if step is not None:
+    if item.get("path") and _written_by_another(item):
+        # Another tool's files may share a step, as last.pt does with the newest.
+        where = file_name(str(item["path"]))
+    elif step is not None:
         where = f"step {count(step)}"
     elif epoch is not None:
         where = f"epoch {count(epoch)}"

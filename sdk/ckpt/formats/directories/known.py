@@ -16,7 +16,7 @@ from ckpt.formats.directories import names
 from ckpt.formats.directories.bounds import MAX_FILES
 from ckpt.formats.directories.dcp.names import is_dcp
 from ckpt.formats.directories.deepspeed.names import is_deepspeed
-from ckpt.formats.directories.huggingface.names import is_accelerate, is_adapter, is_model, is_transformers
+from ckpt.formats.directories.huggingface.names import is_accelerate, is_adapter, is_model, is_pipeline, is_transformers
 from ckpt.formats.directories.megatron.names import is_megatron
 from ckpt.formats.directories.orbax.names import is_orbax
 from ckpt.formats.suffixes import may_tell
@@ -61,6 +61,7 @@ KINDS: tuple[Known, ...] = (
     Known(names.is_keras_backup, "keras_backup", "KerasBackup"),
     Known(names.is_coral, "coral", "Coral"),
     Known(names.is_torchtune, "torchtune", "TorchTune"),
+    Known(is_pipeline, "huggingface.diffusers", "Pipeline"),
     Known(is_adapter, "huggingface.peft", "Peft"),
     Known(is_model, "huggingface.sharded", "Sharded"),
     Known(names.is_ray, "ray", "Ray"),

@@ -132,9 +132,9 @@ def _metrics(top: Mapping[Any, Any], layout: Layout, scalars: Scalars) -> dict[s
     for key, value in top.items():
         if len(metrics) >= _MAX_METRICS:
             break
-        if type(key) is str and key != "loss" and key not in _COUNTERS and is_metric(key):
-            number = scalars.number(value)
-            if number is not None:
+        if type(key) is str and key != "loss" and key not in _COUNTERS:
+            number = scalars.number(value) if is_metric(key, math.nan) else None
+            if number is not None and is_metric(key, number):
                 metrics.setdefault(key, float(number))
     return metrics
 

@@ -80,7 +80,9 @@ def from_name(name: str, framework: str = "") -> Named:
     found: dict[str, int] = {}
     for pattern in (*_HABITS.get(framework, ()), *_WORDS):
         match = pattern.search(name)
-        for kind, digits in match.groupdict().items() if match else ():
+        if match is None:
+            continue
+        for kind, digits in match.groupdict().items():
             if not _date(digits, name[match.end(kind) :]):
                 found.setdefault(kind, int(digits))
     bare = False
@@ -106,7 +108,7 @@ def _metrics(name: str, framework: str) -> tuple[dict[str, float], int | None]:
         behind = _BEHIND_NUMBER.match(key)
         if behind is not None:
             key = behind["metric"]
-        if _NO_METRIC.match(key) or not (framework in _NAMED_BY_METRICS or is_metric(key)):
+        if _NO_METRIC.match(key) or not (framework in _NAMED_BY_METRICS or is_metric(key, float(value))):
             continue
         metrics[key] = float(value)
         if behind is not None and not _calendar(behind["number"]):

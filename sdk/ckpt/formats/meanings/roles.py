@@ -40,6 +40,19 @@ _METRIC = re.compile(
 )
 
 
-def is_metric(key: str) -> bool:
-    """Whether a number under that name at the top of a file measures the model."""
-    return len(key) <= 200 and _METRIC.search(key.lower()) is not None
+_SETTING = re.compile(
+    r"^(num|n)_|_(weights?|scale|coeff?|every|freq|frequency|interval|sizes?|samples|batches|ratio|split|fraction|"
+    r"patience|lr|seed|delta|smoothing|workers|bits)$"
+    r"|^(max|min)_(?!.*(loss|acc|accuracy|score|f1|iou|miou|map|dice|reward|return|ppl|perplexity|error|auc|psnr)$)"
+    r"|(^|_)(best|eval|val|test)(_(eval|val|test))?_(epochs?|steps?|iter|iters|iterations?|its?)$"
+)
+"""Names of settings and of places in a training that have a metric's word in them."""
+_WIDTHS = frozenset({8, 16, 32, 64})
+
+
+def is_metric(key: str, value: float) -> bool:
+    """Whether a number under that name at the top of a file, or in a file's name, measures the model."""
+    lowered = key.lower()
+    if len(key) > 200 or _METRIC.search(lowered) is None or _SETTING.search(lowered) is not None:
+        return False
+    return not (lowered == "precision" and value in _WIDTHS)

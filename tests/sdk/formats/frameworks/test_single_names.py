@@ -62,6 +62,11 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("torch", "checkpoint-500", {"step": 500}),
     ("torch", "ckpt_2000.pt", {"step": 2000}),
     ("torch", "model_100.pt", {"step": 100}),
+    ("torch", "step_2024.pt", {"step": 2024}),
+    ("torch", "ckpt_3000000000.pt", {"step": 3000000000}),
+    ("lightning", "epoch=1-val/acc=0.83.ckpt", {"epoch": 1, "metrics": {"val/acc": 0.83}}),
+    ("lightning", "stepstep=8-epochepoch=1-val_acc=0.5.ckpt", {"metrics": {"val_acc": 0.5}}),
+    ("torch", "m-eval_every=100-loss_scale=8-val_acc=0.5.pt", {"metrics": {"val_acc": 0.5}}),
 ]
 
 NOTHING = [
@@ -84,6 +89,11 @@ NOTHING = [
     "batch_32.pt",
     "2024",
     "step_100k.pt",
+    "epoch_20240105_101010.pt",
+    "step_2024_01_05.pt",
+    "iter-2024-01-05.pt",
+    "step=202401051010.pt",
+    "ckpt_1704067200.pt",
     "epoch.pt",
     "",
     "=" * 300,
@@ -103,6 +113,11 @@ def test_what_a_name_tells(framework: str, name: str, expected: dict[str, Any]) 
 def test_years_sizes_and_versions_are_no_steps(framework: str, name: str) -> None:
     found = from_name(name, framework)
     assert (found.step, found.epoch, found.metrics) == (None, None, {})
+
+
+def test_a_number_without_a_word_is_told_to_be_bare() -> None:
+    assert from_name("checkpoint-40.pth", "torch").bare and from_name("ckpt_0005.pt").bare
+    assert not from_name("checkpoint-40", "transformers").bare and not from_name("step_40.pt").bare
 
 
 def test_a_name_full_of_almost_matches_takes_no_time() -> None:

@@ -470,3 +470,23 @@ def test_values_of_a_wrong_kind_do_no_harm(tmp_path: Path, build: Callable[[], d
     for name in list(content):
         found = saved(tmp_path / "a.pt", {**content, name: "text" if name != key else 3})
         assert found.state == "complete"
+
+
+def test_mmcvs_files_are_those_of_its_runner(tmp_path: Path) -> None:
+    """mmcv 1.7: runner/checkpoint.py `save_checkpoint`, runner/epoch_based_runner.py, runner/hooks/evaluation.py."""
+    model, optimizer, _ = training()
+    meta = {
+        "epoch": 2,
+        "iter": 200,
+        "config": "lr = 0.02\nlayers = 3",
+        "hook_msgs": {"best_score": 0.75, "best_ckpt": "work/best_mIoU_epoch_2.pth", "last_ckpt": "work/epoch_2.pth"},
+        "mmcv_version": "1.7.1",
+        "time": "Fri Jan  2 03:04:05 2026",
+    }
+    state = {"meta": meta, "state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}
+    found = saved(tmp_path / "latest.pth", state)
+    assert (found.framework, found.epoch, found.step, found.learning_rate) == ("mmengine", 2, 200, 0.02)
+    assert found.saved_at == datetime.datetime(2026, 1, 2, 3, 4, 5).timestamp()
+    assert found.metrics == {"best_score": 0.75}
+    assert found.references == {"best_ckpt": (meta["hook_msgs"]["best_ckpt"],), "last_ckpt": ("work/epoch_2.pth",)}
+    assert found.config == {"config": ["lr = 0.02", "layers = 3"]}

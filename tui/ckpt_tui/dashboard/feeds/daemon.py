@@ -140,7 +140,10 @@ class DaemonFeed:
             body["text"] = act.text
         self.client.post("/v1/marks", body)
         said = {"tag": f"tagged {act.text}:", "untag": f"took {act.text} from", "note": "noted on"}
-        return f"{said.get(act.kind, act.kind + 'ned')} {checkpoint_name(act.run, act.checkpoint)}"
+        text = f"{said.get(act.kind, act.kind + 'ned')} {checkpoint_name(act.run, act.checkpoint)}"
+        if act.kind in ("tag", "pin") and not act.run.own:
+            text += "; the tool that wrote it may still delete or overwrite it, a restored copy stays"
+        return text
 
     def ping(self) -> bool:
         """Whether the daemon answers. Raises DaemonError."""

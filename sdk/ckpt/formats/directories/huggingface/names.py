@@ -23,6 +23,7 @@ ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ARGUMENTS = "training_args.bin"
+PIPELINE = "model_index.json"
 
 DEEPSPEED_TAG = re.compile(r"global_step(\d{1,12})")
 FSDP = {"model": re.compile(r"pytorch_model_fsdp_(\d{1,6})"), "optimizer": re.compile(r"optimizer_(\d{1,6})")}
@@ -110,6 +111,12 @@ def is_adapter(name: str, files: AbstractSet[str], directories: AbstractSet[str]
     adapter = ADAPTER_CONFIG in files or any(file in files for file in ADAPTER)
     # The directory of a training holds its last adapter beside its checkpoints.
     return adapter and not _holds_checkpoints(directories)
+
+
+def is_pipeline(name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:
+    """By the index of the models in it, each in a directory."""
+    del name
+    return PIPELINE in files and bool(directories) and not _holds_checkpoints(directories)
 
 
 def is_model(name: str, files: AbstractSet[str], directories: AbstractSet[str]) -> bool:

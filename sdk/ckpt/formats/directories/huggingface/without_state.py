@@ -5,6 +5,8 @@ Loops of people save models under that name, and the Trainer of transformers bef
 
 from __future__ import annotations
 
+from itertools import islice
+
 from ckpt.formats.directories.common import beside
 from ckpt.formats.directories.common.gathering import Gathering
 from ckpt.formats.directories.folder import Folder
@@ -22,6 +24,7 @@ from ckpt.formats.pickled.values import mapping_of
 from ckpt.formats.source import Unfinished
 
 _TOGETHER = (TRAINER_STATES["optimizer"], TRAINER_STATES["scheduler"])
+_MAX_OTHERS = 32
 _SINCE_STATE = "load_best_model_at_end"
 """An argument that every Trainer knows which writes its state."""
 
@@ -51,5 +54,5 @@ def _shows_trainer(folder: Folder) -> bool:
     """Whether a Trainer of today has saved something next to a checkpoint."""
     if any(beside.exists(folder.path, name) for name in (TRAINER_STATE, ARGUMENTS)):
         return True
-    others = (name for name in beside.directories(folder.path) if STEP.fullmatch(name))
-    return any(beside.exists(folder.path, f"{name}/{TRAINER_STATE}") for name in others)
+    others = filter(STEP.fullmatch, beside.directories(folder.path))
+    return any(beside.exists(folder.path, f"{name}/{TRAINER_STATE}") for name in islice(others, _MAX_OTHERS))
