@@ -118,9 +118,12 @@ def checkpoint_stem(step: int | None, epoch: float | None) -> str:
     return "checkpoint"
 
 
+_COMMON_TEMPORARIES = (".tmp", "tmp.", "recovery_tmp.")
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file name is that of a write in progress (ours or a common one)."""
-    return TEMPORARY.match(name) is not None or name.startswith((".tmp", "tmp.", "recovery_tmp.")) or name.endswith(".tmp")
+    return TEMPORARY.match(name) is not None or name.startswith(_COMMON_TEMPORARIES) or name.endswith(".tmp")
 
 
 def machine_id() -> str:

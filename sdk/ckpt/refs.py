@@ -2,7 +2,7 @@
 
     ADDRESS   PATH | ID | RUN | RUN@SELECTOR
     RUN       shortest unique suffix of its path (exp3, runs/exp3), or an id or its unique beginning
-    SELECTOR  latest | best | best:METRIC | best-N | step:N | epoch:N | ~N | TAG
+    SELECTOR  latest | best | best:METRIC | best-N | step:N | epoch:N | ~N | TAG | NAME (of its file or directory)
 
 A bare RUN means RUN@latest where one checkpoint is wanted. Paths are recognised by the caller, who can look at the
 disk; this module only decides over records.
@@ -172,6 +172,12 @@ def ranking(values: Sequence[float | None], mode: Literal["min", "max"]) -> list
     return sorted(finite, key=lambda place: sign * (values[place] or 0.0))
 
 
+def _names(checkpoint: Checkpoint) -> set[str]:
+    """The names of its files as they stand in a listing, with and without suffix."""
+    names = {path.rpartition("/")[2] for path in (checkpoint.path, *checkpoint.files)}
+    return names | {name.rpartition(".")[0] for name in names if "." in name[1:]}
+
+
 def select(selector: str | None, checkpoints: Sequence[Checkpoint], run: Run) -> Checkpoint:
     """The checkpoint of a run that a selector stands for; None means latest.
 
@@ -205,6 +211,9 @@ def select(selector: str | None, checkpoints: Sequence[Checkpoint], run: Run) ->
     tagged = [c for c in checkpoints if text in c.tags]
     if tagged:
         return newest_first(tagged)[0]
+    called = [c for c in checkpoints if text in _names(c)]
+    if called:
+        return newest_first(called)[0]
     if _ID.match(text):
         by_id = [c for c in checkpoints if c.id.startswith(text)]
         if len(by_id) == 1:

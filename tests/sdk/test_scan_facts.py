@@ -59,3 +59,41 @@ def test_a_state_without_a_step_that_can_be_resumed_is_no_export(tmp_path: Path)
 def test_a_clock_that_is_a_little_ahead_does_not_stop_a_training(tmp_path: Path, ahead_s: float, status: str) -> None:
     saved(tmp_path / "step_10.pt", -ahead_s, global_step=10)
     assert scan.read_run(tmp_path).run.status == status
+
+
+def test_data_that_lies_somewhere_is_no_training(tmp_path: Path) -> None:
+    torch.save({"inputs": torch.zeros(4), "labels": torch.zeros(4)}, tmp_path / "train.pt")
+    assert scan.read_run(tmp_path).run.status == "idle"
+    saved(tmp_path / "step_5.pt", 1, global_step=5)
+    assert scan.read_run(tmp_path).run.status == "training"
+
+
+def test_the_configuration_is_the_trainings_and_not_the_exported_models(tmp_path: Path) -> None:
+    saved(tmp_path / "step_10.pt", 300, global_step=10, optimizer={"param_groups": [{"lr": 0.1}]}, config={"lr": 0.1})
+    saved(tmp_path / "final.pt", 100, config={"hidden_size": 64})
+    assert scan.read_run(tmp_path).run.config == {"lr": 0.1}
+
+
+def test_a_checkpoint_is_found_by_its_name(tmp_path: Path) -> None:
+    best = saved(tmp_path / "best_of_all.pt", 300, global_step=10)
+    saved(tmp_path / "step_20.pt", 200, global_step=20)
+    view = scan.read_run(tmp_path)
+    for name in ("best_of_all.pt", "best_of_all"):
+        assert refs.select(name, view.checkpoints, view.run).path == str(best)
+
+
+def test_a_pinned_checkpoint_that_its_trainer_removed_is_told(tmp_path: Path) -> None:
+    from ckpt import marks
+
+    run = tmp_path / "run"
+    run.mkdir()
+    saved(run / "step_10.pt", 300, global_step=10)
+    saved(run / "step_20.pt", 200, global_step=20)
+    said = tmp_path / "marks"
+    said.mkdir()
+    view = scan.read_run(run, foreign_marks=said)
+    (pinned,) = [c for c in view.checkpoints if c.step == 10]
+    marks.append(said / f"{view.run.id}.jsonl", "pin", pinned.id, file="step_10.pt")
+    (run / "step_10.pt").unlink()
+    after = scan.read_run(run, foreign_marks=said)
+    assert after.run.problems == ("step_10.pt was removed: the content that was marked (pinned) is gone",)

@@ -84,7 +84,7 @@ def test_a_marked_checkpoint_whose_content_is_gone_is_told(tmp_path: Path) -> No
     hugging_face(run / "checkpoint-5", 6)
     after = scan.read_run(run, foreign_marks=said)
     assert not after.checkpoints[0].pinned
-    assert after.run.problems == ("checkpoint-5 was rewritten: the content that was marked is gone",)
+    assert after.run.problems == ("checkpoint-5 was rewritten: the content that was marked (pinned) is gone",)
 
 
 def test_a_copy_is_the_same_content(tmp_path: Path) -> None:

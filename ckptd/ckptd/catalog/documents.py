@@ -25,7 +25,7 @@ from ckpt.records import Checkpoint, Run
 from ckpt.retention import Policy
 from ckpt.scan import RunView
 
-SCHEMA = 2
+SCHEMA = 3
 _MARK = "$"
 _TEXT, _ITEMS = "$text", "$items"
 _encode = msgspec.json.Encoder().encode

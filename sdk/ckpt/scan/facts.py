@@ -45,10 +45,14 @@ def _only_weights(inspection: Inspection) -> bool:
 
 
 def config(recorded: Sequence[Recorded]) -> dict[str, Any]:
-    """The configuration in the newest checkpoint that holds one; those of the run's framework come first."""
+    """The configuration in the newest checkpoint that holds one: one of the run's framework first, an exported model last."""
     whose = framework([made.checkpoint for made in recorded])
-    holding = [inspection for inspection in _newest_first(recorded) if inspection.config]
-    return next((one.config for one in [*(i for i in holding if i.framework == whose), *holding]), {})
+    for_use = exports(recorded)
+    going_on = _newest_first([made for made in recorded if made.checkpoint.id not in for_use])
+    exported = _newest_first([made for made in recorded if made.checkpoint.id in for_use])
+    holding = [inspection for inspection in (*going_on, *exported) if inspection.config]
+    first = [inspection for inspection in going_on if inspection.config and inspection.framework == whose]
+    return next((inspection.config for inspection in (*first, *holding)), {})
 
 
 def monitor(recorded: Sequence[Recorded]) -> tuple[str | None, Literal["min", "max"]]:

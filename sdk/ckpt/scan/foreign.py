@@ -49,12 +49,14 @@ def read_foreign(
         with_marks(_told(made.checkpoint, named.by.get(made.checkpoint.id, ()), exported), marks) for made in recorded
     ]
     problems += named.problems
-    problems += _rewritten(directory, checkpoints, marks)
+    problems += _lost(directory, checkpoints, marks)
     updated = max((c.saved_at for c in checkpoints), default=0.0)
     reached = live.reached(directory)
     epoch, step, loss = facts.position(facts.furthest(checkpoints), reached)
     if reached is not None:
         updated = max(updated, reached.at)
+    # Data and models that were put there know no step and grow no metrics.
+    trains = reached is not None or any(c.state == "writing" or (c.step, c.epoch) != (None, None) for c in checkpoints)
     monitor, mode = facts.monitor(recorded)
     run = Run(
         id=run_id,
@@ -62,7 +64,7 @@ def read_foreign(
         root=str(root),
         path=str(directory),
         own=False,
-        status="training" if abs(now - updated) < FOREIGN_TRAINING_S else "idle",
+        status="training" if trains and abs(now - updated) < FOREIGN_TRAINING_S else "idle",
         updated_at=updated,
         created_at=min((c.saved_at for c in checkpoints if c.saved_at), default=0.0),
         monitor=monitor,
@@ -96,15 +98,20 @@ def _told(checkpoint: Checkpoint, held_by: Sequence[str], exported: Collection[s
     return changed
 
 
-def _rewritten(directory: Path, checkpoints: Sequence[Checkpoint], marks: Marks) -> list[str]:
-    """Says of which marked files the content that was marked is gone."""
+def _lost(directory: Path, checkpoints: Sequence[Checkpoint], marks: Marks) -> list[str]:
+    """Says what of the pinned and tagged content is gone: rewritten, or removed by whoever owns the run."""
     if not marks.files:
         return []
     ids = {c.id for c in checkpoints}
     names = {os.path.relpath(name, directory) for c in checkpoints for name in c.files}
-    lost = {
-        file
-        for marked, file in marks.files.items()
-        if marked not in ids and file in names and (marked in marks.pins or marked in marks.tags.values())
-    }
-    return [f"{printable(file)} was rewritten: the content that was marked is gone" for file in sorted(lost)]
+    lost: dict[str, list[str]] = {}
+    for checkpoint, file in marks.files.items():
+        said = marks.of(checkpoint)
+        words = [*(["pinned"] if said.pinned else []), *(f"tagged {printable(tag)}" for tag in said.tags)]
+        if checkpoint not in ids and words:
+            lost.setdefault(file, []).extend(words)
+    return [
+        f"{printable(file)} was {'rewritten' if file in names else 'removed'}: "
+        f"the content that was marked ({', '.join(dict.fromkeys(lost[file]))}) is gone"
+        for file in sorted(lost)
+    ]

@@ -99,7 +99,7 @@ class Names:
 
 
 def held(found: Iterable[Pointer], names: Names) -> Held:
-    """Which checkpoints of a run the pointers name. Pure."""
+    """Which checkpoints of a run the pointers name."""
     result = Held()
     for pointer in found:
         for target in pointer.targets:
@@ -109,7 +109,9 @@ def held(found: Iterable[Pointer], names: Names) -> Held:
                 if pointer.wording not in wordings:
                     wordings.append(pointer.wording)
             problem = f"{printable(target[:200])}, {pointer.wording}, is not there"
-            if not named and pointer.is_current and problem not in result.problems:
+            # What another run holds is not missing.
+            elsewhere = os.path.isabs(target) and os.path.lexists(target)
+            if not (named or elsewhere) and pointer.is_current and problem not in result.problems:
                 result.problems.append(problem)
     return result
 

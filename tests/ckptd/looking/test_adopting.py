@@ -233,7 +233,7 @@ def test_a_pin_on_a_file_that_was_rewritten_is_told_as_gone(world: Any, base: Pa
     world.scanner.full()
     view = world.catalog.at(str(base / "a"))
     assert said(world, base / "a") == NONE
-    assert view.run.problems == ("model.pt was rewritten: the content that was marked is gone",)
+    assert view.run.problems == ("model.pt was rewritten: the content that was marked (pinned, tagged paper) is gone",)
 
 
 def test_marks_of_runs_of_ours_carry_no_place(world: Any, runs: Any) -> None:
