@@ -45,7 +45,7 @@ def _only_weights(inspection: Inspection) -> bool:
 
 
 def config(recorded: Sequence[Recorded]) -> dict[str, Any]:
-    """The configuration in the newest checkpoint that holds one: one of the run's framework first, an exported model last."""
+    """The configuration in the newest checkpoint that holds one; exported models are asked last."""
     whose = framework([made.checkpoint for made in recorded])
     for_use = exports(recorded)
     going_on = _newest_first([made for made in recorded if made.checkpoint.id not in for_use])
