@@ -126,7 +126,7 @@ def test_trainings_of_others_are_followed_as_they_write(
         path: states[:-1] if states[1:] and states[-1] == "writing" else states for path, states in several.items()
     }
     assert all(states in (["writing", "complete"], ["complete"], ["writing"]) for states in several.values()), several
-    assert sum(states[0] == "writing" for states in several.values()) >= 3, several
+    assert any(states[0] == "writing" for states in several.values()), several
     assert {"complete", "writing"} >= {state for states in seen.values() for state in states}, seen
 
     # What the trainers took away is gone here too.
