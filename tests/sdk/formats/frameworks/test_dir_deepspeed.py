@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -16,10 +15,6 @@ from ckpt.formats import inspect
 from ckpt.formats.reading import opened
 
 Produced = Callable[[str], Path]
-
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed: pip install deepspeed"
-)
 
 STAGES = (0, 2, 3)
 
