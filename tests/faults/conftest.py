@@ -276,6 +276,9 @@ def storm(tmp_path: Path, templates: Path, chance: random.Random) -> Iterator[Ca
 
     def make(base: Path, kind: str = "storm_writer") -> Storm:
         log = tmp_path / f"storm-{len(made)}.log"
+        if kind == "storm_writer":
+            # A root in which nothing stays of what was known is doubted; a storm may be that thorough.
+            write_weights(base / "steady" / "model.safetensors")
         made.append(Storm(kind, base, templates, chance.randrange(1 << 30), log))
         made[-1].wait(1)
         return made[-1]
