@@ -35,7 +35,7 @@ class CheckpointConfig:
     When to save: save_every_n_steps, save_every_n_epochs (once an epoch), save_on_best_metric (a metric's name) with
     minimize_metric (True for a loss, False for an accuracy).
     What to keep: keep_last_n_checkpoints, keep_best_n_checkpoints, keep_checkpoint_every_n_epochs,
-    keep_checkpoint_every_n_steps; what no rule keeps waits in the trash for keep_for_s seconds. Without a rule
+    keep_checkpoint_every_n_steps; what no rule keeps waits in the trash for keep_for seconds. Without a rule
     everything is kept.
     What is in it: save_optimizer_state, save_scheduler_state, save_random_state, use_incremental_saves.
     How it is listed: auto_commit, commit_message_template, tag_best_checkpoints.
@@ -58,7 +58,7 @@ class CheckpointConfig:
     """Keep the N best by `save_on_best_metric`, or by the lowest loss when no metric is named."""
     keep_checkpoint_every_n_epochs: int | None = None
     keep_checkpoint_every_n_steps: int | None = None
-    keep_for_s: float = 86400.0
+    keep_for: float = 86400.0
     """Seconds that a removed checkpoint waits in the trash, restorable."""
 
     save_optimizer_state: bool = True
@@ -99,7 +99,7 @@ class CheckpointConfig:
         metric = self.save_on_best_metric
         if metric is not None and (not isinstance(metric, str) or not metric):
             raise StateError(f"save_on_best_metric is {metric!r}, and has to be the name of a metric")
-        for name in ("keep_for_s", "early_stopping_threshold"):
+        for name in ("keep_for", "early_stopping_threshold"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
                 raise StateError(f"{name} is {value!r}, and has to be a number of 0 or more")
@@ -125,7 +125,7 @@ class CheckpointConfig:
             keep_every_n_epochs=self.keep_checkpoint_every_n_epochs,
             keep_every_n_steps=self.keep_checkpoint_every_n_steps,
             tag_best=self.tag_best_checkpoints,
-            keep_for_s=float(self.keep_for_s),
+            keep_for=float(self.keep_for),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -71,6 +71,8 @@ class Marks:
     """Checkpoint id to the runs that were forked from it: id to name."""
     files: dict[str, str] = field(default_factory=dict)
     """Checkpoint id to the file name that it had when it was marked."""
+    policy: dict[str, Any] = field(default_factory=dict)
+    """Fields of the run's policy that were set by command."""
     mentioned: set[str] = field(default_factory=set)
     """Ids of all checkpoints that something was ever said of."""
 

@@ -89,11 +89,19 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     bytes: int = 0
     """Apparent size of all its files together."""
+    unique_bytes: int | None = None
+    """What of them is free again when it alone is gone: files without another name elsewhere; None when not known."""
+    kinds: dict[str, int] = {}
+    """Bytes of tensors by what they are: `weights`, `optimizer`; what is not named is other. Empty when not known."""
     saved_at: float = 0.0
+    touched_at: float = 0.0
+    """When anything in it was written, renamed or copied last; 0 when not known."""
     tags: tuple[str, ...] = ()
     """User's tags and the moving ones (`latest`, `best`, `best-1` …), sorted."""
     pinned: bool = False
     note: str | None = None
+    measured: dict[str, int] = {}
+    """Metrics that were attached after the save: name to the step that they were measured at."""
     label: str | None = None
     """Why it was saved: best, regular, epoch, step, interval …; export for a foreign model without a training's state;
     None when unknown."""
@@ -136,6 +144,8 @@ class Run(Record, frozen=True, kw_only=True):
     status: RunStatus = "idle"
     checkpoints: int = 0
     bytes: int = 0
+    unique_bytes: int | None = None
+    """What is free again when the whole run is gone; None when not known."""
     latest: str | None = None
     best: str | None = None
     parent: Lineage | None = None

@@ -53,7 +53,7 @@ def test_an_unknown_option_names_the_nearest() -> None:
         ("early_stopping_patience", 0),
         ("early_stopping_threshold", -0.1),
         ("early_stopping_threshold", float("nan")),
-        ("keep_for_s", float("inf")),
+        ("keep_for", float("inf")),
         ("auto_commit", 1),
         ("save_on_best_metric", ""),
         ("commit_message_template", "{epoch"),
@@ -83,11 +83,11 @@ def test_it_means_a_policy() -> None:
         keep_checkpoint_every_n_epochs=10,
         keep_checkpoint_every_n_steps=500,
         tag_best_checkpoints=False,
-        keep_for_s=60,
+        keep_for=60,
     ).to_policy()
     assert (policy.keep_last, policy.keep_best, policy.monitor, policy.mode) == (5, 3, "accuracy", "max")
     assert (policy.keep_every_n_epochs, policy.keep_every_n_steps) == (10, 500)
-    assert (policy.tag_best, policy.keep_for_s) == (False, 60.0)
+    assert (policy.tag_best, policy.keep_for) == (False, 60.0)
     assert not CheckpointConfig().to_policy().has_rules
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ckpt.exceptions import StateError, UsageError
 from ckpt.records import Checkpoint, Verdict
-from ckpt.retention import Policy, RunPlan, combine, moving_tags, plan, plan_to_json
+from ckpt.retention import FOREIGN, Policy, RunPlan, combine, moving_tags, plan, plan_to_json
 
 NAN = math.nan
 
@@ -200,7 +200,7 @@ def test_what_is_not_complete_is_skipped_and_counts_for_nothing(fields: dict[str
 
 
 def test_foreign_runs_are_observed_only() -> None:
-    made = plan([checkpoint(1, 0.5), checkpoint(2, state="writing")], Policy(keep_last=1), 0.0, own=False)
+    made = plan([checkpoint(1, 0.5), checkpoint(2, state="writing")], Policy(keep_last=1), 0.0, situation=FOREIGN)
     assert made.keep == made.remove == ()
     assert reasons(made, 1) == ["not ours to remove: another tool wrote it"]
     assert reasons(made, 2) == ["still being written", "not ours to remove: another tool wrote it"]
@@ -288,7 +288,7 @@ def test_the_json_of_a_plan() -> None:
 
 
 def test_a_policy_survives_its_json() -> None:
-    policy = Policy(keep_last=5, keep_best=3, monitor="acc", keep_every_n_steps=10, tag_best=False, keep_for_s=1.5)
+    policy = Policy(keep_last=5, keep_best=3, monitor="acc", keep_every_n_steps=10, tag_best=False, keep_for=1.5)
     assert policy.mode == "max"
     assert Policy.from_json(json.loads(json.dumps(policy.to_json()))) == policy
     assert Policy.from_json({}) == Policy() == Policy.from_json(Policy().to_json())
@@ -327,9 +327,9 @@ def test_a_policy_without_monitor_follows_the_run() -> None:
         ({"mode": "lowest"}, "mode is 'lowest', and has to be 'min' or 'max'"),
         ({"tag_best": 1}, "tag_best is 1"),
         ({"tag_best": None}, "tag_best is None"),
-        ({"keep_for_s": -1}, "keep_for_s is -1, and has to be 0 seconds or more"),
-        ({"keep_for_s": "1d"}, "keep_for_s is '1d'"),
-        ({"keep_for_s": NAN}, "keep_for_s is nan"),
+        ({"keep_for": -1}, "keep_for is -1, and has to be 0 seconds or more"),
+        ({"keep_for": "1d"}, "keep_for is '1d'"),
+        ({"keep_for": NAN}, "keep_for is nan"),
         ([], "a policy has to be an object"),
         ("keep_last=5", "a policy has to be an object"),
     ],

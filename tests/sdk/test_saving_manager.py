@@ -412,7 +412,7 @@ def test_pins_tags_and_forks_stay_and_what_went_comes_back(run: Run) -> None:
 
 
 def test_the_trash_is_purged_when_it_is_due(run: Run) -> None:
-    manager = CheckpointManager(run, CheckpointConfig(keep_last_n_checkpoints=1, keep_for_s=0))
+    manager = CheckpointManager(run, CheckpointConfig(keep_last_n_checkpoints=1, keep_for=0))
     for step in range(1, 5):
         manager.save_checkpoint(WEIGHTS, state(step, loss=-step))
     assert steps(manager) == [4]

@@ -132,7 +132,7 @@ def test_a_plan_is_written_with_all_its_reasons() -> None:
     skip = {"id": "c2", "path": "/r/x\x1b.pt", "epoch": None, "bytes": 1, "reasons": [{"text": "incomplete"}]}
     plan = {
         "id": "8f3c", "freed_now": 0, "freed_at_purge": 0,
-        "runs": [{"run": "r1", "policy": {"monitor": "v", "keep_last": 2, "keep_for_s": 9}, "keep": [keep],
+        "runs": [{"run": "r1", "policy": {"monitor": "v", "keep_last": 2, "keep_for": 9}, "keep": [keep],
                   "remove": [], "skip": [skip], "refused": "would leave nothing"}],
     }  # fmt: skip
     lines = plan_lines(plan, {"r1": "exp1"}, paint=Paint(False))

@@ -1,10 +1,10 @@
 """How the catalog writes a run: one JSON document, exact for every number and every text.
 
-    {"schema", "version", "written", "signature", "run": {…}, "policy": {…}, "checkpoints": […]}
+    {"schema", "version", "written", "signature", "run": {…}, "wishes": {…}, "checkpoints": […]}
 
 Numbers that are not finite follow the rules of the disk. Text that is not UTF-8 is {"$text": base64}, and a mapping
 whose keys JSON or these rules cannot hold is {"$items": [[key, value], …]}. Plans are not written: they follow from
-the checkpoints and the policy.
+the checkpoints, what the run wishes, and what is configured.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tinydb.storages import Storage
 from ckpt import encoding, files, retention
 from ckpt.exceptions import CkptError
 from ckpt.records import Checkpoint, Run
-from ckpt.retention import Policy
-from ckpt.scan import RunView
+from ckpt.retention import FOREIGN, OWN
+from ckpt.scan import RunView, Wishes
 
-SCHEMA = 3
+SCHEMA = 4
 _MARK = "$"
 _TEXT, _ITEMS = "$text", "$items"
 _encode = msgspec.json.Encoder().encode
@@ -39,7 +39,7 @@ class Fields(TypedDict):
     written: float
     signature: str | None
     run: dict[str, Any]
-    policy: dict[str, Any]
+    wishes: dict[str, Any]
     checkpoints: list[Checkpoint]
 
 
@@ -87,7 +87,7 @@ def to_document(view: RunView, version: str, signature: str | None) -> dict[str,
         "written": time.time(),
         "signature": signature,
         "run": _pack(msgspec.to_builtins(view.run)),
-        "policy": _pack(view.plan.policy.to_json()),
+        "wishes": _pack(msgspec.to_builtins(view.wishes)),
         "checkpoints": [_encoded(checkpoint) for checkpoint in view.checkpoints],
     }
 
@@ -103,11 +103,19 @@ def from_document(document: Mapping[str, Any]) -> RunView:
             raise ValueError(f"checkpoint {checkpoint.id} is of another run")
         _share(checkpoint, run.id)
     try:
-        policy = Policy.from_json(_unpack(document["policy"]))
-        plan = retention.plan(checkpoints, policy, time.time(), own=run.own)
+        wishes = msgspec.convert(_unpack(document["wishes"]), Wishes)
+        merged, situation = retention.merge(wishes.layers), OWN if run.own else FOREIGN
+        plan = retention.plan(checkpoints, merged.policy, time.time(), situation=situation)
     except CkptError as error:
         raise ValueError(error.message) from error
-    return RunView(run=run, checkpoints=tuple(checkpoints), plan=plan)
+    return RunView(
+        run=run,
+        checkpoints=tuple(checkpoints),
+        plan=plan,
+        wishes=wishes,
+        situation=situation,
+        origins=merged.origins,
+    )
 
 
 def _share(checkpoint: Checkpoint, run: str) -> None:

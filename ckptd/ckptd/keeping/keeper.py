@@ -212,7 +212,7 @@ class Keeper:
             plan=plan_id,
             reasons=[reason_to_json(reason) for reason in decision.verdict.reasons],
             near_misses=[reason_to_json(reason) for reason in decision.verdict.near_misses],
-            keep_for_s=view.plan.policy.keep_for_s,
+            keep_for_s=view.plan.policy.keep_for,
             now=self._clock.latest(),
         )
 

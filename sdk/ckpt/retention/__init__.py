@@ -10,16 +10,24 @@ Kept is the union of what every rule keeps by itself. A rule never removes, only
 adding a rule can never remove more. Below every policy lies a floor: newest complete, best, pinned, tagged, held.
 """
 
+from ckpt.retention.layers import Layer, Merged, merge
 from ckpt.retention.planner import Decision, Plan, RunPlan, combine, moving_tags, plan
 from ckpt.retention.policy import Policy
 from ckpt.retention.presenting import plan_to_json, run_plan_to_json
+from ckpt.retention.situation import FOREIGN, OWN, Situation
 
 __all__ = [
+    "FOREIGN",
+    "OWN",
     "Decision",
+    "Layer",
+    "Merged",
     "Plan",
     "Policy",
     "RunPlan",
+    "Situation",
     "combine",
+    "merge",
     "moving_tags",
     "plan",
     "plan_to_json",

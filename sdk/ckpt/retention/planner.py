@@ -13,6 +13,7 @@ from ckpt.exceptions import UsageError
 from ckpt.records import Checkpoint, Reason, Record, Verdict
 from ckpt.retention.policy import DEFAULT_MONITOR, Policy
 from ckpt.retention.rules import FLOOR, FORK_LABEL, RULES, Candidates, Selection, unranked
+from ckpt.retention.situation import OWN, Situation
 
 
 class Decision(Record, frozen=True, kw_only=True, gc=False):
@@ -34,6 +35,12 @@ class RunPlan(Record, frozen=True, kw_only=True):
     """Outside the plan: not complete, or not ours to remove."""
     refused: str | None = None
     """Why nothing is removed although the rules leave something over; None when the plan may be applied."""
+    ask: str | None = None
+    """Why it is carried out only when a person confirms its plan's id; None when it may be carried out unasked."""
+    changes_at: float | None = None
+    """When it may become another by the passing of time alone (Unix seconds); None when it does not."""
+    over_bytes: int = 0
+    """By how much the run stays above `max_bytes` although all that may go is gone."""
 
     @property
     def decisions(self) -> Iterator[Decision]:
@@ -60,7 +67,12 @@ class Plan(Record, frozen=True, kw_only=True):
 
 
 def plan(
-    checkpoints: Iterable[Checkpoint], policy: Policy, now: float, *, own: bool = True, run: str | None = None
+    checkpoints: Iterable[Checkpoint],
+    policy: Policy,
+    now: float,
+    *,
+    run: str | None = None,
+    situation: Situation = OWN,
 ) -> RunPlan:
     """What `policy` keeps, removes or skips of one run's checkpoints at the time `now`.
 
@@ -73,7 +85,7 @@ def plan(
     skipped: list[Decision] = []
     complete: list[Checkpoint] = []
     for checkpoint in ordered:
-        reasons = _outside(checkpoint, own)
+        reasons = _outside(checkpoint, situation.own)
         if reasons:
             skipped.append(Decision(checkpoint=checkpoint, verdict=Verdict(action="skip", reasons=reasons)))
         else:

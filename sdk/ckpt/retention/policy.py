@@ -41,9 +41,33 @@ class Policy(Record, frozen=True, kw_only=True):
     """Keep the last checkpoint of every epoch that N divides, epochs as the training counts them."""
     keep_every_n_steps: int | None = None
     """Keep the last checkpoint of every step that N divides."""
+    keep_best_of: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    """More monitors: metric to {"keep": N, "mode": "min" | "max"}. The best of each is never removed."""
+    keep_every: tuple[dict[str, float | None], ...] = ()
+    """Keep the newest of every stretch of time: {"every": seconds, "within": seconds before the newest, or None}."""
+    keep_within: float | None = None
+    """Keep what was saved within so many seconds before the newest."""
+    keep_steps: tuple[int, ...] = ()
+    """Keep these steps."""
+    keep_tagged: bool = False
+    """Keep what a person tagged. The floor does that too; as the only rule it says that nothing else is wanted."""
+    max_age: float | None = None
+    """Keep what is younger than so many seconds now; the one rule that goes by the clock."""
+    max_bytes: int | None = None
+    """What no rule keeps stays as well while the run is below this: from 85 % of it on the oldest go, down to 80 %."""
+    missing_metric: Literal["keep", "ignore"] = "keep"
+    """Whether a checkpoint without the monitored metric waits for it, `metric_grace` long."""
+    metric_grace: float = 3600.0
+    """Seconds from the save on in which an evaluation may still come."""
+    min_age: float = 3600.0
+    """Seconds for which nothing of a foreign run is removed after it was touched last."""
+    max_share: float = 0.5
+    """Share of a run's checkpoints that may be removed unasked, where that has to be asked."""
+    include_unknown: bool = False
+    """Whether what is no known training checkpoint may go too; holds only where a policy names the run itself."""
     tag_best: bool = True
     """Whether `best` and `best-1` … are moved along."""
-    keep_for_s: float = 86400.0
+    keep_for: float = 86400.0
     """Seconds that a removed checkpoint waits in the trash."""
 
     def __post_init__(self) -> None:
@@ -67,11 +91,11 @@ class Policy(Record, frozen=True, kw_only=True):
             raise StateError(f"mode is {self.mode!r}, and has to be 'min' or 'max'")
         if not isinstance(self.tag_best, bool):
             raise StateError(f"tag_best is {self.tag_best!r}, and has to be true or false")
-        seconds = self.keep_for_s
+        seconds = self.keep_for
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
-            raise StateError(f"keep_for_s is {seconds!r}, and has to be a number of seconds")
+            raise StateError(f"keep_for is {seconds!r}, and has to be a number of seconds")
         if seconds < 0:
-            raise StateError(f"keep_for_s is {seconds:g}, and has to be 0 seconds or more")
+            raise StateError(f"keep_for is {seconds:g}, and has to be 0 seconds or more")
 
     @property
     def metric(self) -> str:

@@ -65,7 +65,7 @@ def _prune(run: Run, view: RunView) -> list[Checkpoint]:
                 plan=plan_id,
                 reasons=verdict.reasons,
                 near_misses=verdict.near_misses,
-                keep_for_s=plan.policy.keep_for_s,
+                keep_for_s=plan.policy.keep_for,
             )
             removed.append(checkpoint)
         except (OSError, CkptError) as error:

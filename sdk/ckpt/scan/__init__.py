@@ -26,7 +26,7 @@ from ckpt.scan.reading import read_run
 from ckpt.scan.registered import registered_root
 from ckpt.scan.signature import Sight, sight, signature
 from ckpt.scan.survey import Survey, find_runs, survey
-from ckpt.scan.view import RunView, run_view_to_json
+from ckpt.scan.view import RunView, Wishes, governed, run_view_to_json
 from ckpt.scan.whose import run_of
 
 __all__ = [
@@ -36,8 +36,10 @@ __all__ = [
     "RunView",
     "Sight",
     "Survey",
+    "Wishes",
     "curves",
     "find_runs",
+    "governed",
     "is_own",
     "read_run",
     "registered_root",

@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ckpt import marks as marks_module
-from ckpt import refs
+from ckpt import refs, retention
 from ckpt.encoding import printable
 from ckpt.marks import Marks
 from ckpt.records import Checkpoint, Run, foreign_run_id
-from ckpt.retention import Policy
+from ckpt.retention import FOREIGN
 from ckpt.scan import facts, live
 from ckpt.scan.cache import Cache
 from ckpt.scan.failing import is_failing
@@ -21,7 +21,7 @@ from ckpt.scan.pointers import Names, held, written
 from ckpt.scan.recording import record
 from ckpt.scan.references import references
 from ckpt.scan.units import size, units
-from ckpt.scan.view import RunView, assemble, with_marks
+from ckpt.scan.view import RunView, Wishes, assemble, with_marks
 
 FOREIGN_TRAINING_S = 600.0  # a run that was written to within this time counts as training; clocks may be ahead
 
@@ -76,9 +76,11 @@ def read_foreign(
         loss=loss,
         problems=tuple(problems),
     )
-    policy = Policy().evolve(monitor=run.monitor, mode=run.mode)
+    own = {} if monitor is None else {"monitor": monitor, "mode": mode}
+    wishes = Wishes(own=own, said=marks.policy)
+    merged = retention.merge(wishes.layers)
     whole = size(entry for made in recorded for entry in made.unit.entries)
-    return assemble(run, checkpoints, policy, now, size=whole)
+    return assemble(run, checkpoints, wishes, merged, now, situation=FOREIGN, size=whole)
 
 
 def _unlisted(listed: Listing) -> list[str]:

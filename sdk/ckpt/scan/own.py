@@ -7,7 +7,7 @@ import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ckpt import files, refs
 from ckpt import marks as marks_module
@@ -16,11 +16,11 @@ from ckpt.exceptions import StateError
 from ckpt.marks import Marks
 from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, POINTER_NAMES, PRUNER, RunPaths, is_temporary
 from ckpt.records import Checkpoint, CheckpointState, Lineage, Run, RunStatus, checkpoint_id, foreign_run_id
-from ckpt.retention import Policy
+from ckpt.retention import OWN, Merged, merge
 from ckpt.scan.cache import Cache, identity
 from ckpt.scan.failing import UNREADABLE, is_exhausted, is_failing
 from ckpt.scan.numbers import count_or_none, number, number_or_none, whole_or_none
-from ckpt.scan.view import RunView, assemble, with_marks
+from ckpt.scan.view import RunView, Wishes, assemble, with_marks
 
 STALLED_AFTER_S = 900.0
 _TAIL = 1 << 16  # bytes at the end of states.jsonl in which the last whole line is looked for
@@ -42,15 +42,16 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
     lock = files.FileLock(paths.lock)
     # The daemon holds the lock while it prunes; that is no training.
     training = not lock.is_free() and lock.holder().get("program") != PRUNER
-    policy = _policy_of(manifest, problems)
+    marks, doubt = Marks(), None
     try:
         marks = marks_module.read(paths.marks)
     except OSError as error:
         if is_failing(error):
             raise
-        problems.append(f"marks.jsonl cannot be read, so everything is kept: {error.strerror}")
-        marks = Marks()
-        policy = Policy(monitor=policy.monitor, mode=policy.mode)
+        doubt = f"marks.jsonl cannot be read: {error.strerror}"
+    wishes, merged = _wishes_of(manifest, marks, doubt)
+    if wishes.doubt is not None:
+        problems.append(f"{wishes.doubt}, so everything is kept")
     checkpoints = _own_checkpoints(paths, run_id, cache, marks, training, problems)
     epoch, step, loss = _reached(paths.states, checkpoints)
     stamps = [c.saved_at for c in checkpoints] + [number(manifest.get("created"), 0.0)]
@@ -71,8 +72,8 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
         parent=_lineage(parent),
         updated_at=updated,
         created_at=number(manifest.get("created"), 0.0),
-        monitor=policy.monitor,
-        mode=policy.mode,
+        monitor=merged.policy.monitor,
+        mode=merged.policy.mode,
         framework="ckpt",
         config=manifest["config"] if isinstance(manifest.get("config"), dict) else {},
         epoch=epoch,
@@ -80,24 +81,28 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
         loss=loss,
         problems=tuple(problems),
     )
-    return assemble(run, checkpoints, policy, now)
+    return assemble(run, checkpoints, wishes, merged, now, situation=OWN)
 
 
-def _policy_of(manifest: dict[str, Any], problems: list[str]) -> Policy:
+def _wishes_of(manifest: dict[str, Any], marks: Marks, doubt: str | None) -> tuple[Wishes, Merged]:
+    """What is asked for in the run itself, and the policy that it makes."""
     raw = manifest.get("policy") or {}
+    own = {name: value for name, value in raw.items() if value is not None} if isinstance(raw, dict) else {}
+    monitor, mode = manifest.get("monitor"), "max" if manifest.get("mode") == "max" else "min"
+    followed: dict[str, Any] = {"monitor": "loss", "mode": "min"}
+    if isinstance(monitor, str):
+        followed = {"monitor": monitor, "mode": mode}
+    if "monitor" not in own:
+        own = {**own, **followed}
+    wishes = Wishes(own=own, said=marks.policy, doubt=doubt)
     try:
-        policy = Policy.from_json(raw)
+        if not isinstance(raw, dict):
+            raise StateError("it is no object")
+        return wishes, merge(wishes.layers)
     except StateError as error:
         hint = f" ({error.hint})" if error.hint else ""
-        problems.append(f"its policy cannot be used, so everything is kept: {error.message}{hint}")
-        policy = Policy()
-    if policy.monitor is None:
-        mode: Literal["min", "max"] = "max" if manifest.get("mode") == "max" else "min"
-        monitor = manifest.get("monitor")
-        policy = policy.evolve(
-            monitor=monitor if isinstance(monitor, str) else "loss", mode=mode if isinstance(monitor, str) else "min"
-        )
-    return policy
+        wishes = Wishes(own=followed, doubt=doubt or f"its policy cannot be used: {error.message}{hint}")
+        return wishes, merge(wishes.layers)
 
 
 def _own_checkpoints(

@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from ckpt import refs, retention
 from ckpt.encoding import printable
 from ckpt.marks import Marks
 from ckpt.protocol import checkpoint_to_json, run_to_json
 from ckpt.records import Checkpoint, Record, Run, Verdict
-from ckpt.retention import Policy, RunPlan
+from ckpt.retention import Layer, Merged, RunPlan, Situation
+
+
+class Wishes(Record, frozen=True, kw_only=True):
+    """What a run itself says of what is to be kept, as given fields of a policy."""
+
+    own: dict[str, Any] = msgspec.field(default_factory=dict)
+    """The policy in run.json; of a foreign run only its trainer's monitor and mode."""
+    said: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What `ckpt policy set` said of this run."""
+    doubt: str | None = None
+    """Why nothing of it may be removed, whatever a policy from elsewhere says: its own wishes cannot be read."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The policy where nothing above the run has a say."""
+        return ("run.json", self.own), ("command", self.said)
 
 
 class RunView(Record, frozen=True, kw_only=True):
@@ -19,6 +37,10 @@ class RunView(Record, frozen=True, kw_only=True):
     run: Run
     checkpoints: tuple[Checkpoint, ...]
     plan: RunPlan
+    wishes: Wishes = Wishes()
+    situation: Situation = Situation()
+    origins: dict[str, str] = msgspec.field(default_factory=dict)
+    """Where each given field of the policy comes from."""
 
     def verdict(self, checkpoint: str) -> Verdict | None:
         """What the policy makes of a checkpoint, by its id; None when the plan does not speak of it."""
@@ -44,13 +66,22 @@ def with_marks(checkpoint: Checkpoint, marks: Marks) -> Checkpoint:
 
 
 def assemble(
-    run: Run, checkpoints: Sequence[Checkpoint], policy: Policy, now: float, *, size: int | None = None
+    run: Run,
+    checkpoints: Sequence[Checkpoint],
+    wishes: Wishes,
+    merged: Merged,
+    now: float,
+    *,
+    situation: Situation,
+    size: int | None = None,
 ) -> RunView:
     """The run with its moving tags, its plan and its totals. Records that do not change are shared, not copied.
 
     `size` is what its checkpoints take together where some of them share files.
     """
-    ordered = refs.newest_first(checkpoints)
+    ordered, policy = refs.newest_first(checkpoints), merged.policy
+    if wishes.doubt is not None and situation.degraded is None:
+        situation = situation.evolve(degraded=wishes.doubt)
     moving = retention.moving_tags(ordered, policy)
     tagged = tuple(c.evolve(tags=tuple(sorted({*c.tags, *moving[c.id]}))) if c.id in moving else c for c in ordered)
     latest = next((c.id for c in tagged if c.state == "complete"), None)
@@ -61,7 +92,21 @@ def assemble(
         latest=latest,
         best=best[0].id if best else None,
     )
-    return RunView(run=full, checkpoints=tagged, plan=retention.plan(tagged, policy, now, own=run.own))
+    return RunView(
+        run=full,
+        checkpoints=tagged,
+        plan=retention.plan(tagged, policy, now, situation=situation),
+        wishes=wishes,
+        situation=situation,
+        origins=merged.origins,
+    )
+
+
+def governed(view: RunView, merged: Merged, situation: Situation, now: float) -> RunView:
+    """The same run under another policy or in another situation, planned anew; nothing is read."""
+    plain = [c.evolve(tags=tuple(t for t in c.tags if not refs.RESERVED_TAG.match(t))) for c in view.checkpoints]
+    run = view.run.evolve(monitor=merged.policy.monitor or view.run.monitor, mode=merged.policy.mode)
+    return assemble(run, plain, view.wishes, merged, now, situation=situation, size=view.run.bytes)
 
 
 def run_view_to_json(view: RunView) -> dict[str, Any]:

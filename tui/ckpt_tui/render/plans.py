@@ -96,7 +96,7 @@ def rules_text(policy: Mapping[str, Any], paint: Paint) -> str:
     rules = [
         f"{name.removeprefix('keep_').replace('_', ' ')} {value}"
         for name, value in policy.items()
-        if name.startswith("keep_") and name not in ("keep_for_s", "keep_for") and value
+        if name.startswith("keep_") and name not in ("keep_for",) and value
     ]
     return paint("keeps " + ", ".join(rules) if rules else "no rule: nothing is removed", "dim")
 
