@@ -21,8 +21,10 @@ from ckpt.paths import StatePaths, config_home, socket_path
 from ckptd import parts
 from ckptd.catalog.renewal import renew
 from ckptd.config import file as config_file
-from ckptd.config import values as config_module
-from ckptd.config.values import Config
+from ckptd.config.check import runs_json
+from ckptd.config.effects import effects
+from ckptd.config.values import Config, Limits
+from ckptd.policies import more_removed
 from ckptd.process import courtesy, lifecycle
 from ckptd.process.notify import Notify
 from ckptd.rounds import Rhythm, Rounds
@@ -61,7 +63,7 @@ class Daemon:
                 files.sweep_temporaries(directory, older_than_s=0.0)
             self._parts = parts.writing(self._state)
             self._problems += [f"{name} in the catalog was moved aside" for name in self._parts.catalog.load()]
-            self._problems += self._parts.roots.load(self._config.roots, self._watch, everywhere=self._config.exclude)
+            self._problems += self._parts.configure(self._config, self._watch)
             self._problems += courtesy.be_courteous()
             courtesy.raise_descriptor_limit()
             for problem in self._problems:
@@ -139,9 +141,12 @@ class Daemon:
                 self._problems = [p for p in self._problems if not p.startswith("config.toml was not taken")]
                 self._problems.append(f"config.toml was not taken: {error.message}")
                 raise
-            changed = config_module.effects(self._config, config)
+            changed = effects(self._config, config)
             self._config = config
-            self._problems = self._parts.roots.load(config.roots, self._watch, everywhere=config.exclude)
+            before = self._parts.catalog.all()
+            self._problems = self._parts.configure(config, self._watch)
+            more = more_removed((view, self._parts.catalog.get(view.run.id) or view) for view in before)
+            changed += [more] if more is not None else []
             self._coverage.refresh()
             for sentence in changed or ["nothing changed"]:
                 log.info("config.toml was taken anew: %s", printable(sentence))
@@ -178,6 +183,10 @@ class Daemon:
                 "idle_exit_s": config.idle_exit_s,
                 "exclude": list(config.exclude),
                 "from_environment": list(config.from_environment),
+                "policy": config.policy,
+                "runs": runs_json(config),
+                "limits": {name: getattr(config.limits, name) for name in Limits.__struct_fields__},
+                "warn_before": config.warn_before,
             },
             "reloaded": self._reloaded,
             "announced": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,13 +21,15 @@ def look(directories: Sequence[str]) -> Service:
     """
     here = parts.reading(StatePaths.here(), stored_roots=not directories)
     if directories:
+        # A mistake in the file does not keep anybody from looking at a directory.
+        here.policies.config = config_file.read(config_home(), os.environ).config
         for directory in directories:
-            watched, _ = here.roots.add(directory, "observe", (), keep=False)
+            watched, _ = here.roots.add(directory, None, (), keep=False)
             here.scanner.look(watched)
             if watched.problem is not None:
                 raise UsageError(f"{directory}: {watched.problem}")
     else:
-        here.roots.load(config_file.load(config_home()).roots)
+        here.configure(config_file.load(config_home()))
         here.scanner.full()
     return here.service(_describe)
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ckpt.paths import StatePaths
 from ckptd.catalog.catalog import Catalog
+from ckptd.config.values import Config
 from ckptd.events import Events
 from ckptd.journal import Journal
 from ckptd.keeping.keeper import Keeper
 from ckptd.keeping.marking import Marking
 from ckptd.keeping.undo import Undo
 from ckptd.looking.scanner import Scanner
+from ckptd.policies import Policies
 from ckptd.roots.roots import Roots
 from ckptd.serving.repeats import Repeats
 from ckptd.serving.service import Service
+from ckptd.space.pressure import frees_bytes
+from ckptd.space.space import Space
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,22 @@ class Parts:
     events: Events
     catalog: Catalog
     roots: Roots
+    policies: Policies
     scanner: Scanner
     keeper: Keeper
     marking: Marking
     undo: Undo
+    space: Space
+
+    def configure(self, config: Config, session: Sequence[str] = ()) -> list[str]:
+        """Takes a config and the roots of this daemon's command line; returns what had to be left out.
+
+        Every run that is known already is under the new policies when it returns.
+        """
+        problems = self.roots.load(config.roots, session, everywhere=config.exclude)
+        self.policies.config = config
+        self.scanner.govern()
+        return problems
 
     def service(self, daemon: Callable[[], dict[str, Any]], **hooks: Any) -> Service:
         """The answers of the API over these parts; `hooks` are keyword arguments of Service."""
@@ -43,6 +59,8 @@ class Parts:
             self.undo,
             self.events,
             repeats=Repeats(self.journal),
+            space=self.space,
+            policies=self.policies,
             daemon=daemon,
             **hooks,
         )
@@ -64,8 +82,11 @@ def reading(state: StatePaths, *, stored_roots: bool) -> Parts:
 
 def _assemble(state: StatePaths, journal: Journal, catalog: Catalog, roots: Roots, *, looks_only: bool) -> Parts:
     events = Events(journal)
-    scanner = Scanner(roots, catalog, events, state, journal=journal, prune=not looks_only)
-    keeper = Keeper(catalog, scanner, events, journal)
-    marking = Marking(scanner, events, journal, None if looks_only else state)
+    policies = Policies(roots)
+    scanner = Scanner(roots, policies, catalog, events, state, journal=journal, prune=not looks_only)
+    kept = None if looks_only else state
+    keeper = Keeper(catalog, roots, scanner, events, journal, kept, lambda: policies.config.limits)
+    marking = Marking(scanner, events, journal, kept)
     undo = Undo(catalog, journal, keeper, marking)
-    return Parts(journal, events, catalog, roots, scanner, keeper, marking, undo)
+    space = Space(events.emit, lambda run: sum(frees_bytes(item.entry) for item in keeper.entries(run)))
+    return Parts(journal, events, catalog, roots, policies, scanner, keeper, marking, undo, space)

@@ -5,6 +5,8 @@ following  a look at what events marked dirty, once it has been quiet for a mome
 polling    a look every few seconds at what no event tells of
 training   the states of running trainings, and files that are being written
 flushing   the catalog's files
+measuring  what is free on the disks, and whether one fills
+planning   plans that the passing of time alone changes, from what is known; the disk is not looked at
 beating    proof that events come through; the watcher is started anew when they do not
 idling     the end of a daemon that nobody needs
 """
@@ -48,6 +50,8 @@ class Rhythm:
     flush_s: float = 1.0
     training_s: float = 0.5
     unsettled_s: float = 2.0
+    measure_s: float = 10.0
+    plan_s: float = 5.0
     beat_s: float = 30.0
     beat_wait_s: float = 5.0
 
@@ -107,6 +111,8 @@ class Rounds:
             ("polling", self._keep_polling),
             ("training", self._follow_training),
             ("flushing", self._keep_flushing),
+            ("measuring", self._keep_measuring),
+            ("planning", self._keep_planning),
             ("beating", self._keep_beating),
         ):
             self._spawn(name, work)
@@ -147,8 +153,6 @@ class Rounds:
 
     def _after_full(self) -> None:
         parts = self._parts
-        for watched in parts.roots.all():
-            watched.sample(time.time())
         self._coverage.refresh()
         views = parts.catalog.all()
         parts.keeper.sweep([view.run.id for view in views])
@@ -224,6 +228,27 @@ class Rounds:
             self._parts.catalog.flush(due=due)
         except OSError as error:
             self._parts.scanner.failed("the catalog cannot be written", error)
+
+    async def _keep_planning(self) -> None:
+        await self.ready.wait()
+        took = 0.0
+        while True:
+            await asyncio.sleep(max(self._rhythm.plan_s, _COURTESY * took))
+            now, began = time.time(), time.monotonic()
+            if any((at := view.plan.changes_at) is not None and at <= now for view in self._parts.catalog.all()):
+                changed = await asyncio.to_thread(self._parts.scanner.govern)
+                await asyncio.to_thread(self._parts.keeper.sweep, changed)
+            took = time.monotonic() - began
+
+    async def _keep_measuring(self) -> None:
+        await self.ready.wait()
+        while True:
+            await asyncio.to_thread(self._measure)
+            await asyncio.sleep(self._rhythm.measure_s)
+
+    def _measure(self) -> None:
+        parts = self._parts
+        parts.space.look([watched.root.path for watched in parts.roots.all()], parts.catalog.all(), time.time())
 
     async def _keep_beating(self) -> None:
         missed = 0

@@ -137,7 +137,7 @@ class Client:
             return cls("once", directory=directory, why_once=error.message)
         return cls("daemon", directory=directory, answer_s=answer_s)
 
-    def get(self, path: str, **params: str | int | None) -> Any:
+    def get(self, path: str, /, **params: str | int | None) -> Any:
         """The answer to a read, as plain data. Raises the error that the daemon met."""
         given = {name: value for name, value in params.items() if value is not None}
         if given:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import string
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass
 from typing import Any, Literal, Self
 
 from ckpt.encoding import printable
 from ckpt.exceptions import StateError
-from ckpt.retention import Policy
+from ckpt.retention import Policy, given
+from ckpt.retention.spelling import OTHER_NAMES, is_off, nearest
 
 MESSAGE_FIELDS = ("epoch", "step", "global_step", "loss", "learning_rate", "model_name", "experiment_name")
 """What a commit message template may name, besides the metrics of the state."""
@@ -20,12 +20,33 @@ MESSAGE_FIELDS = ("epoch", "step", "global_step", "loss", "learning_rate", "mode
 _COUNTS = (
     "save_every_n_steps",
     "save_every_n_epochs",
-    "keep_last_n_checkpoints",
-    "keep_best_n_checkpoints",
-    "keep_checkpoint_every_n_epochs",
-    "keep_checkpoint_every_n_steps",
     "early_stopping_patience",
 )
+
+_POLICY = {
+    "keep_last_n_checkpoints": "keep_last",
+    "keep_best_n_checkpoints": "keep_best",
+    "keep_checkpoint_every_n_epochs": "keep_every_n_epochs",
+    "keep_checkpoint_every_n_steps": "keep_every_n_steps",
+    "keep_best_of": "keep_best_of",
+    "keep_every": "keep_every",
+    "keep_within": "keep_within",
+    "keep_steps": "keep_steps",
+    "keep_tagged": "keep_tagged",
+    "max_age": "max_age",
+    "max_bytes": "max_bytes",
+    "missing_metric": "missing_metric",
+    "metric_grace": "metric_grace",
+    "tag_best_checkpoints": "tag_best",
+    "keep_for": "keep_for",
+}
+"""Options that the policy checks, and the fields of it that they are."""
+
+_INSTEAD = ("keep_last", "save_total_limit", "keep_best", "save_top_k", "keep_every_n_epochs", "keep_every_n_steps")
+"""Other names that options have for those who know them from elsewhere."""
+
+_FORMER = {"keep_for_s": "keep_for"}
+"""Names of options in the run.json of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +56,9 @@ class CheckpointConfig:
     When to save: save_every_n_steps, save_every_n_epochs (once an epoch), save_on_best_metric (a metric's name) with
     minimize_metric (True for a loss, False for an accuracy).
     What to keep: keep_last_n_checkpoints, keep_best_n_checkpoints, keep_checkpoint_every_n_epochs,
-    keep_checkpoint_every_n_steps; what no rule keeps waits in the trash for keep_for seconds. Without a rule
-    everything is kept.
+    keep_checkpoint_every_n_steps, keep_best_of, keep_every, keep_within, keep_steps, keep_tagged, max_age, max_bytes;
+    what no rule keeps waits in the trash for keep_for. Without a rule everything is kept. Times are seconds or texts
+    such as "36h", sizes bytes or texts such as "200GB"; both are held as numbers.
     What is in it: save_optimizer_state, save_scheduler_state, save_random_state, use_incremental_saves.
     How it is listed: auto_commit, commit_message_template, tag_best_checkpoints.
     When to stop: early_stopping_patience, early_stopping_threshold.
@@ -58,8 +80,33 @@ class CheckpointConfig:
     """Keep the N best by `save_on_best_metric`, or by the lowest loss when no metric is named."""
     keep_checkpoint_every_n_epochs: int | None = None
     keep_checkpoint_every_n_steps: int | None = None
-    keep_for: float = 86400.0
-    """Seconds that a removed checkpoint waits in the trash, restorable."""
+    keep_best_of: Mapping[str, Any] | None = None
+    """Keep the best by further metrics: {"accuracy": 2} or {"accuracy": {"keep": 2, "mode": "max"}}."""
+    keep_every: float | str | Sequence[Any] | None = None
+    """Keep the newest of every stretch of time: "1h", or ["1h for 1d", "1d for 30d", "7d"]."""
+    keep_within: float | str | None = None
+    """Keep what was saved within this time before the newest."""
+    keep_steps: str | Sequence[int] | None = None
+    """Keep these steps: [1000, 5000]."""
+    keep_tagged: bool = False
+    """Keep what a person tagged; tagged ones stay anyway, but as the only rule it says that nothing else is wanted."""
+    max_age: float | str | None = None
+    """Keep what is younger than this now."""
+    max_bytes: int | str | None = None
+    """Keep the rest as well while the run is below this size."""
+    missing_metric: Literal["keep", "ignore"] = "keep"
+    """Whether a checkpoint without its metric waits for it, `metric_grace` long."""
+    metric_grace: float | str = 3600.0
+    keep_for: float | str = 86400.0
+    """How long a removed checkpoint waits in the trash, restorable."""
+
+    keep_last: InitVar[int | None] = None
+    """Another name of keep_last_n_checkpoints, as are the following of the options that they speak of."""
+    save_total_limit: InitVar[int | None] = None
+    keep_best: InitVar[int | None] = None
+    save_top_k: InitVar[int | None] = None
+    keep_every_n_epochs: InitVar[int | None] = None
+    keep_every_n_steps: InitVar[int | None] = None
 
     save_optimizer_state: bool = True
     save_scheduler_state: bool = True
@@ -85,7 +132,8 @@ class CheckpointConfig:
         _refuse_unknown(options, [item.name for item in dataclasses.fields(cls)])
         return super().__new__(cls)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, *others: int | None) -> None:
+        self._take_rules(dict(zip(_INSTEAD, others, strict=True)))
         for name in _COUNTS:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -97,13 +145,28 @@ class CheckpointConfig:
             if isinstance(item.default, bool) and not isinstance(getattr(self, item.name), bool):
                 raise StateError(f"{item.name} is {getattr(self, item.name)!r}, and has to be True or False")
         metric = self.save_on_best_metric
-        if metric is not None and (not isinstance(metric, str) or not metric):
-            raise StateError(f"save_on_best_metric is {metric!r}, and has to be the name of a metric")
-        for name in ("keep_for", "early_stopping_threshold"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                raise StateError(f"{name} is {value!r}, and has to be a number of 0 or more")
+        if metric is not None and (not isinstance(metric, str) or not metric or is_off(metric)):
+            raise StateError(
+                f"save_on_best_metric is {metric!r}, and has to be the name of a metric",
+                hint="leave it out to save by other options",
+            )
+        value = self.early_stopping_threshold
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise StateError(f"early_stopping_threshold is {value!r}, and has to be a number of 0 or more")
         _check_template(self.commit_message_template)
+
+    def _take_rules(self, others: Mapping[str, Any]) -> None:
+        """Lets the policy check what is the policy's, and holds it under the options' own names."""
+        options = {name: getattr(self, name) for name in _POLICY} | dict(others)
+        # An option of None by itself is one that nobody gave.
+        rules = given(
+            {n: value for n, value in options.items() if value is not None or getattr(type(self), n) is not None}
+        )
+        for name, field in _POLICY.items():
+            if field in rules:
+                object.__setattr__(self, name, rules[field])
+        for name in others:
+            object.__setattr__(self, name, rules.get(OTHER_NAMES.get(name, name)))
 
     @property
     def monitor(self) -> str:
@@ -117,16 +180,8 @@ class CheckpointConfig:
 
     def to_policy(self) -> Policy:
         """The retention rules of this config."""
-        return Policy(
-            keep_last=self.keep_last_n_checkpoints,
-            keep_best=self.keep_best_n_checkpoints,
-            monitor=self.save_on_best_metric,
-            mode=self.mode,
-            keep_every_n_epochs=self.keep_checkpoint_every_n_epochs,
-            keep_every_n_steps=self.keep_checkpoint_every_n_steps,
-            tag_best=self.tag_best_checkpoints,
-            keep_for=float(self.keep_for),
-        )
+        rules = {field: getattr(self, name) for name, field in _POLICY.items()}
+        return Policy.from_json({**rules, "monitor": self.save_on_best_metric, "mode": self.mode})
 
     def to_dict(self) -> dict[str, Any]:
         """All options as plain data; `from_dict` takes them back."""
@@ -135,7 +190,7 @@ class CheckpointConfig:
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Self:
         """The config behind `to_dict`; options may be missing. Raises StateError as the constructor does."""
-        return cls(**options)
+        return cls(**{_FORMER.get(name, name): value for name, value in options.items()})
 
     def message(self, values: Mapping[str, Any]) -> str:
         """The commit message for these values; what is unknown or does not fit its format shows as `?`."""
@@ -147,13 +202,14 @@ class CheckpointConfig:
         return "".join(out)
 
 
-def _refuse_unknown(options: Mapping[str, Any], known: list[str]) -> None:
+def _refuse_unknown(options: Mapping[str, Any], known: Sequence[str]) -> None:
+    accepted = (*known, *_INSTEAD)
     for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        if name not in accepted:
+            same = [option for option, field in _POLICY.items() if field == OTHER_NAMES.get(name)]
             raise StateError(
                 f"CheckpointConfig has no option '{printable(name)}'",
-                hint=f"did you mean {near[0]}?" if near else f"options: {', '.join(known)}",
+                hint=f"{same[0]} is the same" if same else nearest(name, accepted, f"options: {', '.join(known)}"),
             )
 
 

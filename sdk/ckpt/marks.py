@@ -1,4 +1,4 @@
-"""What the user said of a run's checkpoints: tags, pins, notes, metrics attached later.
+"""What the user said of a run and its checkpoints: tags, pins, notes, metrics attached later, a policy.
 
 An append-only file of JSON lines, read by SDK and daemon alike; folding the lines gives the present state. A line
 names its checkpoint by id and by its file name as seen from the run's checkpoints (`file_b64` beside it holds the bytes
@@ -8,8 +8,11 @@ file can be told anew for a run whose id has changed.
     {"at": 1700000000.0, "kind": "tag", "checkpoint": "3f…", "file": "step-001200.pt", "fingerprint": "torch:…",
      "name": "paper"}
 
-kind: tag, untag (name) · pin (why), unpin · note (text, "" removes it) · metric (name, value, step) ·
-fork (child: id of the run that was forked from the checkpoint, name)
+kind: tag, untag (name) · pin (why), unpin · note (text, "" removes it) ·
+metric (metrics: name to value, step; or one name and value) ·
+unmetric (names that are taken away; metrics and their steps: what holds of them again) ·
+fork (child: id of the run that was forked from the checkpoint, name) ·
+policy (policy: all fields that are set for the run by command; it names no checkpoint)
 
 Marks of a foreign run lie apart from it. Lines of kind `place` say where it is, the last one where it was seen last:
 
@@ -45,6 +48,14 @@ def check_tag(name: str) -> str:
     return name
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A value that was attached after the save, and the step that it was measured at; None when nobody said."""
+
+    value: float
+    step: int | None = None
+
+
 @dataclass(frozen=True)
 class CheckpointMarks:
     """What was said of one checkpoint."""
@@ -52,7 +63,7 @@ class CheckpointMarks:
     tags: tuple[str, ...] = ()
     pinned: bool = False
     note: str | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Late] = field(default_factory=dict)
     forks: tuple[str, ...] = ()
     """Names of the runs that were forked from it."""
 
@@ -66,7 +77,8 @@ class Marks:
     pins: dict[str, str] = field(default_factory=dict)
     """Checkpoint id to why it is pinned ("" when only asked for)."""
     notes: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, Late]] = field(default_factory=dict)
+    """Checkpoint id to the metrics that were attached later, by their names."""
     forks: dict[str, dict[str, str]] = field(default_factory=dict)
     """Checkpoint id to the runs that were forked from it: id to name."""
     files: dict[str, str] = field(default_factory=dict)
@@ -91,6 +103,9 @@ class Marks:
         if not isinstance(line, dict):
             return
         kind, checkpoint, name = line.get("kind"), line.get("checkpoint"), line.get("name")
+        if kind == "policy":
+            self.policy = dict(line["policy"]) if isinstance(line.get("policy"), dict) else self.policy
+            return
         if not isinstance(checkpoint, str):
             return
         self.mentioned.add(checkpoint)
@@ -114,12 +129,23 @@ class Marks:
                 self.notes.pop(checkpoint, None)
         elif kind == "fork" and isinstance(line.get("child"), str):
             self.forks.setdefault(checkpoint, {})[line["child"]] = str(name or line["child"])
-        elif kind == "metric" and isinstance(name, str):
-            try:
-                value = float(encoding.number_from_disk(line.get("value")))
-            except ValueError:
-                return
-            self.metrics.setdefault(checkpoint, {})[name] = value
+        elif kind in ("metric", "unmetric"):
+            self._measure(checkpoint, line)
+
+    def _measure(self, checkpoint: str, line: dict[str, Any]) -> None:
+        known = self.metrics.setdefault(checkpoint, {})
+        if line["kind"] == "unmetric":
+            for name in line["names"] if isinstance(line.get("names"), list) else ():
+                known.pop(str(name), None)
+        said = line.get("metrics")
+        if line["kind"] == "metric" and isinstance(line.get("name"), str):
+            said = {line["name"]: line.get("value")}
+        steps = line["steps"] if isinstance(line.get("steps"), dict) else {}
+        for name, value in encoding.metrics_from_disk(said).items():
+            step = steps.get(name, line.get("step"))
+            known[name] = Late(float(value), step if isinstance(step, int) and not isinstance(step, bool) else None)
+        if not known:
+            del self.metrics[checkpoint]
 
 
 def fold(lines: Iterable[Any]) -> Marks:
@@ -139,10 +165,19 @@ def read(path: Path) -> Marks:
 
 
 def append(
-    path: Path, kind: str, checkpoint: str, *, file: str | None = None, fingerprint: str | None = None, **fields: Any
+    path: Path,
+    kind: str,
+    checkpoint: str | None,
+    *,
+    file: str | None = None,
+    fingerprint: str | None = None,
+    **fields: Any,
 ) -> None:
-    """Adds a mark, durable before it returns. Raises OSError."""
-    line = {"at": time.time(), "kind": kind, "checkpoint": checkpoint, **fields}
+    """Adds a mark, of the run itself when `checkpoint` is None; durable before it returns. Raises OSError."""
+    line: dict[str, Any] = {"at": time.time(), "kind": kind}
+    if checkpoint is not None:
+        line["checkpoint"] = checkpoint
+    line.update(fields)
     if file is not None:
         line.update(file_fields(file))
     if fingerprint is not None:

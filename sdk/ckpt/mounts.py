@@ -80,6 +80,14 @@ def file_system(table: str, path: str) -> str | None:
     return kind
 
 
+def point_of(path: str) -> str:
+    """Where the file system is mounted that a path lies on; `/` where nothing nearer is."""
+    place = os.path.realpath(path)
+    while not os.path.ismount(place) and place != os.path.dirname(place):
+        place = os.path.dirname(place)
+    return place
+
+
 def mounted_below(table: str, directories: Iterable[str]) -> frozenset[tuple[str, str]]:
     """Number and place of each mount at or below one of the directories. No event tells when that changes."""
     places = tuple(directories)

@@ -8,16 +8,25 @@ Reads (GET, answers are JSON objects; RUN and REF are addresses):
       both: &filter=EXPR&sort=FIELD&limit=N   with "unknown": {name: [near…]} for names that no row has
     /v1/resolve?ref=REF                     {"run": run, "checkpoint": checkpoint}
     /v1/curves?run=RUN&points=N             {"run": id, "metrics": {name: [[step, value|null]…]}}
-    /v1/plan[?run=RUN]                      plan
+    /v1/plan[?run=RUN|root=DIR|id=ID]       plan
+      &enforced=1                             as if the roots of foreign runs were enforced
     /v1/trash[?run=RUN]                     {"entries": […]}
+    /v1/du[?run=RUN]                        {"runs": [{"run", "name", "path", "bytes", "unique_bytes", "shared_bytes",
+                                             "by_kind", "checkpoints", "trash_bytes"}…], "trash_bytes", …}
     /v1/undo                                {"undo": act | null}: what POST would take back
+    /v1/policy?run=RUN | path=DIR           {"run" | "path", "policy", "origins", "describe": [sentence…], "layers"};
+      with neither: what holds where nothing else is said, with "roots" and "runs"
+    /v1/policy/test?run=RUN&policy=TEXT     rehearsal of the policy in force, or of one like keep_last=3 keep_best=2
     /v1/roots                               {"roots": […]}
     /v1/events?since=SEQ                    server-sent events, or with &follow=0 {"events": […]}
 
 Changes (POST with a JSON body; "key" in a body makes a repeat harmless):
 
     /v1/marks          {"ref", "kind": tag|untag|pin|unpin|note, "name" | "text"}   {"run", "checkpoint"}
-    /v1/apply          {"plan": id}                    {"plan", "removed": […], "skipped": […]}
+      {"ref", "kind": "metric", "metrics": {name: value}, "step"?}; "unmetric" with "names" takes them away again
+    /v1/policy         {"run" | "path", "policy": {field: value}}   as GET, and "plan" of the run
+      the whole of what commands ask; {} asks nothing; "preview": true changes nothing
+    /v1/apply          {"plan": id}                    {"plan", "removed": […], "skipped": […], "freed_at_purge", …}
     /v1/trash/restore  {"ids": […]}                    {"restored": [{"id", "path"}]}
     /v1/trash/purge    {"ids": […]}                    {"purged": […], "freed"}
     /v1/undo           {}                              {"undone": act}
@@ -52,8 +61,11 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "/v1/run": ("run", "filter", "sort", "limit"),
     "/v1/resolve": ("ref",),
     "/v1/curves": ("run", "points"),
-    "/v1/plan": ("run",),
+    "/v1/plan": ("run", "root", "id", "enforced"),
     "/v1/trash": ("run",),
+    "/v1/policy": ("run", "path"),
+    "/v1/policy/test": ("run", "policy"),
+    "/v1/du": ("run",),
     "/v1/events": ("since", "follow"),
 }
 """What reads may be asked with; one that is misspelt is refused rather than passed over."""
@@ -70,6 +82,7 @@ def run_to_json(run: Run) -> dict[str, Any]:
         "status": run.status,
         "checkpoints": run.checkpoints,
         "bytes": run.bytes,
+        "unique_bytes": run.unique_bytes,
         "latest": run.latest,
         "best": run.best,
         "parent": None
@@ -122,8 +135,12 @@ def checkpoint_to_json(checkpoint: Checkpoint, verdict: Verdict | None = None) -
         "metrics": metrics,
         "nonfinite": nonfinite,
         "infinite": _infinite(checkpoint),
+        "measured": {printable(name): step for name, step in checkpoint.measured.items()},
         "bytes": checkpoint.bytes,
+        "unique_bytes": checkpoint.unique_bytes,
+        "kinds": checkpoint.kinds,
         "saved_at": checkpoint.saved_at,
+        "touched_at": checkpoint.touched_at,
         "tags": list(checkpoint.tags),
         "pinned": checkpoint.pinned,
         "note": checkpoint.note,

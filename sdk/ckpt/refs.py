@@ -168,8 +168,7 @@ def best_first(checkpoints: Iterable[Checkpoint], metric: str, mode: Literal["mi
 def ranking(values: Sequence[float | None], mode: Literal["min", "max"]) -> list[int]:
     """The places of the finite values, best first; of equals the earlier."""
     finite = [place for place, value in enumerate(values) if value is not None and math.isfinite(value)]
-    sign = 1.0 if mode == "min" else -1.0
-    return sorted(finite, key=lambda place: sign * (values[place] or 0.0))
+    return sorted(finite, key=lambda place: values[place] or 0.0, reverse=mode == "max")
 
 
 def _names(checkpoint: Checkpoint) -> set[str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import json
+import pickle
 from typing import Any
 
 import pytest
 
 from ckpt.config import CheckpointConfig
 from ckpt.exceptions import StateError
+from ckpt.retention import Policy
 
 DOCUMENTED: dict[str, Any] = {
     "save_every_n_steps": None,
@@ -54,6 +59,15 @@ def test_an_unknown_option_names_the_nearest() -> None:
         ("early_stopping_threshold", -0.1),
         ("early_stopping_threshold", float("nan")),
         ("keep_for", float("inf")),
+        ("keep_for", None),
+        ("keep_within", "1 month"),
+        ("keep_every", "1d for 1h"),
+        ("keep_steps", [1, 1]),
+        ("max_bytes", "lots"),
+        ("missing_metric", "drop"),
+        ("metric_grace", -1),
+        ("tag_best_checkpoints", 1),
+        ("save_on_best_metric", "none"),
         ("auto_commit", 1),
         ("save_on_best_metric", ""),
         ("commit_message_template", "{epoch"),
@@ -89,6 +103,79 @@ def test_it_means_a_policy() -> None:
     assert (policy.keep_every_n_epochs, policy.keep_every_n_steps) == (10, 500)
     assert (policy.tag_best, policy.keep_for) == (False, 60.0)
     assert not CheckpointConfig().to_policy().has_rules
+
+
+def test_every_rule_of_a_policy_is_an_option() -> None:
+    config = CheckpointConfig(
+        keep_best_of={"accuracy": 2},
+        keep_every=["1h for 1d", "7d"],
+        keep_within="36h",
+        keep_steps=[5000, 1000],
+        keep_tagged=True,
+        max_age="30d",
+        max_bytes="200GB",
+        missing_metric="ignore",
+        metric_grace="2h",
+        keep_for="3d",
+    )
+    assert (config.keep_within, config.max_bytes, config.keep_for) == (36 * 3600.0, 200 * 10**9, 3 * 86400.0)
+    assert config.to_policy() == Policy(
+        keep_best_of={"accuracy": {"keep": 2, "mode": "max"}},
+        keep_every=({"every": 3600.0, "within": 86400.0}, {"every": 7 * 86400.0, "within": None}),
+        keep_within=36 * 3600.0,
+        keep_steps=(1000, 5000),
+        keep_tagged=True,
+        max_age=30 * 86400.0,
+        max_bytes=200 * 10**9,
+        missing_metric="ignore",
+        metric_grace=7200.0,
+        keep_for=3 * 86400.0,
+    )
+    assert CheckpointConfig.from_dict(json.loads(json.dumps(config.to_dict()))).to_policy() == config.to_policy()
+
+
+@pytest.mark.parametrize(
+    ("other", "own"),
+    [
+        ("keep_last", "keep_last_n_checkpoints"),
+        ("save_total_limit", "keep_last_n_checkpoints"),
+        ("keep_best", "keep_best_n_checkpoints"),
+        ("save_top_k", "keep_best_n_checkpoints"),
+        ("keep_every_n_epochs", "keep_checkpoint_every_n_epochs"),
+        ("keep_every_n_steps", "keep_checkpoint_every_n_steps"),
+    ],
+)
+def test_other_names_are_the_same_options(other: str, own: str) -> None:
+    make = CheckpointConfig.from_dict
+    config = make({other: 7})
+    assert config == make({own: 7}) == make({other: 7, own: 7})
+    assert (getattr(config, other), getattr(config, own)) == (7, 7)
+    assert getattr(make({own: 7}), other) == 7
+    assert other not in config.to_dict()
+    with pytest.raises(StateError, match=f"{own} and {other} are two names of one thing"):
+        make({other: 7, own: 8})
+    with pytest.raises(StateError, match=f"{other} = 0 would keep nothing"):
+        make({other: 0})
+
+
+def test_a_name_from_elsewhere_leads_to_the_option() -> None:
+    with pytest.raises(StateError, match="no option 'max_to_keep'\nkeep_last_n_checkpoints is the same"):
+        CheckpointConfig(max_to_keep=3)  # type: ignore[call-arg]
+    with pytest.raises(StateError, match="to keep every checkpoint, give no rule at all"):
+        CheckpointConfig(save_top_k=-1)
+
+
+def test_the_options_of_an_earlier_run_json_are_read() -> None:
+    assert CheckpointConfig.from_dict({"keep_last_n_checkpoints": 2, "keep_for_s": 60.0}) == CheckpointConfig(
+        keep_last_n_checkpoints=2, keep_for=60
+    )
+
+
+def test_a_changed_copy_keeps_the_rules() -> None:
+    config = CheckpointConfig(save_top_k=3, keep_every="1h")
+    changed = dataclasses.replace(config, save_every_n_steps=5)
+    assert changed.to_policy() == config.to_policy()
+    assert pickle.loads(pickle.dumps(config)) == copy.deepcopy(config) == config
 
 
 def test_it_comes_back_from_its_dictionary() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ckpt import marks
 from ckpt.exceptions import UsageError
+from ckpt.marks import Late
 
 
 def test_marks_survive_the_disk(tmp_path: Path) -> None:
@@ -19,14 +20,14 @@ def test_marks_survive_the_disk(tmp_path: Path) -> None:
     marks.append(path, "pin", "c1", why="restored")
     marks.append(path, "note", "c1", text="line one\nline two")
     marks.append(path, "metric", "c1", name="bleu", value=31.5)
-    marks.append(path, "metric", "c1", name="wer", value=math.inf)
+    marks.append(path, "metric", "c1", metrics={"wer": math.inf, "acc": 0.5}, step=40)
     marks.append(path, "fork", "c1", child="r2", name="exp2")
     read = marks.read(path)
     assert read.of("c1") == marks.CheckpointMarks(
         tags=("paper",),
         pinned=True,
         note="line one\nline two",
-        metrics={"bleu": 31.5, "wer": math.inf},
+        metrics={"bleu": Late(31.5), "wer": Late(math.inf, 40), "acc": Late(0.5, 40)},
         forks=("exp2",),
     )
     assert read.files == {"c1": "step-1.pt"} and read.pins == {"c1": "restored"}

@@ -119,8 +119,29 @@ def test_the_trainer_resumes_from_the_highest_number(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-10" / "checkpoint-is-incomplete.txt").touch()
     os.utime(tmp_path / "checkpoint-10" / "checkpoint-is-incomplete.txt", (time.time() - 300,) * 2)
     assert order(tmp_path) == [8, 6, 10]
-    held = {c.step: c.held_by for c in scan.read_run(tmp_path).checkpoints}
-    assert held == {6: (), 8: ("best_model_checkpoint of checkpoint-8",), 10: ()}
+    pointed = [c.step for c in scan.read_run(tmp_path).checkpoints if c.pointed]
+    assert pointed == [8]
+
+
+def accelerate(directory: Path, steps: int, age_s: float) -> None:
+    """As `Accelerator.save_state` writes it, whose number counts saves."""
+    directory.mkdir(parents=True)
+    save_file({"w": torch.full((8,), float(steps))}, directory / "model.safetensors")
+    torch.save({"state": {}, "param_groups": []}, directory / "optimizer.bin")
+    torch.save({"last_epoch": steps, "_step_count": steps + 1}, directory / "scheduler.bin")
+    torch.save({"step": 0, "random_state": None}, directory / "random_states_0.pkl")
+    for path in directory.iterdir():
+        os.utime(path, (time.time() - age_s,) * 2)
+
+
+@pytest.mark.parametrize("name", ["checkpoints/checkpoint_{}", "checkpoint-{}"])
+def test_accelerate_loads_the_highest_number(tmp_path: Path, name: str) -> None:
+    """A loop that was started again without `iteration` counts from 0; `load_state()` still takes the highest."""
+    for number, steps, age_s in ((0, 10, 100), (1, 12, 50), (9, 18, 500), (10, 20, 400)):
+        accelerate(tmp_path / name.format(number), steps, age_s)
+    found = scan.read_run(tmp_path).checkpoints
+    assert [os.path.basename(c.path) for c in found] == [os.path.basename(name).format(n) for n in (10, 1, 0, 9)]
+    assert [c.pointed for c in found] == [True, False, False, False]
 
 
 def test_what_ray_saved_last_is_the_latest(tmp_path: Path) -> None:

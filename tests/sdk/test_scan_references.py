@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from ckpt import scan
 
@@ -88,3 +90,62 @@ def test_a_metric_with_a_slash_in_it_cuts_no_run_in_pieces(tmp_path: Path) -> No
     assert len(held(run)) == 3 and view.run.problems == ()
     assert scan.run_of(paths[1]) == (run, paths[1])
     assert scan.survey(tmp_path, below=paths[0].parent).runs == (str(run),)
+
+
+def trainer(directory: Path, step: int, age_s: float, best: int) -> None:
+    """A directory as the Trainer of transformers lays it out."""
+    directory.mkdir(parents=True)
+    save_file({"w": torch.full((8,), float(step))}, directory / "model.safetensors")
+    (directory / "config.json").write_text("{}")
+    torch.save({"state": {}, "param_groups": []}, directory / "optimizer.pt")
+    named = str(directory.parent / f"checkpoint-{best}")
+    state = {"global_step": step, "epoch": 1.0, "log_history": [], "best_model_checkpoint": named}
+    (directory / "trainer_state.json").write_text(json.dumps(state))
+    for path in directory.iterdir():
+        os.utime(path, (time.time() - age_s,) * 2)
+
+
+def test_a_training_that_went_back_keeps_its_best_beside_higher_steps(tmp_path: Path) -> None:
+    """The one that runs is the one that wrote last, though another goes on from the highest number."""
+    for step, age_s, best in ((2, 500, 2), (8, 400, 8), (4, 200, 4), (6, 100, 4)):
+        trainer(tmp_path / f"checkpoint-{step}", step, age_s, best)
+    assert held(tmp_path) == {
+        "checkpoint-8": ("best_model_checkpoint of checkpoint-8",),
+        "checkpoint-4": ("best_model_checkpoint of checkpoint-6",),
+    }
+    assert scan.read_run(tmp_path).run.problems == ()
+
+
+def test_a_stale_pointer_does_not_hide_the_state_that_was_written_last(tmp_path: Path) -> None:
+    for epoch in range(3):
+        best = str(tmp_path / f"epoch={min(epoch, 1)}.ckpt")
+        lightning(tmp_path / f"epoch={epoch}.ckpt", epoch, 300 - epoch, monitor="val_loss", best_model_path=best)
+    (tmp_path / "latest").write_text("epoch=0.ckpt")
+    assert held(tmp_path) == {
+        "epoch=0.ckpt": ("named by latest", "best_model_path of epoch=0.ckpt"),
+        "epoch=1.ckpt": ("best_model_path of epoch=2.ckpt",),
+    }
+
+
+def test_a_job_that_is_requeued_goes_on_from_the_highest_of_its_saves(tmp_path: Path) -> None:
+    """As Lightning chooses on a cluster, whatever was saved later."""
+    for number, epoch in ((2, 2), (10, 5), (9, 4)):
+        lightning(tmp_path / f"hpc_ckpt_{number}.ckpt", epoch, 500 - epoch, monitor=None)
+    lightning(tmp_path / "epoch=7.ckpt", 7, 100, monitor=None)
+    assert held(tmp_path) == {"hpc_ckpt_10.ckpt": ("where a requeued job goes on",)}
+    assert scan.read_run(tmp_path).checkpoints[0].epoch == 7
+
+
+def test_what_a_newer_state_names_is_of_the_same_training(tmp_path: Path) -> None:
+    """Two callbacks of one training give their files different names; the older file's word is out of date."""
+    each = [tmp_path / f"each-epoch={epoch}.ckpt" for epoch in range(4)]
+    top = tmp_path / "top-epoch=2.ckpt"
+    best = {str(top): torch.tensor(0.5)}
+    lightning(each[1], 1, 300, monitor="val_loss", best_k_models={}, best_model_path=str(each[1]))
+    lightning(top, 2, 200, monitor="val_loss", best_k_models=best, best_model_path=str(each[1]))
+    lightning(each[2], 2, 190, monitor="val_loss", best_k_models=best, best_model_path=str(each[2]))
+    lightning(each[3], 3, 100, monitor="val_loss", best_k_models=best, best_model_path=str(each[3]))
+    assert held(tmp_path) == {
+        "each-epoch=3.ckpt": ("best_model_path of each-epoch=3.ckpt",),
+        "top-epoch=2.ckpt": ("best_k_models of each-epoch=3.ckpt",),
+    }

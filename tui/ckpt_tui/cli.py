@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import typer
 
-GROUPS = ("tag", "trash", "watch")
+GROUPS = ("metric", "policy", "tag", "trash", "watch")
 INTERRUPTED = 128 + signal.SIGINT
 
 

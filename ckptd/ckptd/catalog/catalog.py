@@ -162,6 +162,17 @@ class Catalog:
                 self._due.setdefault(run, self._clock() + LAZY_S)
             return old, view
 
+    def swap(self, known: RunView, view: RunView) -> bool:
+        """Takes a run as it is planned now for one that is still known so; False, and nothing, when it is not."""
+        with self._lock:
+            run = known.run.id
+            if self._views.get(run) is not known:
+                return False
+            self._keep(view)
+            if not (alike(known.run, view.run) and alike(known.checkpoints, view.checkpoints)):
+                self._due[run] = 0.0
+            return True
+
     def touch(self, run: str, **fields: Any) -> None:
         """Changes fields of a run's record that are told too often to be written each time."""
         with self._lock:

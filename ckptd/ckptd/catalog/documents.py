@@ -98,10 +98,12 @@ def from_document(document: Mapping[str, Any]) -> RunView:
     checkpoints = document["checkpoints"]
     if not all(isinstance(checkpoint, Checkpoint) for checkpoint in checkpoints):
         checkpoints = msgspec.convert(_unpack(msgspec.to_builtins(checkpoints)), list[Checkpoint], strict=False)
+    kinds: dict[str, int] = {}
     for checkpoint in checkpoints:
         if checkpoint.run != run.id:
             raise ValueError(f"checkpoint {checkpoint.id} is of another run")
-        _share(checkpoint, run.id)
+        kinds = checkpoint.kinds if checkpoint.kinds != kinds else kinds
+        _share(checkpoint, run.id, kinds)
     try:
         wishes = msgspec.convert(_unpack(document["wishes"]), Wishes)
         merged, situation = retention.merge(wishes.layers), OWN if run.own else FOREIGN
@@ -118,8 +120,9 @@ def from_document(document: Mapping[str, Any]) -> RunView:
     )
 
 
-def _share(checkpoint: Checkpoint, run: str) -> None:
-    """Lets equal texts of a record that nobody has seen yet be one object: there may be many such records."""
+def _share(checkpoint: Checkpoint, run: str, kinds: dict[str, int]) -> None:
+    """Lets equal values of a record that nobody has seen yet be one object: there may be many such records."""
+    msgspec.structs.force_setattr(checkpoint, "kinds", kinds)
     msgspec.structs.force_setattr(checkpoint, "run", run)
     if checkpoint.files[:1] == (checkpoint.path,):
         msgspec.structs.force_setattr(checkpoint, "files", (checkpoint.path, *checkpoint.files[1:]))

@@ -20,8 +20,9 @@ from ckpt.scan.recording import content_of
 from ckptd.journal import Journal
 from ckptd.looking import places
 
-_FIELDS = ("checkpoint", "file", "file_b64", "fingerprint", "name", "text", "why")
-_SAID = ("kind", "checkpoint", "name", "text")
+_CONTENT = ("name", "text", "metrics", "step", "names", "steps", "policy")
+_FIELDS = ("checkpoint", "file", "file_b64", "fingerprint", "why", *_CONTENT)
+_SAID = ("kind", "checkpoint", *_CONTENT)
 _SAME_WITHIN_S = 10.0  # between a mark's line in the journal and the same one in the marks file
 
 

@@ -22,8 +22,7 @@ def rebuild_here() -> dict[str, Any]:
     try:
         mine = parts.writing(state)
         try:
-            config = config_file.load(config_home())
-            mine.roots.load(config.roots, everywhere=config.exclude)
+            mine.configure(config_file.load(config_home()))
             return renew(mine.scanner, mine.catalog, mine.journal, state).to_json()
         finally:
             mine.journal.close()

@@ -13,11 +13,13 @@ RESTLESS = ("updated_at", "epoch", "step", "loss")
 
 
 def same(one: RunView, other: RunView) -> bool:
-    """Whether two looks saw the same. Plans follow from checkpoints and policy and are not compared."""
+    """Whether two looks saw the same. Plans follow from checkpoints, policy and situation and are not compared."""
     return (
         alike(one.run, other.run)
         and alike(one.checkpoints, other.checkpoints)
+        and alike(one.wishes, other.wishes)
         and alike(one.plan.policy, other.plan.policy)
+        and one.situation == other.situation
     )
 
 

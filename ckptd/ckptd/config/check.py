@@ -7,16 +7,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ckpt.encoding import path_fields, path_from_fields, printable
-from ckptd.config.file import Problem, Reading
-from ckptd.config.values import TIMES, Config, Root, effects
+from ckpt.retention.quantities import size_text
+from ckpt.retention.reading import given
+from ckpt.retention.writing import given_text, time_text
+from ckptd.config.effects import effects
+from ckptd.config.file import Reading
+from ckptd.config.problems import Problem
+from ckptd.config.values import TIMES, Config, Limits, Root, RunRule
 
 
 def report(reading: Reading, status: Mapping[str, Any] | None) -> dict[str, Any]:
     """The whole answer as plain data.
 
     `status` is what the running daemon says of itself (`/v1/status`), None without one. Shape: {"path", "exists",
-    "understood", "problems", "warnings", "values": {name: {"value", "origin"}}, "roots", "daemon"}; `daemon` is null,
-    or {"pid", "path", "same_file", "changes"} with `changes` null where the file is not understood or not its own.
+    "understood", "problems", "warnings", "values": {name: {"value", "origin"}}, "policy", "roots", "runs", "daemon"};
+    policies are given fields; `daemon` is null, or {"pid", "path", "same_file", "changes"} with `changes` null where
+    the file is not understood or not its own.
     """
     config = reading.config
     return {
@@ -26,12 +32,20 @@ def report(reading: Reading, status: Mapping[str, Any] | None) -> dict[str, Any]
         "problems": [_problem_json(problem) for problem in reading.problems],
         "warnings": [_problem_json(warning) for warning in reading.warnings],
         "values": {
-            name: {"value": _plain(getattr(config, name)), "origin": origin} for name, origin in reading.origins.items()
+            name: {"value": _plain(_value(config, name)), "origin": origin} for name, origin in reading.origins.items()
         },
+        "policy": config.policy,
         "roots": [
-            {**path_fields(root.path), "mode": root.mode, "exclude": list(root.exclude), "poll": root.poll}
+            {
+                **path_fields(root.path),
+                "mode": root.mode,
+                "policy": root.policy,
+                "exclude": list(root.exclude),
+                "poll": root.poll,
+            }
             for root in config.roots
         ],
+        "runs": runs_json(config),
         "daemon": None if status is None else _daemon_json(reading, status),
     }
 
@@ -41,13 +55,17 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     path = answer["path"]
     yield f"{path} is understood" if answer["exists"] else f"{path} does not exist; the defaults hold"
     for name, told in answer["values"].items():
-        value = told["value"]
-        shown = f"{value:g}" if isinstance(value, float) else ", ".join(map(printable, value)) or "nothing"
-        yield f"{name:<12} {shown:<10} ({told['origin']})"
+        yield f"{name:<18} {_value_text(name, told['value']):<10} ({told['origin']})"
+    if answer["policy"]:
+        yield f"policy             {given_text(answer['policy'])}"
+    for rule in answer["runs"]:
+        yield f"run                {printable(rule['match'])}; policy {given_text(rule['policy']) or 'without a rule'}"
     for root in answer["roots"]:
-        details = [f"without {', '.join(map(printable, root['exclude']))}"] if root["exclude"] else []
+        details = ["mode enforce"] if root["mode"] == "enforce" else []
+        details += [f"policy {given_text(root['policy'])}"] if root["policy"] else []
+        details += [f"without {', '.join(map(printable, root['exclude']))}"] if root["exclude"] else []
         details += ["looked at instead of watched"] if root["poll"] else []
-        yield "; ".join([f"root         {printable(root['path'])}", *details])
+        yield "; ".join([f"root               {printable(root['path'])}", *details])
     for warning in answer["warnings"]:
         yield f"warning: {warning['message']}"
     daemon = answer["daemon"]
@@ -62,11 +80,19 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"  {change}" for change in daemon["changes"])
 
 
+def runs_json(config: Config) -> list[dict[str, Any]]:
+    """The policies of single runs as plain data."""
+    return [{"match": rule.match, "policy": rule.policy} for rule in config.runs]
+
+
 def config_of(status: Mapping[str, Any]) -> Config:
     """The config that a running daemon works by, as its status tells."""
     told = status["daemon"].get("config") or {}
-    times = {name: float(told[name]) for name in TIMES if told.get(name) is not None}
+    times: dict[str, Any] = {name: float(told[name]) for name in (*TIMES, "warn_before") if told.get(name) is not None}
     return Config(
+        policy=given(told.get("policy", {})),
+        runs=tuple(RunRule(match=rule["match"], policy=given(rule["policy"])) for rule in told.get("runs", ())),
+        limits=Limits(**told.get("limits", {})),
         exclude=tuple(told.get("exclude", ())),
         from_environment=tuple(told.get("from_environment", ())),
         roots=tuple(_root(root) for root in status["roots"] if root.get("origin") == "config.toml"),
@@ -98,7 +124,8 @@ def _same_file(one: str, other: str) -> bool:
 def _root(told: Mapping[str, Any]) -> Root:
     return Root(
         path=path_from_fields(told),
-        mode=told.get("mode", "observe"),
+        mode="enforce" if told.get("mode") == "enforce" else "observe",
+        policy=given(told.get("policy", {})),
         exclude=tuple(told.get("exclude", ())),
         poll=bool(told.get("poll", False)),
         origin="config.toml",
@@ -107,6 +134,18 @@ def _root(told: Mapping[str, Any]) -> Root:
 
 def _problem_json(problem: Problem) -> dict[str, Any]:
     return {"key": problem.key, "line": problem.line, "message": problem.message}
+
+
+def _value(config: Config, name: str) -> Any:
+    return getattr(config.limits if name in Limits.__struct_fields__ else config, name)
+
+
+def _value_text(name: str, value: Any) -> str:
+    if name == "warn_before":
+        return time_text(value)
+    if name == "bytes_per_run":
+        return size_text(value)
+    return f"{value:g}" if isinstance(value, int | float) else ", ".join(map(printable, value)) or "nothing"
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,9 @@ class Layout:
         for number, line in enumerate(text.splitlines(), 1):
             if header := _HEADER.match(line):
                 table = header[2].strip("\"'")
-                counts[table] = counts.get(table, 0) + 1
+                above = table.rpartition(".")[0]
+                # A table in another belongs to the one above it, whether that is the first or the fifth.
+                counts[table] = counts.get(above, 1) if above else counts.get(table, 0) + 1
                 self._lines.setdefault((table, counts[table], ""), number)
             elif key := _KEY.match(line):
                 name = next(part for part in key.groups() if part is not None)

@@ -1,60 +1,81 @@
-"""Retention at work: what plans ask for, done to own runs that nobody trains, and taken back on request.
+"""Retention at work: what plans ask for, done in own runs and below enforced roots, and taken back on request.
 
-Whoever holds a run's lock acts on it. Each item is looked at again just before its rename into the trash; one that is
-not what the plan saw stays.
+    planning.py    plans and their ids              sweeping.py    what is done unasked    limits.py   and how much
+    enforcing.py   one run's plan carried out       asks.py        what waits for a word   patience.py and when again
+    rechecking.py  the last look at an item         filling.py     the trash it goes to    standing.py whether it may
+    trashes.py     which trashes there are          restoring.py   out of them             purging.py  for good
+    opened.py      who has something open           following.py   pointers of own runs    clock.py    the time
+
+Besides: marking.py, what the user says; undo.py, the latest act taken back.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import platform
-import stat
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ckpt import marks, pointers, retention
 from ckpt.encoding import path_fields, printable
-from ckpt.exceptions import AddressError, CkptError, LockedError, OperationError, UsageError
-from ckpt.files import FileLock
-from ckpt.paths import PRUNER, RunPaths
-from ckpt.records import Checkpoint, Run
-from ckpt.retention import Decision, Plan
-from ckpt.scan import RunView
-from ckpt.trash import Trash, TrashEntry, entry_to_json
+from ckpt.exceptions import AddressError, CkptError, UsageError
+from ckpt.paths import StatePaths
+from ckpt.retention import Plan
+from ckpt.trash import entry_to_json
 from ckptd.catalog.catalog import Catalog
+from ckptd.config.values import Limits
 from ckptd.events import Events
 from ckptd.journal import Journal
+from ckptd.keeping.asks import Asks
 from ckptd.keeping.clock import Clock
+from ckptd.keeping.enforcing import Enforcing, Outcome, skipped
+from ckptd.keeping.patience import Patience
+from ckptd.keeping.planning import Planning, Scope
+from ckptd.keeping.purging import Purging
+from ckptd.keeping.restoring import Restoring
+from ckptd.keeping.sweeping import Sweeping
+from ckptd.keeping.trashes import Shelved, Trashes
 from ckptd.looking.scanner import Scanner
-
-log = logging.getLogger("ckptd.keeper")
-_RETRY_S = 60.0  # after a failure on a run, doubled each time
-_RETRY_MAX_S = 3600.0
-_LOCKED_S = 5.0  # after another process held the lock, or something had to stay
-_ISSUED = 64  # plans whose scope is remembered
-
-_Stamp = tuple[int, int, int, int]  # device, inode, size, mtime in ns
+from ckptd.roots.roots import Roots
 
 
 class Keeper:
     """Plans, removals, restores and purges. Methods block and may be called from any thread; one acts at a time."""
 
-    def __init__(self, catalog: Catalog, scanner: Scanner, events: Events, journal: Journal) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        roots: Roots,
+        scanner: Scanner,
+        events: Events,
+        journal: Journal,
+        state: StatePaths | None,
+        limits: Callable[[], Limits] = Limits,
+    ) -> None:
+        """`state` is where marks of foreign runs are kept; `limits` gives those that hold now."""
         self._catalog = catalog
-        self._scanner = scanner
-        self._events = events
-        self._journal = journal
+        self._roots = roots
         self._lock = threading.RLock()
-        self._issued: dict[str, tuple[str, ...] | None] = {}
-        self._later: dict[str, tuple[float, float]] = {}
         self._stopping = False
-        self._clock = Clock()
+        clock, patience = Clock(), Patience(scanner.failed)
+        self._clock = clock
+        self._trashes = Trashes(catalog, roots)
+        self._planning = Planning(catalog, roots, scanner, clock)
+        self._asks = Asks(events)
+        self._enforcing = Enforcing(
+            roots, scanner, journal, self._planning, self._trashes, clock, state, self._is_stopping
+        )
+        self._sweeping = Sweeping(
+            catalog,
+            roots,
+            self._planning,
+            self._enforcing,
+            self._asks,
+            patience,
+            limits,
+            clock,
+            self._is_stopping,
+        )
+        self._purging = Purging(catalog, self._trashes, events, journal, patience, self._is_stopping)
+        self._restoring = Restoring(scanner, events, journal, state)
 
     def stop(self) -> None:
         """Starts no further act; one that runs is finished first."""
@@ -62,170 +83,111 @@ class Keeper:
         with self._lock:
             pass
 
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
     # Plans
 
-    def plan(self, run: str | None = None) -> Plan:
-        """The plan for one run, by id, or for all. Its id is good for `apply`."""
-        views = self._views(None if run is None else (run,))
-        plan = retention.combine(view.plan for view in views)
-        self._issued[plan.id] = None if run is None else (run,)
-        while len(self._issued) > _ISSUED:
-            del self._issued[next(iter(self._issued))]
-        return plan
+    def plan(self, run: str | None = None, *, root: str | None = None, what_if_enforced: bool = False) -> Plan:
+        """The plan for one run by its id, for the runs below a root by its path, or for all; with an id for `apply`.
+
+        `what_if_enforced` plans foreign runs as if their root were enforced: the first plan that a person is shown.
+        """
+        return self._planning.plan(Scope(run=run, root=root, enforced=what_if_enforced))
+
+    def find(self, plan_id: str) -> Plan:
+        """The plan with an id, whatever it is of, as `apply` would carry it out. Raises UsageError as that does."""
+        with self._lock:
+            return self._planning.current(plan_id)[1]
+
+    def check(self, plan_id: str, root: str) -> Plan:
+        """The plan of a root's runs, as it would be enforced, by its id.
+
+        Raises UsageError, with the id of the present one, when it is out of date, and when it is a plan of something
+        else.
+        """
+        with self._lock:
+            scope, plan = self._planning.current(plan_id)
+            if not scope.enforced or scope.root != root:
+                first = self.plan(root=root, what_if_enforced=True)
+                if first.id != plan_id:
+                    raise UsageError(
+                        f"plan {printable(plan_id)} is not the first plan of {printable(root)}",
+                        hint=f"that is {first.id}: `ckpt plan {printable(root)}` shows it",
+                    )
+                return first
+            return plan
 
     def apply(self, plan_id: str) -> dict[str, Any]:
         """Carries a plan out, if the world is still the one it was made for.
 
-        Raises UsageError when it is not, or nobody knows the plan.
+        Returns {"plan", "removed", "skipped", "freed_now", "freed_at_purge"}. Raises UsageError when the world is
+        another, or nobody knows the plan.
         """
         with self._lock:
-            scope = self._scope_of(plan_id)
-            for view in self._views(scope):
-                self._scanner.read(Path(view.run.path))
-            plan = self.plan(None if scope is None else scope[0])
-            if plan.id != plan_id:
-                raise UsageError(
-                    f"the world changed since plan {printable(plan_id)} was made",
-                    hint=f"new plan {plan.id}: look at it with `ckpt plan`, then apply that one",
-                )
+            scope, plan = self._planning.current(plan_id)
+            if scope.enforced:
+                self._refuse_unless_enforced(scope)
+            self._planning.was_applied(plan_id)
             removed: list[dict[str, Any]] = []
-            skipped: list[dict[str, Any]] = []
+            left: list[dict[str, Any]] = []
+            freed = 0
             for run_plan in plan.runs:
-                planned = self._catalog.get(run_plan.run)
-                if planned is None or not run_plan.remove:
+                view = self._catalog.get(run_plan.run)
+                wanted = {d.checkpoint.id: d.checkpoint for d in run_plan.remove}
+                if view is None or not wanted:
                     continue
                 try:
-                    entries, left = self._enforce(planned, plan_id, frozenset(d.checkpoint.id for d in run_plan.remove))
+                    done = self._enforcing.enforce(view, plan_id, wanted, confirmed=True)
                 except (CkptError, OSError) as error:
                     text = error.message if isinstance(error, CkptError) else str(error)
-                    skipped += [_skip(d.checkpoint, text) for d in run_plan.remove]
-                    continue
-                removed += [entry_to_json(entry) for entry in entries]
-                skipped += left
-            return {"plan": plan_id, "removed": removed, "skipped": skipped}
+                    done = Outcome(skipped=[skipped(checkpoint, text) for checkpoint in wanted.values()])
+                removed += [entry_to_json(entry) for entry in done.removed]
+                left += done.skipped
+                freed += done.freed_at_purge
+                self._asks.settle(run_plan.run)
+            self._sweeping.settle()
+            return {"plan": plan_id, "removed": removed, "skipped": left, "freed_now": 0, "freed_at_purge": freed}
+
+    def asks(self) -> list[dict[str, Any]]:
+        """The plans that wait for a person's word: {"run": id or None for all together, "plan", "text", "at"}."""
+        return [ask for ask in self._asks.all() if ask["run"] is None or self._catalog.get(ask["run"]) is not None]
+
+    def _refuse_unless_enforced(self, scope: Scope) -> None:
+        for watched in self._roots.all():
+            if scope.root in (None, watched.root.path) and watched.enforced:
+                return
+        where = printable(scope.root or "DIR")
+        raise UsageError(
+            "this plan only shows what would be removed: its root is not enforced",
+            hint=f"enforce it: ckpt watch add {where} --enforce",
+        )
 
     # By itself
 
     def sweep(self, runs: Iterable[str]) -> None:
-        """Enforces the policies of own runs by their ids, and brings their pointers up to date. Raises nothing."""
-        for run in runs:
-            if self._stopping:
-                return
-            view = self._catalog.get(run)
-            if view is None or not view.run.own or view.run.status in ("training", "stalled"):
-                continue
-            if not view.plan.remove and not _stale_pointers(view):
-                continue
-            self._attempt(view, partial(self._enforce_by_itself, view))
+        """Enforces the policies of runs by their ids where nobody has to be asked. Raises nothing."""
+        with self._lock:
+            self._sweeping.sweep(runs)
 
     def purge_due(self, now: float | None = None) -> None:
-        """Purges what has waited long enough in the trashes of own runs. Raises nothing."""
-        now = self._clock.now() if now is None else now
-        for view in self._catalog.all():
-            if self._stopping:
-                return
-            paths = RunPaths(Path(view.run.path))
-            if not view.run.own or not os.path.isdir(paths.trash):
-                continue
-            try:
-                due = Trash(paths.trash).due(now)
-            except (CkptError, OSError) as error:
-                self._scanner.failed(f"the trash of {printable(view.run.path)}", error)
-                continue
-            if due:
-                self._attempt(view, partial(self._purge, view.run, due))
-
-    def _attempt(self, view: RunView, act: Callable[[], Any]) -> None:
-        """Does something to a run unless it failed lately: every attempt touches the lock file, which is an event."""
-        not_before, pause = self._later.get(view.run.id, (0.0, _RETRY_S))
-        if time.monotonic() < not_before:
-            return
-        try:
-            with self._lock:
-                act()
-        except (LockedError, _SomeStay):
-            self._later[view.run.id] = (time.monotonic() + _LOCKED_S, _RETRY_S)
-        except Exception as error:  # noqa: BLE001  what goes wrong with one run must not end the daemon
-            self._later[view.run.id] = (time.monotonic() + pause, min(2 * pause, _RETRY_MAX_S))
-            self._scanner.failed(f"retention of {printable(view.run.path)}", error)
-        else:
-            self._later.pop(view.run.id, None)
-
-    def _enforce_by_itself(self, view: RunView) -> None:
-        _, left = self._enforce(view, view_plan_id(view), None)
-        if left:
-            raise _SomeStay
-
-    def _enforce(
-        self, view: RunView, plan_id: str, only: frozenset[str] | None
-    ) -> tuple[list[TrashEntry], list[dict[str, Any]]]:
-        """Removes what the run's plan removes now (of `only`, when given); returns entries and what was left."""
-        if not view.run.own:
-            raise UsageError("a foreign run is only observed")
-        paths = RunPaths(Path(view.run.path))
-        entries: list[TrashEntry] = []
-        left: list[dict[str, Any]] = []
-        with self._holding(paths):
-            trash = Trash(paths.trash)
-            if paths.trash.is_dir():
-                for line in trash.recover():
-                    log.info("trash of %s: %s", printable(view.run.path), line)
-            stamps = {c.id: _stamps(c.files) for c in view.checkpoints}
-            fresh = self._scanner.read(paths.directory)
-            if fresh is None:
-                raise OperationError("the run cannot be read")
-            if fresh.plan.refused:
-                raise UsageError(f"the plan is refused: {fresh.plan.refused}")
-            for decision in fresh.plan.remove:
-                if self._stopping:
-                    break
-                checkpoint = decision.checkpoint
-                if only is not None and checkpoint.id not in only:
-                    continue
-                changed = _changed(fresh.run, checkpoint, stamps.get(checkpoint.id))
-                if changed is not None:
-                    left.append(_skip(checkpoint, changed))
-                    continue
-                entries.append(self._remove(trash, fresh, decision, plan_id))
-            if entries:
-                fresh = self._scanner.read(paths.directory) or fresh
-            _swap_pointers(fresh)
-        return entries, left
-
-    def _remove(self, trash: Trash, view: RunView, decision: Decision, plan_id: str) -> TrashEntry:
-        from ckpt.protocol import checkpoint_to_json, reason_to_json
-
-        checkpoint = decision.checkpoint
-        self._journal.record(
-            "remove",
-            run=view.run.id,
-            checkpoint=checkpoint.id,
-            plan=plan_id,
-            bytes=checkpoint.bytes,
-            near_misses=[reason_to_json(reason) for reason in decision.verdict.near_misses],
-            **path_fields(checkpoint.path),
-        )
-        return trash.remove(
-            [Path(file) for file in checkpoint.files],
-            run=view.run.id,
-            checkpoint=checkpoint_to_json(checkpoint, decision.verdict),
-            plan=plan_id,
-            reasons=[reason_to_json(reason) for reason in decision.verdict.reasons],
-            near_misses=[reason_to_json(reason) for reason in decision.verdict.near_misses],
-            keep_for_s=view.plan.policy.keep_for,
-            now=self._clock.latest(),
-        )
+        """Purges what has waited long enough in all trashes. Raises nothing."""
+        with self._lock:
+            self._purging.due(self._clock.now() if now is None else now)
 
     # The trash
 
-    def entries(self, run: str | None = None) -> list[tuple[Run, TrashEntry]]:
-        """What lies in the trashes of own runs, newest first."""
-        found: list[tuple[Run, TrashEntry]] = []
-        for view in self._views(None if run is None else (run,)):
-            paths = RunPaths(Path(view.run.path))
-            if view.run.own and os.path.isdir(paths.trash):
-                found += [(view.run, entry) for entry in Trash(paths.trash).entries()]
-        return sorted(found, key=lambda item: item[1].trashed_at, reverse=True)
+    def entries(self, run: str | None = None) -> list[Shelved]:
+        """What lies in all trashes, or what was of one run, by its id; newest first."""
+        return self._trashes.entries(run)
+
+    def trash_of_root(self, path: str) -> dict[str, Any]:
+        """What of others lies in the trash of a root: {"entries", "bytes", "path"}; `path` is None without a trash."""
+        watched = next((watched for watched in self._roots.all() if watched.root.path == path), None)
+        shelves = [] if watched is None else list(self._trashes.of_root(watched))
+        entries = [entry for shelf in shelves for entry in shelf.trash.entries()]
+        where = path_fields(shelves[0].name) if shelves else {"path": None}
+        return {"entries": len(entries), "bytes": sum(entry.bytes for entry in entries), **where}
 
     def restore(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Brings removed checkpoints back to where they were, each pinned so that it stays. All ids must exist.
@@ -235,158 +197,42 @@ class Keeper:
         with self._lock:
             return self.restore_entries(self._chosen(ids))
 
-    def restore_entries(self, chosen: Sequence[tuple[Run, TrashEntry]]) -> list[dict[str, Any]]:
+    def restore_entries(self, chosen: Sequence[Shelved]) -> list[dict[str, Any]]:
         """`restore` for entries that were found already."""
         with self._lock:
-            return [self._restore(run, entry) for run, entry in chosen]
+            return [self._restoring.restore(item) for item in chosen]
 
     def purge(self, ids: Sequence[str]) -> tuple[list[str], int]:
-        """Deletes removed checkpoints for good; returns their ids and the bytes freed. Raises AddressError."""
+        """Deletes removed checkpoints for good; returns the ids of those that are gone, and the bytes freed.
+
+        What some process has open stays. Raises AddressError.
+        """
         with self._lock:
+            gone: list[str] = []
             freed = 0
-            chosen = self._chosen(ids)
-            for run, entry in chosen:
-                freed += self._purge(run, [entry])
-            return [entry.id for _, entry in chosen], freed
+            for item in self._chosen(ids):
+                entries, size = self._purging.purge(item.shelf, [item.entry])
+                gone += [entry.id for entry in entries]
+                freed += size
+            return gone, freed
 
-    def _restore(self, run: Run, entry: TrashEntry) -> dict[str, Any]:
-        paths = RunPaths(Path(run.path))
-        checkpoint = str(entry.checkpoint.get("id"))
-        self._journal.record("restore", run=run.id, checkpoint=checkpoint, entry=entry.id, plan=entry.plan)
-        # Pinned first: a training that prunes between the two must find the pin.
-        marks.append(paths.marks, "pin", checkpoint, file=os.path.basename(entry.path), why="restored")
-        back = Trash(paths.trash).restore(entry.id)
-        self._scanner.read(paths.directory)
-        self._events.emit("checkpoint.restored", run.id, checkpoint, path=printable(entry.path))
-        return {"id": checkpoint, "entry": entry.id, **path_fields(str(back[0] if back else entry.path))}
-
-    def _purge(self, run: Run, entries: Sequence[TrashEntry]) -> int:
-        paths = RunPaths(Path(run.path))
-        freed = 0
-        with self._holding(paths):
-            trash = Trash(paths.trash)
-            trash.recover()
-            for entry in entries:
-                checkpoint = str(entry.checkpoint.get("id"))
-                self._journal.record("purge", run=run.id, checkpoint=checkpoint, entry=entry.id, bytes=entry.bytes)
-                freed += trash.purge(entry.id)
-                self._events.emit("checkpoint.purged", run.id, checkpoint, path=printable(entry.path))
-        return freed
-
-    def _chosen(self, ids: Sequence[str]) -> list[tuple[Run, TrashEntry]]:
+    def _chosen(self, ids: Sequence[str]) -> list[Shelved]:
         known = self.entries()
-        chosen: dict[str, tuple[Run, TrashEntry]] = {}
+        chosen: dict[str, Shelved] = {}
         for wanted in ids:
             fitting = [
-                (run, entry)
-                for run, entry in known
-                if wanted and (entry.id.startswith(wanted) or str(entry.checkpoint.get("id", "")).startswith(wanted))
+                item
+                for item in known
+                if wanted
+                and (item.entry.id.startswith(wanted) or str(item.entry.checkpoint.get("id", "")).startswith(wanted))
             ]
-            exact = [item for item in fitting if wanted in (item[1].id, item[1].checkpoint.get("id"))]
+            exact = [item for item in fitting if wanted in (item.entry.id, item.entry.checkpoint.get("id"))]
             fitting = exact or fitting
-            if len({(run.id, entry.id) for run, entry in fitting}) != 1:
+            if len({(item.shelf.name, item.entry.id) for item in fitting}) != 1:
                 raise AddressError(
                     f"'{printable(wanted)}' names {len(fitting) or 'nothing'} in the trash",
                     hint="`ckpt trash ls` shows what is there",
-                    candidates=[entry.id for _, entry in fitting or known][:50],
+                    candidates=[item.entry.id for item in fitting or known][:50],
                 )
-            run, entry = fitting[0]
-            chosen[f"{run.id} {entry.id}"] = (run, entry)
+            chosen[f"{fitting[0].shelf.name} {fitting[0].entry.id}"] = fitting[0]
         return list(chosen.values())
-
-    def _views(self, scope: tuple[str, ...] | None) -> list[RunView]:
-        views = self._catalog.all() if scope is None else [v for run in scope if (v := self._catalog.get(run))]
-        return sorted(views, key=lambda view: view.run.path)
-
-    def _scope_of(self, plan_id: str) -> tuple[str, ...] | None:
-        if plan_id in self._issued:
-            return self._issued[plan_id]
-        views = self._catalog.all()
-        if retention.combine(view.plan for view in views).id == plan_id:
-            return None
-        for view in views:
-            if view_plan_id(view) == plan_id:
-                return (view.run.id,)
-        now = self.plan()
-        raise UsageError(
-            f"there is no plan {printable(plan_id)}: it never was, or the world changed since",
-            hint=f"new plan {now.id}: look at it with `ckpt plan`",
-        )
-
-    @contextmanager
-    def _holding(self, paths: RunPaths) -> Iterator[None]:
-        lock = FileLock(paths.lock)
-        lock.acquire({"pid": os.getpid(), "host": platform.node(), "program": PRUNER})
-        try:
-            yield
-        finally:
-            lock.release()
-
-
-class _SomeStay(Exception):
-    """A plan was carried out, but for checkpoints that must not be removed after all."""
-
-
-def view_plan_id(view: RunView) -> str:
-    """Id of the plan of one run alone."""
-    return retention.combine([view.plan]).id
-
-
-def _skip(checkpoint: Checkpoint, reason: str) -> dict[str, Any]:
-    return {"id": checkpoint.id, "run": checkpoint.run, **path_fields(checkpoint.path), "reason": reason}
-
-
-def _stamps(paths: Sequence[str]) -> dict[str, _Stamp] | None:
-    """What tells whether files are still the same; None when one is missing or no regular file."""
-    stamps: dict[str, _Stamp] = {}
-    for path in paths:
-        try:
-            info = os.lstat(path)
-        except OSError:
-            return None
-        if not stat.S_ISREG(info.st_mode):
-            return None
-        stamps[path] = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
-    return stamps
-
-
-def _changed(run: Run, checkpoint: Checkpoint, stamps: Mapping[str, _Stamp] | None) -> str | None:
-    """Why a checkpoint must not be removed after all; None when it is what the plan saw."""
-    if stamps is None or _stamps(checkpoint.files) != stamps:
-        return "it changed since it was planned"
-    base = os.path.join(run.path, "")
-    for file in checkpoint.files:
-        if not file.startswith(base) or not os.path.realpath(file).startswith(os.path.realpath(run.path) + os.sep):
-            return "it lies outside its run"
-    said = marks.read(RunPaths(Path(run.path)).marks).of(checkpoint.id)
-    if said.pinned or said.tags or said.forks:
-        return "it was marked meanwhile"
-    return None
-
-
-def _targets(view: RunView) -> dict[Path, Path]:
-    """Pointer files that exist, and what each should stand for."""
-    paths = RunPaths(Path(view.run.path))
-    wanted = {"latest": paths.latest, "best": paths.best}
-    return {
-        wanted[tag]: Path(checkpoint.path)
-        for checkpoint in view.checkpoints
-        for tag in checkpoint.tags
-        if tag in wanted and os.path.lexists(wanted[tag])
-    }
-
-
-def _stale_pointers(view: RunView) -> bool:
-    return any(_is_link(pointer) and not pointers.points_at(pointer, t) for pointer, t in _targets(view).items())
-
-
-def _swap_pointers(view: RunView) -> None:
-    for pointer, target in _targets(view).items():
-        if _is_link(pointer):
-            pointers.swap(pointer, target)
-
-
-def _is_link(pointer: Path) -> bool:
-    """A copy cannot be told from its target without reading both; those are left to the training."""
-    info = pointer.lstat()
-    return stat.S_ISLNK(info.st_mode) or info.st_nlink > 1

@@ -7,12 +7,11 @@ from typing import Any
 
 from ckpt.encoding import printable
 from ckpt.exceptions import UsageError
-from ckpt.records import Run
-from ckpt.trash import TrashEntry
 from ckptd.catalog.catalog import Catalog
 from ckptd.journal import Journal
 from ckptd.keeping.keeper import Keeper
 from ckptd.keeping.marking import Marking
+from ckptd.keeping.trashes import Shelved
 
 
 class Undo:
@@ -67,43 +66,51 @@ class Undo:
                 if view is None:
                     continue
                 what = " ".join(str(line[k]) for k in ("mark", "name") if line.get(k))
+                if isinstance(line.get("metrics"), dict):
+                    what += f" {', '.join(line['metrics'])}"
+                where = f"{view.run.name}/{line['file']}" if line.get("file") else view.run.name
                 act = {
                     "kind": str(line["mark"]),
                     "at": float(line["at"]),
                     "run": view.run.id,
                     "checkpoint": line.get("checkpoint"),
                     "name": line.get("name"),
-                    "text": f"{what} on {view.run.name}/{line.get('file')}",
+                    "text": f"{what} on {where}",
                 }
                 return act, line
         return None
 
-    def _batch(self) -> list[tuple[Run, TrashEntry]]:
+    def _batch(self) -> list[Shelved]:
         """What the plan that removed last removed, as far as it still lies in the trash."""
-        entries = self._keeper.entries()
-        if not entries:
+        items = self._keeper.entries()
+        if not items:
             return []
-        newest = entries[0][1]
-        return [item for item in entries if item[1] is newest or (newest.plan and item[1].plan == newest.plan)]
+        newest = items[0].entry
+        return [item for item in items if item.entry is newest or (newest.plan and item.entry.plan == newest.plan)]
 
     def _last_removal(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         batch = self._batch()
         if not batch:
             return None
-        newest = batch[0][1]
-        names = ", ".join(sorted({printable(run.name) for run, _ in batch}))
+        newest = batch[0].entry
+        names = ", ".join(sorted({_name_of(item) for item in batch}))
         what = printable(Path(newest.path).name) if len(batch) == 1 else f"{len(batch)} checkpoints"
         act = {
             "kind": "remove",
             "at": newest.trashed_at,
-            "run": batch[0][0].id if len({run.id for run, _ in batch}) == 1 else None,
+            "run": batch[0].run_id if len({item.run_id for item in batch}) == 1 else None,
             "checkpoint": None,
             "plan": newest.plan,
-            "entries": [entry.id for _, entry in batch],
-            "bytes": sum(entry.bytes for _, entry in batch),
+            "entries": [item.entry.id for item in batch],
+            "bytes": sum(item.entry.bytes for item in batch),
             "text": f"removal of {what} of {names} by its policy",
         }
         return act, {}
+
+
+def _name_of(item: Shelved) -> str:
+    """The name of an entry's run; of one that is not known any more that of the directory it lay in."""
+    return printable(Path(item.entry.path).parent.name if item.run is None else item.run.name)
 
 
 def _followed(line: dict[str, Any], moves: list[dict[str, Any]]) -> dict[str, Any]:

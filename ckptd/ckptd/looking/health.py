@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from ckpt import files
@@ -12,7 +12,7 @@ from ckpt.encoding import printable, quoted
 from ckpt.paths import RunPaths
 from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events
-from ckptd.roots.roots import Watched
+from ckptd.roots.watched import Watched
 
 log = logging.getLogger("ckptd.health")
 MANY = 3  # known runs that do not all vanish by themselves while nobody looks
@@ -21,8 +21,10 @@ MANY = 3  # known runs that do not all vanish by themselves while nobody looks
 class Health:
     """Degrades and recovers roots. A degraded root loses nothing of what is known of it."""
 
-    def __init__(self, catalog: Catalog, events: Events) -> None:
+    def __init__(self, catalog: Catalog, events: Events, govern: Callable[[str], object]) -> None:
+        """`govern` plans the runs of a root anew, by its path."""
         self._catalog = catalog
+        self._govern = govern
         self._events = events
         self._accepted: set[str] = set()
         self._seen: set[str] = set()
@@ -83,12 +85,14 @@ class Health:
             watched.state, watched.problem = "degraded", problem
             log.warning("root %s: %s", printable(watched.root.path), problem)
             self._events.emit("root.degraded", path=printable(watched.root.path), problem=problem)
+            self._govern(watched.root.path)
 
     def recover(self, watched: Watched) -> None:
         """Tells that a root is believed again."""
         if watched.state == "degraded":
             watched.state, watched.problem = "ok", None
             self._events.emit("root.ok", path=printable(watched.root.path))
+            self._govern(watched.root.path)
 
     def _known(self, watched: Watched) -> list[str]:
         return [view.run.path for view in self._catalog.all() if view.run.root == watched.root.path]

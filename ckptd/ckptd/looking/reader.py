@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events, changes
 from ckptd.looking.adopting import Adopting
 from ckptd.looking.states import StateTail
+from ckptd.policies import Policies
 
 TURNS = 60  # looks in which every run is read once, whatever its files say
 _DOUBTED = 200  # files that such a reading opens again at most
@@ -31,6 +32,7 @@ class Reader:
 
     def __init__(
         self,
+        policies: Policies,
         catalog: Catalog,
         events: Events,
         states: StateTail,
@@ -38,6 +40,7 @@ class Reader:
         adopting: Adopting | None,
         failed: Callable[[str, BaseException], None],
     ) -> None:
+        self._policies = policies
         self._catalog = catalog
         self._events = events
         self._states = states
@@ -46,6 +49,8 @@ class Reader:
         self._failed = failed
         self._caches: dict[str, scan.Cache] = {}
         self._writing: set[str] = set()
+        self.trashing: set[str] = set()
+        """Ids of foreign checkpoints that are on their way to the trash of their root, to be told as such."""
         self.turn = 0
         """Number of the look; a run's turn comes once in `TURNS` looks, and not in the first ones."""
 
@@ -115,6 +120,13 @@ class Reader:
         self._states.forget(view.run.id)
         self._events.emit("run.removed", view.run.id, path=printable(path))
 
+    def govern(self, below: str | None) -> set[str]:
+        """Plans runs anew that are under another policy or in another situation now; returns their ids."""
+        changed = self._policies.refresh(self._catalog, below)
+        for before, after in changed:
+            self._tell(changes(before, after))
+        return {after.run.id for _, after in changed}
+
     def unsettled(self) -> list[Path]:
         """Directories of runs in which something is being written, and something has changed since they were read."""
         return [Path(path) for path in sorted(self._writing) if self._is_due(path)]
@@ -135,7 +147,7 @@ class Reader:
             self._writing.add(path)
         else:
             self._writing.discard(path)
-        before, view = self._catalog.put(fresh, signature)
+        before, view = self._catalog.put(self._policies.govern(fresh), signature)
         if before is None and old is not None and old.run.id != view.run.id:
             self._events.emit("run.removed", old.run.id, path=printable(path))
         if before is not None and before.run.path != path:
@@ -144,9 +156,12 @@ class Reader:
             where = {"from": printable(before.run.path), "to": printable(path)}
             self._events.emit("run.moved", view.run.id, was=before.run.id, **where)
             before = _moved(before, path)
-        for change in changes(before, view, _trashed(before, view)):
-            self._events.emit(**_shown(change))
+        self._tell(changes(before, view, _trashed(before, view) | self.trashing))
         return view
+
+    def _tell(self, found: Iterable[Mapping[str, Any]]) -> None:
+        for change in found:
+            self._events.emit(**_shown(change))
 
     def _is_as_known(self, path: str, root: str | None, old: RunView | None, signature: str | None) -> bool:
         """Whether reading a run would tell nothing new."""

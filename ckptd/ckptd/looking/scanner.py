@@ -33,7 +33,9 @@ from ckptd.looking.health import Health
 from ckptd.looking.metrics import MetricTail
 from ckptd.looking.reader import Reader, is_gone
 from ckptd.looking.states import StateTail
-from ckptd.roots.roots import Roots, Watched
+from ckptd.policies import Policies
+from ckptd.roots.roots import Roots
+from ckptd.roots.watched import Watched
 
 log = logging.getLogger("ckptd.scanner")
 
@@ -55,6 +57,7 @@ class Scanner:
     def __init__(
         self,
         roots: Roots,
+        policies: Policies,
         catalog: Catalog,
         events: Events,
         state: StatePaths | None,
@@ -72,12 +75,12 @@ class Scanner:
         self._reading = threading.RLock()
         self._states = StateTail(catalog, events)
         self._metrics = MetricTail(catalog, events)
-        self._health = Health(catalog, events)
+        self._health = Health(catalog, events, self.govern)
         self._announced = Announced(None if state is None else state.announced, writes=prune)
         adopting = None
         if state is not None and journal is not None and prune:
             adopting = Adopting(state.marks, events, journal, self._is_lost)
-        self._reader = Reader(catalog, events, self._states, state, adopting, self.failed)
+        self._reader = Reader(policies, catalog, events, self._states, state, adopting, self.failed)
 
     def stop(self) -> None:
         """Ends the look that runs, as soon as its present run is read; what was not looked at stays as it was."""
@@ -95,6 +98,7 @@ class Scanner:
             read |= self._look_at_announced()
             self._forget_strays()
             self._remember()
+            read |= self.govern()
         self.counts.last_full_s = time.monotonic() - started
         return read
 
@@ -144,6 +148,18 @@ class Scanner:
             if watched is not None and self._health.distrust(watched):
                 return None
             return self._read(path, watched)
+
+    @property
+    def trashing(self) -> set[str]:
+        """Ids of foreign checkpoints that whoever acts is about to move to a trash, until the run is read again."""
+        return self._reader.trashing
+
+    def govern(self, below: str | None = None) -> set[str]:
+        """Plans every run anew, or those of a root, whose policy or situation is another now; returns their ids.
+
+        Also those whose plan the passing of time has changed. Nothing is read.
+        """
+        return self._reader.govern(below)
 
     def announce(self, directory: Path) -> RunView | None:
         """Takes a run that made itself known, wherever it lies; None when it cannot be read."""

@@ -5,128 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ckpt.encoding import path_fields, printable, quoted
-from ckpt.exceptions import AddressError, OperationError, UsageError
-from ckpt.scan import Excludes
-from ckptd.config.values import Origin, Root, check_mode
-from ckptd.roots.advice import root_warnings
+from ckpt.encoding import printable
+from ckpt.exceptions import AddressError, CkptError, OperationError, UsageError
+from ckptd.config.values import Origin, Root, check_given
+from ckptd.roots import enforcing
 from ckptd.roots.disks import Disks
-from ckptd.roots.identity import Identity, renamed_to
+from ckptd.roots.identity import Identity
 from ckptd.roots.store import RootStore, Stored
-
-State = Literal["ok", "degraded", "polling"]
-_TREND_S = 3600.0  # how far back free space is remembered
-_SAMPLE_S = 10.0
-_TREND_MIN_S = 120.0  # less says nothing about when a disk is full
-
-
-@dataclass
-class Watched:
-    """A root and how it fares."""
-
-    root: Root
-    everywhere: tuple[str, ...] = ()
-    """Patterns that are left out below every root."""
-    identity: Identity | None = None
-    """The directory that was accepted under the path."""
-    doubted: bool = False
-    """Whether its numbers cannot tell that it is still that directory, so that what is in it has to."""
-    state: State = "ok"
-    problem: str | None = None
-    polled: str | None = None
-    """Why it is looked at again and again instead of being watched."""
-    moved_from: str | None = None
-    """The root whose directory this is under its new name."""
-    directories: int | None = None
-    """How many directories a full look comes through; None before the first."""
-    links: tuple[tuple[str, str], ...] = ()
-    """Symbolic links to directories with runs outside the root, each with its target."""
-    unreadable: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    """Mount points below the root whose file systems are gone."""
-    remounted: bool = False
-    """Whether one of them has come back, so that events have to be asked for anew."""
-    free: deque[tuple[float, int]] = field(default_factory=deque)
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """Everything that is left out below it."""
-        return (*self.root.exclude, *self.everywhere)
-
-    @property
-    def excludes(self) -> Excludes:
-        """What is left out below it, ready to be asked."""
-        return Excludes(self.root.path, self.patterns)
-
-    def check(self) -> str | None:
-        """Why the root must not be believed now; None when it is the directory that was accepted and readable."""
-        path = printable(self.root.path)
-        try:
-            found = Identity.of(self.root.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return f"it cannot be reached: there is no such directory{self._moved() or '; is its disk mounted?'}"
-        except OSError as error:
-            return f"it cannot be reached: {error.strerror}"
-        if self.identity is None:
-            self.identity = found
-        same = self.identity.is_(found)
-        if same is False:
-            accept = f"`ckpt watch add {path}` accepts what is there now"
-            if self.identity.device != found.device:
-                return f"another file system stands in its place, or its own is not mounted; mount it, or {accept}"
-            return f"another directory stands in its place{self._moved() or ''}; {accept}"
-        self.doubted = same is None
-        if same:
-            # Device numbers may change when a file system is mounted anew.
-            self.identity = found
-        try:
-            with os.scandir(self.root.path) as entries:
-                next(entries, None)
-        except OSError as error:
-            return f"it cannot be read: {error.strerror}"
-        return None
-
-    def trust(self) -> None:
-        """Takes the directory that stands there now for the one that was accepted. Raises OSError."""
-        self.identity = Identity.of(self.root.path)
-        self.doubted = False
-
-    def _moved(self) -> str | None:
-        """What to say when the directory has another name beside the old one."""
-        name = None if self.identity is None else renamed_to(self.root.path, self.identity)
-        return name and f"; it was renamed to {printable(name)}: `ckpt watch add {quoted(name)}` follows it"
-
-    def sample(self, now: float) -> None:
-        """Remembers the free space of the root's disk."""
-        free = self.free_bytes()
-        if free is not None and (not self.free or now - self.free[-1][0] >= _SAMPLE_S):
-            self.free.append((now, free))
-        while self.free and self.free[0][0] < now - _TREND_S:
-            self.free.popleft()
-
-    def free_bytes(self) -> int | None:
-        """Free space for this user; None when it cannot be asked."""
-        try:
-            info = os.statvfs(self.root.path)
-        except OSError:
-            return None
-        return info.f_bavail * info.f_frsize
-
-    def full_in_s(self) -> float | None:
-        """Seconds until the disk is full at the pace of the last hour; None when it does not fill or is not known."""
-        if len(self.free) < 2:
-            return None
-        (then, before), (now, after) = self.free[0], self.free[-1]
-        if now - then < _TREND_MIN_S or after >= before:
-            return None
-        return after * (now - then) / (before - after)
+from ckptd.roots.watched import Watched
 
 
 class Roots:
@@ -158,6 +48,7 @@ class Roots:
             self._everywhere = tuple(everywhere)
             self.disks.known = {**stored.disks, **self.disks.known}
             wanted += [w.root for w in before.values() if w.root.origin == "session"]
+            confirmed = {*stored.confirmed, *(path for path, w in before.items() if w.confirmed)}
             self._watched, self._aside = {}, {}
             for root in sorted(wanted, key=lambda r: len(r.path)):
                 holder = self.holder(root.path)
@@ -165,11 +56,14 @@ class Roots:
                     if root.origin == "command":
                         self._aside[root.path] = root
                     if holder.root.path != root.path:
-                        problems.append(f"{printable(root.path)} lies inside {printable(holder.root.path)}")
+                        lost = ", and is not enforced any more" if root.mode == "enforce" else ""
+                        problems.append(f"{printable(root.path)} lies inside {printable(holder.root.path)}{lost}")
                     continue
                 kept = before.get(root.path) or Watched(root, identity=stored.seen.get(root.path))
                 kept.root = root
                 kept.everywhere = self._everywhere
+                kept.confirmed = root.mode == "enforce" and root.path in confirmed
+                kept.by_hand = enforcing.by_hand(root.path)
                 self._watched[root.path] = kept
         return problems
 
@@ -186,18 +80,17 @@ class Roots:
                     return watched
         return None
 
-    def add(self, path: str, mode: str, exclude: Sequence[str], *, keep: bool = True) -> tuple[Watched, list[Watched]]:
+    def add(
+        self, path: str, mode: Literal["observe"] | None, exclude: Sequence[str], *, keep: bool = True
+    ) -> tuple[Watched, list[Watched]]:
         """Watches a directory; returns it and the roots inside it that it takes over.
 
         Roots that were moved into it are taken over too. Naming a root again sets its excludes and accepts the
-        directory that stands there now. A directory that was a root under another name replaces that root
-        (`moved_from`). Raises UsageError for one that does not exist, is no directory, is not readable or lies inside
-        another, and for mode enforce.
+        directory that stands there now; without a `mode` it keeps its own, but another directory needs its first plan
+        confirmed anew. A directory that was a root under another name replaces that root (`moved_from`). Raises
+        UsageError for one that does not exist, is no directory, is not readable, lies inside another, or contains one
+        that is enforced.
         """
-        try:
-            check_mode(mode)
-        except ValueError as error:
-            raise UsageError(str(error), hint="add it without --enforce to watch it") from None
         real = _check_directory(path)
         origin: Origin = "command" if keep else "session"
         with self._lock:
@@ -224,6 +117,7 @@ class Roots:
                 origin = "command"
             before = dict(self._watched)
             inner += [w for w in self._watched.values() if _moved_into(w, real)]
+            enforcing.check_inner(real, inner)
             for watched in inner:
                 del self._watched[watched.root.path]
                 self._aside.pop(watched.root.path, None)
@@ -233,15 +127,21 @@ class Roots:
                 # What config.toml names stays until it is changed there.
                 if moved.root.origin != "config.toml":
                     self._watched.pop(moved.root.path, None)
+            former = holder or moved
+            root = Root(path=real) if former is None else former.root
+            if mode is not None and origin == "config.toml":
+                self._said_there(former or Watched(root), mode)
             added = Watched(
-                Root(path=real, exclude=tuple(exclude), poll=bool(holder and holder.root.poll), origin=origin),
+                root.evolve(path=real, exclude=tuple(exclude), origin=origin, mode=mode or root.mode),
                 everywhere=self._everywhere,
                 moved_from=None if moved is None else moved.root.path,
+                by_hand=enforcing.by_hand(real),
             )
-            if holder is not None:
-                added.free = holder.free
             with contextlib.suppress(OSError):
                 added.trust()
+            added.confirmed = (
+                added.root.mode == "enforce" and former is not None and former.confirmed and _is_same(former, added)
+            )
             self.disks.forget(real)
             self._watched[real] = added
             try:
@@ -253,16 +153,8 @@ class Roots:
 
     def remove(self, path: str) -> Watched:
         """Stops watching a root; its files stay. Raises AddressError and UsageError."""
-        real = os.path.realpath(os.path.expanduser(path))
         with self._lock:
-            watched = self._watched.get(real) or self._watched.get(path)
-            if watched is None:
-                known = [printable(p) for p in sorted(self._watched)]
-                raise AddressError(
-                    f"{printable(path)} is not watched",
-                    hint="watched: " + ", ".join(known) if known else "nothing is watched; add with `ckpt watch add`",
-                    candidates=known,
-                )
+            watched = self.known(path)
             if watched.root.origin == "config.toml":
                 raise UsageError(
                     f"{printable(watched.root.path)} is named in config.toml", hint="remove it there, then reload"
@@ -274,6 +166,71 @@ class Roots:
                 self._watched[watched.root.path] = watched
                 raise OperationError(f"the list of roots could not be written: {error}") from error
             return watched
+
+    def enforce(self, path: str) -> Watched:
+        """Lets policies act on what other tools write below a root, whose first plan a person has confirmed.
+
+        What was proposed as its policy holds from now on. Raises AddressError for what is no root, UsageError where
+        that must not be, or config.toml says otherwise, and OperationError.
+        """
+        with self._lock:
+            watched = self.known(path)
+            enforcing.check_root(watched.root.path)
+            root = watched.root
+            if root.origin == "config.toml":
+                self._said_there(watched, "enforce")
+            else:
+                root = watched.as_enforced.evolve(origin="command")
+            self._change(watched, root, confirmed=True)
+            watched.proposed = None
+            return watched
+
+    def propose(self, path: str, given: Mapping[str, Any] | None) -> Watched:
+        """Takes the policy that a root would have, for its first plan to be made; nothing else changes.
+
+        `given` None stands for the policy that it has. Raises as `enforce` does, and StateError.
+        """
+        with self._lock:
+            watched = self.known(path)
+            enforcing.check_root(watched.root.path)
+            if watched.root.origin == "config.toml":
+                self._said_there(watched, "enforce")
+                if given is not None:
+                    self._policy_is_there(watched, given)
+            watched.proposed = None if given is None else check_given(given, named=False)
+            return watched
+
+    def observe(self, path: str) -> Watched:
+        """Only looks at a root from now on. Raises as `enforce` does."""
+        with self._lock:
+            watched = self.known(path)
+            if watched.root.origin == "config.toml":
+                self._said_there(watched, "observe")
+            self._change(watched, watched.root.evolve(mode="observe"), confirmed=False)
+            return watched
+
+    def set_policy(self, path: str, given: Mapping[str, Any]) -> Watched:
+        """Sets the given fields of the policy of what lies below a root. Raises as `enforce` does, and StateError."""
+        with self._lock:
+            watched = self.known(path)
+            if watched.root.origin == "config.toml":
+                self._policy_is_there(watched, given)
+            root = watched.root.evolve(policy=check_given(given, named=False))
+            self._change(watched, root, confirmed=watched.confirmed)
+            return watched
+
+    def known(self, path: str) -> Watched:
+        """The root at a path. Raises AddressError when there is none."""
+        real = os.path.realpath(os.path.expanduser(path))
+        watched = self._watched.get(real) or self._watched.get(path)
+        if watched is None:
+            known = [printable(p) for p in sorted(self._watched)]
+            raise AddressError(
+                f"{printable(path)} is not watched",
+                hint="watched: " + ", ".join(known) if known else "nothing is watched; add with `ckpt watch add`",
+                candidates=known,
+            )
+        return watched
 
     def remember(self) -> None:
         """Keeps which directories the roots are now, and on which disks runs lie. Raises OSError."""
@@ -299,14 +256,41 @@ class Roots:
         return None
 
     def _save(self) -> None:
+        confirmed = frozenset(path for path, w in self._watched.items() if w.confirmed)
         kept = [w.root for w in self._watched.values() if w.root.origin == "command"] + list(self._aside.values())
         seen = {path: w.identity for path, w in self._watched.items() if w.identity is not None}
-        self._store.write(kept, seen, self.disks.known)
+        self._store.write(Stored(roots=tuple(kept), seen=seen, disks=self.disks.known, confirmed=confirmed))
+
+    def _change(self, watched: Watched, root: Root, *, confirmed: bool) -> None:
+        before = watched.root, watched.confirmed
+        watched.root, watched.confirmed = root, confirmed
+        try:
+            self._save()
+        except OSError as error:
+            watched.root, watched.confirmed = before
+            raise OperationError(f"the list of roots could not be written: {error}") from error
+
+    def _said_there(self, watched: Watched, mode: str) -> bool:
+        """True where config.toml gives a root this mode. Raises UsageError where it gives another."""
+        if watched.root.mode != mode:
+            raise UsageError(
+                f"{printable(watched.root.path)} is named in config.toml with mode {watched.root.mode}",
+                hint=f'write mode = "{mode}" in its [[root]], then `ckptd reload`',
+            )
+        return True
+
+    def _policy_is_there(self, watched: Watched, given: Mapping[str, Any]) -> None:
+        """Raises UsageError for another policy than config.toml gives a root."""
+        if check_given(given, named=False) != watched.root.policy:
+            raise UsageError(
+                f"{printable(watched.root.path)} is named in config.toml, and its policy is what stands there",
+                hint="change `policy` in its [[root]], then `ckptd reload`",
+            )
 
     def _stored(self, problems: list[str]) -> Stored:
         try:
             return self._store.read()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, CkptError, ValueError, KeyError, TypeError, AttributeError) as error:
             problems.append(f"{self._store.path} cannot be used ({error}); add its roots again with `ckpt watch add`")
             return Stored()
 
@@ -322,34 +306,11 @@ def _moved_into(watched: Watched, directory: str) -> bool:
         return False
 
 
-def root_json(watched: Watched, runs: int, checkpoints: int, size: int, now: float | None = None) -> dict[str, Any]:
-    """A root as `ckpt status --json` shows it."""
-    watched.sample(time.time() if now is None else now)
-    return {
-        **path_fields(watched.root.path),
-        "mode": watched.root.mode,
-        "state": watched.state,
-        "problem": watched.problem,
-        "exclude": list(watched.root.exclude),
-        "poll": watched.root.poll,
-        "origin": watched.root.origin,
-        "runs": runs,
-        "checkpoints": checkpoints,
-        "bytes": size,
-        "free_bytes": watched.free_bytes(),
-        "full_in_s": watched.full_in_s(),
-        "polled": watched.polled,
-        "directories": watched.directories,
-        "links": [{**path_fields(link), "target": printable(target)} for link, target in watched.links],
-        "unreadable": [printable(directory) for directory in watched.unreadable],
-        "warnings": root_warnings(
-            watched.root.path,
-            directories=watched.directories,
-            links=watched.links,
-            unreadable=watched.unreadable,
-            missing=watched.missing,
-        ),
-    }
+def _is_same(former: Watched, added: Watched) -> bool:
+    """Whether the directory that was confirmed is the one that stands there now, as far as that can be told."""
+    if former.identity is None or added.identity is None:
+        return False
+    return former.identity.is_(added.identity) is not False
 
 
 def _inside(path: str, root: str) -> bool:

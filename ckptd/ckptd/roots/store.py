@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ckpt import files
 from ckpt.encoding import path_fields, path_from_fields
+from ckpt.retention.reading import given
 from ckptd.config.values import Root
 from ckptd.roots.identity import Identity
 
@@ -25,6 +26,8 @@ class Stored:
     """Which directory each root was, those of config.toml included."""
     disks: Mapping[str, int] = field(default_factory=dict)
     """Mount points that runs lay below, each with the number of its file system."""
+    confirmed: Set[str] = frozenset()
+    """Roots whose first plan a person has confirmed, those of config.toml included."""
 
 
 class RootStore:
@@ -37,7 +40,7 @@ class RootStore:
     def read(self) -> Stored:
         """What was kept; nothing when there is no file.
 
-        Raises OSError, and ValueError, KeyError, TypeError or AttributeError when it cannot be understood.
+        Raises OSError, and StateError, ValueError, KeyError, TypeError or AttributeError when it cannot be understood.
         """
         if self.path is None:
             return Stored()
@@ -48,6 +51,8 @@ class RootStore:
         roots = [
             Root(
                 path=path_from_fields(r),
+                mode="enforce" if r.get("mode") == "enforce" else "observe",
+                policy=given(r.get("policy", {})),
                 exclude=tuple(map(str, r.get("exclude", ()))),
                 poll=r.get("poll") is True,
                 origin="command",
@@ -58,13 +63,15 @@ class RootStore:
         return Stored(
             roots=tuple(roots),
             seen={path: identity for path, identity in seen.items() if identity is not None},
+            confirmed=frozenset(path_from_fields(entry) for entry in raw.get("confirmed", ())),
             disks={path_from_fields(entry): int(entry["file_system"]) for entry in raw.get("disks", ())},
         )
 
-    def write(self, roots: Iterable[Root], seen: Mapping[str, Identity], disks: Mapping[str, int]) -> None:
+    def write(self, kept: Stored) -> None:
         """Keeps all this, durable before it returns; what is kept already is not written again. Raises OSError."""
         if self.path is None:
             return
+        seen, disks = kept.seen, kept.disks
         document = {
             "format": FORMAT,
             "roots": [
@@ -73,10 +80,12 @@ class RootStore:
                     "mode": r.mode,
                     "exclude": list(r.exclude),
                     **({"poll": True} if r.poll else {}),
+                    **({"policy": r.policy} if r.policy else {}),
                 }
-                for r in roots
+                for r in kept.roots
             ],
             "seen": [{**path_fields(path), **seen[path].to_json()} for path in sorted(seen)],
+            "confirmed": [path_fields(path) for path in sorted(kept.confirmed)],
             "disks": [{**path_fields(path), "file_system": disks[path]} for path in sorted(disks)],
         }
         if document != self._written:

@@ -9,7 +9,9 @@ from pathlib import Path
 from ckpt import mounts
 from ckpt.scan import Excludes
 from ckptd.looking.scanner import Scanner
-from ckptd.roots.roots import Roots, Watched
+from ckptd.roots import enforcing
+from ckptd.roots.roots import Roots
+from ckptd.roots.watched import Watched
 from ckptd.watching.watcher import Watcher
 
 
@@ -31,7 +33,7 @@ class Coverage:
         anew = {renewed}
         for watched in self._roots.all():
             path = watched.root.path
-            watched.polled = _why_polled(watched)
+            watched.polled, watched.by_hand = _why_polled(watched), enforcing.by_hand(path)
             # A degraded root that is still there may come back to life before the next full look.
             if watched.polled is None and (watched.state != "degraded" or os.path.isdir(path)):
                 wanted[path] = watched.excludes.passes_over

@@ -28,7 +28,7 @@ from ckpt.formats.directories.kind import Kind
 from ckpt.formats.meanings.meaning import Meaning, meaning
 from ckpt.formats.meanings.names import from_name
 from ckpt.formats.meanings.scalars import Scalars
-from ckpt.formats.meanings.weights import parameter_count
+from ckpt.formats.meanings.weights import by_role, kinds, parameter_count
 from ckpt.formats.pickled.walk import Omissions
 from ckpt.formats.record import Inspection
 from ckpt.formats.source import Source, Unfinished, Unreadable
@@ -202,9 +202,11 @@ def _tell(result: Opened, content: Content, found: Meaning, omissions: Omissions
         from_name=found.from_name,
     )
     result.tensors = collect(content.top, omissions)
+    grouped = by_role(content.top, result.tensors)
     hints = {placed.info.name: text for placed in result.tensors if (text := hint(placed)) is not None}
     result.inspection = result.inspection.evolve(
-        parameter_count=parameter_count(content.top, result.tensors),
+        parameter_count=parameter_count(grouped),
+        kinds=kinds(content.top, grouped, result.inspection.bytes),
         tensor_count=len(result.tensors),
         tensors=tuple(placed.info for placed in result.tensors),
         storages=hints,

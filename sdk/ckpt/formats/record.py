@@ -32,6 +32,9 @@ class Inspection(Record, frozen=True, kw_only=True):
     tensor_count: int = 0
     bytes: int = 0
     """Size of the file, or of all files in the directory, each inode once."""
+    kinds: dict[str, int] = msgspec.field(default_factory=dict)
+    """Bytes on disk by what they are: `weights` with their averages, `optimizer`; the rest is neither. Empty when it is
+    not known, as where the tensors are not listed."""
     bytes_read: int = 0
     """How much of it was read to know all this."""
     tensors: tuple[TensorInfo, ...] = ()

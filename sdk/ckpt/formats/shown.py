@@ -40,6 +40,7 @@ def inspection_to_json(inspection: Inspection) -> dict[str, Any]:
         "parameter_count": inspection.parameter_count,
         "tensor_count": inspection.tensor_count,
         "bytes": inspection.bytes,
+        "kinds": inspection.kinds,
         "bytes_read": inspection.bytes_read,
         "fingerprint": inspection.fingerprint,
         "tensors": [

@@ -1,6 +1,9 @@
 """Which checkpoints of a run stay, which go, and why: pure functions over records, no disk and no clock.
 
     Policy      what a run asks for                      policy.py
+    given()     what people write, as its fields         reading.py, fields.py, spelling.py, quantities.py
+    merge()     what several places ask, as one          layers.py
+    describe()  a policy in plain sentences              describing.py
     rules       one small function each, in one table    rules.py
     plan()      the rules over one run's checkpoints     planner.py
     combine()   plans of several runs under one id       planner.py
@@ -10,10 +13,13 @@ Kept is the union of what every rule keeps by itself. A rule never removes, only
 adding a rule can never remove more. Below every policy lies a floor: newest complete, best, pinned, tagged, held.
 """
 
+from ckpt.retention.deciding import Decision
+from ckpt.retention.describing import describe
 from ckpt.retention.layers import Layer, Merged, merge
-from ckpt.retention.planner import Decision, Plan, RunPlan, combine, moving_tags, plan
-from ckpt.retention.policy import Policy
+from ckpt.retention.planner import Plan, RunPlan, combine, moving_tags, plan
+from ckpt.retention.policy import Monitor, Policy
 from ckpt.retention.presenting import plan_to_json, run_plan_to_json
+from ckpt.retention.reading import given, parse
 from ckpt.retention.situation import FOREIGN, OWN, Situation
 
 __all__ = [
@@ -22,13 +28,17 @@ __all__ = [
     "Decision",
     "Layer",
     "Merged",
+    "Monitor",
     "Plan",
     "Policy",
     "RunPlan",
     "Situation",
     "combine",
+    "describe",
+    "given",
     "merge",
     "moving_tags",
+    "parse",
     "plan",
     "plan_to_json",
     "run_plan_to_json",

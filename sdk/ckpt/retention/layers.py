@@ -7,11 +7,16 @@ from typing import Any
 
 import msgspec
 
+from ckpt.exceptions import StateError
 from ckpt.records import Record
 from ckpt.retention.policy import Policy
+from ckpt.retention.reading import given
 
 Layer = tuple[str, Mapping[str, Any]]
 """Where it is asked for (`run.json`, `command`, `config.toml` …), and the fields that are given there."""
+
+_MONITOR = ("monitor", "mode", "unmonitored")
+"""What travels together: a monitor of one place never has the direction that another place gave to another one."""
 
 
 class Merged(Record, frozen=True, kw_only=True):
@@ -19,14 +24,49 @@ class Merged(Record, frozen=True, kw_only=True):
 
     policy: Policy = Policy()
     origins: dict[str, str] = msgspec.field(default_factory=dict)
+    """Field to origin; of `keep_best_of` also each metric, as `keep_best_of.accuracy`."""
 
 
 def merge(layers: Iterable[Layer]) -> Merged:
-    """The policy that layers make together, the weakest first. Raises StateError for what no policy can be."""
+    """The policy that layers make together, the weakest first.
+
+    A field of a later layer replaces the earlier one, and None (or "off") there switches its rule off. Monitor and mode
+    go together; `keep_best_of` is merged metric by metric. A layer gives what `given` takes: of a whole policy every
+    field is given. Raises StateError, naming the origin, for a layer that cannot be used.
+    """
     fields: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for origin, given in layers:
-        for name, value in given.items():
-            fields[name] = value
-            origins[name] = origin
-    return Merged(policy=Policy.from_json(fields), origins=origins)
+    policy = Policy()
+    for origin, raw in layers:
+        try:
+            said = given(raw)
+            if "mode" in said and "monitor" in raw and "monitor" not in said:
+                del said["mode"]  # the direction of no monitor
+            _lay(fields, origins, origin, said)
+            policy = Policy.from_json(fields)
+        except StateError as error:
+            raise StateError(f"{origin}: {error.message}", hint=error.hint) from error
+    return Merged(policy=policy, origins=origins)
+
+
+def _lay(fields: dict[str, Any], origins: dict[str, str], origin: str, said: Mapping[str, Any]) -> None:
+    if "monitor" in said or said.get("unmonitored"):
+        for name in _MONITOR:
+            fields.pop(name, None)
+            origins.pop(name, None)
+    for name, value in said.items():
+        if name == "keep_best_of":
+            value = _best_of(fields.get(name), origins, origin, value)
+        fields[name] = value
+        origins[name] = origin
+
+
+def _best_of(
+    before: Mapping[str, Any] | None, origins: dict[str, str], origin: str, said: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    if said is None:
+        for name in [name for name in origins if name.startswith("keep_best_of.")]:
+            del origins[name]
+        return None
+    origins.update({f"keep_best_of.{metric}": origin for metric in said})
+    return {**(before or {}), **said}

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ckpt import refs
 from ckpt.encoding import printable
 from ckpt.exceptions import UsageError
 from ckpt.records import Checkpoint, Reason, Record, Verdict
-from ckpt.retention.policy import DEFAULT_MONITOR, Policy
-from ckpt.retention.rules import FLOOR, FORK_LABEL, RULES, Candidates, Selection, unranked
+from ckpt.retention.budget import freed, over
+from ckpt.retention.candidates import Candidates
+from ckpt.retention.deciding import Decision, decide
+from ckpt.retention.floor import given_tags
+from ckpt.retention.outside import divide, unfinished
+from ckpt.retention.policy import Policy
+from ckpt.retention.refusing import question, refusal
 from ckpt.retention.situation import OWN, Situation
-
-
-class Decision(Record, frozen=True, kw_only=True, gc=False):
-    """One checkpoint and what is to become of it."""
-
-    checkpoint: Checkpoint
-    verdict: Verdict
 
 
 class RunPlan(Record, frozen=True, kw_only=True):
@@ -32,7 +29,7 @@ class RunPlan(Record, frozen=True, kw_only=True):
     keep: tuple[Decision, ...] = ()
     remove: tuple[Decision, ...] = ()
     skip: tuple[Decision, ...] = ()
-    """Outside the plan: not complete, or not ours to remove."""
+    """What the plan does not decide on, and what its rules leave over and is not to go now."""
     refused: str | None = None
     """Why nothing is removed although the rules leave something over; None when the plan may be applied."""
     ask: str | None = None
@@ -63,7 +60,7 @@ class Plan(Record, frozen=True, kw_only=True):
     freed_now: int = 0
     """Bytes that applying it frees at once: none, because removed checkpoints go to the trash."""
     freed_at_purge: int = 0
-    """Bytes that are free again when the trash is purged."""
+    """Bytes that are free again when the trash is purged; files that have another name elsewhere free none."""
 
 
 def plan(
@@ -74,42 +71,35 @@ def plan(
     run: str | None = None,
     situation: Situation = OWN,
 ) -> RunPlan:
-    """What `policy` keeps, removes or skips of one run's checkpoints at the time `now`.
+    """What `policy` keeps, removes or skips of one run's checkpoints at the time `now` (Unix seconds).
 
-    Pure, and the same for every order of the checkpoints. `now` (Unix seconds) is there for rules that go by age; none
-    of the present ones does, so the same world has the same plan at any time. `own` is false for a run that another
-    framework writes: it is only observed. Raises UsageError when the checkpoints are of more than one run.
+    Pure, and the same for every order of the checkpoints; from `now` until `changes_at` also the same at any time.
+    `run` is the id for a run without checkpoints. Raises UsageError when the checkpoints are of more than one run.
     """
     ordered = refs.newest_first(checkpoints)
     name = _run_of(ordered, run)
-    skipped: list[Decision] = []
-    complete: list[Checkpoint] = []
-    for checkpoint in ordered:
-        reasons = _outside(checkpoint, situation.own)
-        if reasons:
-            skipped.append(Decision(checkpoint=checkpoint, verdict=Verdict(action="skip", reasons=reasons)))
-        else:
-            complete.append(checkpoint)
     if not policy.has_rules:
-        kept = Verdict(action="keep", reasons=(Reason(rule="no_rule", text="no rule: everything is kept"),))
-        decided = tuple(Decision(checkpoint=checkpoint, verdict=kept) for checkpoint in complete)
-        return RunPlan(run=name, policy=policy, keep=decided, skip=tuple(skipped))
-
-    keep, remove = _judge(complete, policy)
-    refused = _refusal(complete, policy) if remove else None
-    if refused is not None:
-        reason = Reason(rule="refused", text=f"not removed: {refused}")
-        held = {d.checkpoint.id: d.verdict.evolve(action="skip", reasons=(reason,)) for d in remove}
-        verdicts = {d.checkpoint.id: d.verdict for d in skipped} | held
-        skipped = [Decision(checkpoint=c, verdict=verdicts[c.id]) for c in ordered if c.id in verdicts]
-        remove = []
+        return _everything(name, ordered, policy)
+    divided = divide(ordered, policy, now, situation)
+    inside = divided.inside
+    decided = decide(Candidates(inside, now, situation.own), policy)
+    remove = decided.remove
+    refused = refusal(inside, len(decided.keep), policy, situation) if remove else None
+    outside = {c: Verdict(action="skip", reasons=reasons) for c, reasons in divided.outside.items()}
+    withheld = _withheld(remove, refused, situation)
+    if withheld:
+        remove = [decision for decision in remove if decision.checkpoint.id not in withheld]
+    times = [time for time in (divided.changes_at, decided.changes_at) if time is not None]
     return RunPlan(
         run=name,
         policy=policy,
-        keep=tuple(keep),
+        keep=tuple(decided.keep),
         remove=tuple(remove),
-        skip=tuple(skipped),
+        skip=_skipped(ordered, outside | withheld),
         refused=refused,
+        ask=question(len(remove), len(inside), policy, situation) if remove else None,
+        changes_at=min(times, default=None),
+        over_bytes=over(inside, (decision.checkpoint for decision in remove), policy),
     )
 
 
@@ -119,8 +109,8 @@ def combine(plans: Iterable[RunPlan]) -> Plan:
     whole = hashlib.sha256()
     for digest in sorted(_digest(run) for run in runs):
         whole.update(digest)
-    freed = sum(decision.checkpoint.bytes for run in runs for decision in run.remove)
-    return Plan(id=whole.hexdigest()[:8], runs=runs, freed_at_purge=freed)
+    size = sum(freed(decision.checkpoint) for run in runs for decision in run.remove)
+    return Plan(id=whole.hexdigest()[:8], runs=runs, freed_at_purge=size)
 
 
 def moving_tags(checkpoints: Iterable[Checkpoint], policy: Policy) -> dict[str, tuple[str, ...]]:
@@ -130,9 +120,9 @@ def moving_tags(checkpoints: Iterable[Checkpoint], policy: Policy) -> dict[str, 
     """
     complete = refs.newest_first(c for c in checkpoints if c.state == "complete")
     names: dict[str, list[str]] = {checkpoint.id: ["latest"] for checkpoint in complete[:1]}
-    if policy.tag_best:
-        candidates = Candidates(newest=complete, metric=policy.metric, mode=policy.mode)
-        for rank, place in enumerate(candidates.best[: policy.keep_best or 1], 1):
+    if policy.tag_best and not policy.unmonitored:
+        best = Candidates(complete).ranked(policy.metric, policy.mode).best
+        for rank, place in enumerate(best[: policy.keep_best or 1], 1):
             found = names.setdefault(complete[place].id, [])
             found += ["best", "best-1"] if rank == 1 else [f"best-{rank}"]
     return {checkpoint: tuple(sorted(tags)) for checkpoint, tags in names.items()}
@@ -146,81 +136,46 @@ def _run_of(checkpoints: Sequence[Checkpoint], run: str | None) -> str:
     return found.pop() if found else ""
 
 
-def _outside(checkpoint: Checkpoint, own: bool) -> tuple[Reason, ...]:
-    reasons: list[Reason] = []
-    if checkpoint.state != "complete":
-        what = {
-            "writing": "still being written",
-            "incomplete": "incomplete",
-            "corrupt": "unreadable",
-            "trashed": "already in the trash",
-        }[checkpoint.state]
-        detail = f": {printable(checkpoint.problems[0])}" if checkpoint.problems else ""
-        reasons.append(Reason(rule=checkpoint.state, text=what + detail))
-    if not own:
-        reasons.append(Reason(rule="foreign", text="not ours to remove: another tool wrote it"))
-    return tuple(reasons)
+def _everything(run: str, ordered: Sequence[Checkpoint], policy: Policy) -> RunPlan:
+    """The plan of a policy without rules."""
+    kept = Verdict(action="keep", reasons=(Reason(rule="no_rule", text="no rule: everything is kept"),))
+    outside = {c.id: Verdict(action="skip", reasons=(reason,)) for c in ordered if (reason := unfinished(c))}
+    keep = tuple(Decision(checkpoint=c, verdict=kept) for c in ordered if c.id not in outside)
+    return RunPlan(run=run, policy=policy, keep=keep, skip=_skipped(ordered, outside))
 
 
-def _judge(complete: Sequence[Checkpoint], policy: Policy) -> tuple[list[Decision], list[Decision]]:
-    candidates = Candidates(newest=complete, metric=policy.metric, mode=policy.mode)
-    selections: list[Selection] = [s for rule in (*RULES, *FLOOR) if (s := rule(candidates, policy)) is not None]
-    kept: dict[str, list[Reason]] = {}
-    for selection in selections:
-        for checkpoint_id, reason in selection.kept.items():
-            kept.setdefault(checkpoint_id, []).append(reason)
-    keep: list[Decision] = []
-    left_over: list[int] = []
-    for place, checkpoint in enumerate(complete):
-        reasons = kept.get(checkpoint.id)
-        if reasons is None:
-            left_over.append(place)
-            continue
-        verdict = Verdict(action="keep", reasons=tuple(reasons), near_misses=_odd_value(candidates, place))
-        keep.append(Decision(checkpoint=checkpoint, verdict=verdict))
-    # Rule by rule and not checkpoint by checkpoint: runs of 100 000 are planned anew at every change.
-    columns = [selection.misses(left_over) for selection in selections if selection.misses is not None]
-    remove = [
-        Decision(
-            checkpoint=complete[place],
-            verdict=Verdict(action="remove", near_misses=row if all(row) else tuple(filter(None, row))),
-        )
-        for place, row in zip(left_over, zip(*columns, strict=True), strict=True)
-    ]
-    return keep, remove
+def _withheld(remove: Iterable[Decision], refused: str | None, situation: Situation) -> dict[str, Verdict]:
+    """What stays of that which the rules leave over, by id."""
+    for rule, why in (
+        ("degraded", situation.degraded and f"not removed now: {printable(situation.degraded)}"),
+        ("refused", refused and f"not removed: {refused}"),
+        ("observed", None if situation.enforced else "observed only: nothing is enforced here"),
+    ):
+        if why:
+            return _as_skipped(remove, Reason(rule=rule, text=why))
+    in_use = [decision for decision in remove if decision.checkpoint.id in situation.in_use] if situation.in_use else []
+    return _as_skipped(in_use, Reason(rule="in_use", text="in use: a process has it open"))
 
 
-def _odd_value(candidates: Candidates, place: int) -> tuple[Reason, ...]:
-    """A value that is there and cannot be ranked is said even where something else keeps the checkpoint."""
-    if candidates.ranks[place] or candidates.values[place] is None:
+def _as_skipped(remove: Iterable[Decision], reason: Reason) -> dict[str, Verdict]:
+    """Verdicts with the near misses that they had."""
+    return {d.checkpoint.id: d.verdict.evolve(action="skip", reasons=(reason,)) for d in remove}
+
+
+def _skipped(ordered: Sequence[Checkpoint], outside: Mapping[str, Verdict]) -> tuple[Decision, ...]:
+    if not outside:
         return ()
-    reason = unranked(candidates, place)
-    return () if reason is None else (reason,)
-
-
-def _refusal(complete: Sequence[Checkpoint], policy: Policy) -> str | None:
-    """A monitor that nobody ever recorded is a wrong name: what is best is unknown, so nothing may go."""
-    asked = policy.keep_best is not None or policy.metric != DEFAULT_MONITOR
-    if not asked or any(checkpoint.value(policy.metric) is not None for checkpoint in complete):
-        return None
-    known = sorted({name for c in complete if c.label != FORK_LABEL for name in c.metrics})
-    near = difflib.get_close_matches(policy.metric, known, n=1, cutoff=0.5)
-    if near:
-        hint = f"; did you mean {printable(near[0])}?"
-    else:
-        hint = f"; recorded: {', '.join(printable(name) for name in known[:6])}" if known else ""
-    return f"no checkpoint has {printable(policy.metric)} recorded, so the best is unknown{hint}"
+    return tuple(Decision(checkpoint=c, verdict=outside[c.id]) for c in ordered if c.id in outside)
 
 
 def _digest(run: RunPlan) -> bytes:
     digest = hashlib.sha256()
-    lines = [run.run, json.dumps(run.policy.to_json(), sort_keys=True), run.refused or ""]
+    lines = [run.run, json.dumps(run.policy.to_json(), sort_keys=True), run.refused or "", run.ask or ""]
     for decision in run.decisions:
         checkpoint = decision.checkpoint
         lines.append(f"{checkpoint.id} {checkpoint.state} {decision.verdict.action}")
         if checkpoint.pinned or checkpoint.tags or checkpoint.held_by:
-            tags = [tag for tag in checkpoint.tags if not refs.RESERVED_TAG.match(tag)]
-            said = (checkpoint.pinned, sorted(tags), sorted(checkpoint.held_by))
+            said = (checkpoint.pinned, sorted(given_tags(checkpoint)), sorted(checkpoint.held_by))
             if any(said):
                 lines.append(json.dumps(said))
     digest.update("\n".join(lines).encode("utf-8", "surrogatepass"))

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 
-from ckpt.encoding import printable
 from ckpt.exceptions import StateError
 from ckpt.records import Record
 from ckpt.refs import mode_for
+from ckpt.retention.fields import RULES
+from ckpt.retention.reading import given
 
 Mode = Literal["min", "max"]
 
-COUNTS = ("keep_last", "keep_best", "keep_every_n_epochs", "keep_every_n_steps")
-"""The rules that are a number of 1 or more; None leaves the rule out."""
-
 DEFAULT_MONITOR = "loss"
+BUDGET_START, BUDGET_STOP = 0.85, 0.80
+"""Shares of `max_bytes`: from the first on the oldest go, down to the second."""
+
 _BY_NAME: Any = None  # stands for a direction that nobody gave until the policy is complete
+
+
+class Monitor(NamedTuple):
+    """A metric that decides what is best."""
+
+    metric: str
+    mode: Mode
+    keep: int | None
+    """How many of the best a rule keeps; None when no rule asks, and the best alone is held by the floor."""
 
 
 class Policy(Record, frozen=True, kw_only=True):
     """The retention rules of a run. With no rule at all everything is kept.
 
-    Raises StateError when a value is out of range.
+    Texts are taken where people write them (`keep_within="36h"`), and held as numbers. Raises StateError when a value
+    is out of range.
     """
 
     keep_last: int | None = None
@@ -37,18 +45,25 @@ class Policy(Record, frozen=True, kw_only=True):
     """Metric that decides what is best; None follows the run's own, else the loss."""
     mode: Mode = _BY_NAME
     """Direction of the monitor; left out, its name decides (losses and errors fall, the rest rises)."""
+    unmonitored: bool = False
+    """Whether a person said, by `monitor = "none"`, that there is no best here: none is held, and none is missed.
+    With a monitor of None and this False nobody has said anything."""
     keep_every_n_epochs: int | None = None
-    """Keep the last checkpoint of every epoch that N divides, epochs as the training counts them."""
+    """Keep one checkpoint for every multiple of N epochs, as the training counts them: the last one of that epoch, or
+    where there is none the closest to it."""
     keep_every_n_steps: int | None = None
-    """Keep the last checkpoint of every step that N divides."""
+    """Keep one checkpoint for every multiple of N steps, in the same way."""
     keep_best_of: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     """More monitors: metric to {"keep": N, "mode": "min" | "max"}. The best of each is never removed."""
     keep_every: tuple[dict[str, float | None], ...] = ()
-    """Keep the newest of every stretch of time: {"every": seconds, "within": seconds before the newest, or None}."""
+    """Keep the newest of every stretch of time: {"every": seconds, "within": seconds or None}, the shortest first.
+
+    Stretches are aligned to UTC, multiples of their length since 1970, so that a closed one never changes what it
+    keeps. `within` counts back from the newest checkpoint of the run; None is without end."""
     keep_within: float | None = None
     """Keep what was saved within so many seconds before the newest."""
     keep_steps: tuple[int, ...] = ()
-    """Keep these steps."""
+    """Keep these steps, ascending."""
     keep_tagged: bool = False
     """Keep what a person tagged. The floor does that too; as the only rule it says that nothing else is wanted."""
     max_age: float | None = None
@@ -71,31 +86,19 @@ class Policy(Record, frozen=True, kw_only=True):
     """Seconds that a removed checkpoint waits in the trash."""
 
     def __post_init__(self) -> None:
-        given = {name: getattr(self, name) for name in COUNTS if getattr(self, name) is not None}
-        for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise StateError(f"{name} is {value!r}, and has to be a whole number of 1 or more")
-        if given and not any(given.values()):
-            names = " and ".join(f"{name} = 0" for name in given)
-            raise StateError(f"a policy with {names} would keep nothing", hint="leave a rule out to switch it off")
-        for name, value in given.items():
-            if value < 1:
+        said = given({name: getattr(self, name) for name in self.__struct_fields__})
+        if said.setdefault("unmonitored", False):
+            said["monitor"] = None
+            if self.keep_best is not None:
                 raise StateError(
-                    f"{name} is {value}, and has to be 1 or more", hint=f"leave {name} out for no such rule"
+                    f'keep_best = {self.keep_best} and monitor = "none": without a metric there are no best ones',
+                    hint="name a monitor, or switch keep_best off",
                 )
-        if self.monitor is not None and (not isinstance(self.monitor, str) or not self.monitor):
-            raise StateError(f"monitor is {self.monitor!r}, and has to be the name of a metric")
-        if getattr(self, "mode", None) is None:
-            msgspec.structs.force_setattr(self, "mode", mode_for(self.metric))
-        if self.mode not in ("min", "max"):
-            raise StateError(f"mode is {self.mode!r}, and has to be 'min' or 'max'")
-        if not isinstance(self.tag_best, bool):
-            raise StateError(f"tag_best is {self.tag_best!r}, and has to be true or false")
-        seconds = self.keep_for
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
-            raise StateError(f"keep_for is {seconds!r}, and has to be a number of seconds")
-        if seconds < 0:
-            raise StateError(f"keep_for is {seconds:g}, and has to be 0 seconds or more")
+        said.setdefault("mode", mode_for(said.get("monitor") or DEFAULT_MONITOR))
+        best_of = said.get("keep_best_of") or {}
+        said["keep_best_of"] = {metric: best for metric, best in best_of.items() if best is not None}
+        for name, value in said.items():
+            msgspec.structs.force_setattr(self, name, _OFF.get(name) if value is None else value)
 
     @property
     def metric(self) -> str:
@@ -103,34 +106,43 @@ class Policy(Record, frozen=True, kw_only=True):
         return self.monitor or DEFAULT_MONITOR
 
     @property
+    def monitors(self) -> tuple[Monitor, ...]:
+        """The metrics whose best is never removed: the main one, unless there is none, then those of keep_best_of."""
+        main = () if self.unmonitored else (Monitor(self.metric, self.mode, self.keep_best),)
+        return (*main, *(Monitor(name, best["mode"], best["keep"]) for name, best in self.keep_best_of.items()))
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The names of the rules that are given."""
+        return tuple(name for name in RULES if getattr(self, name) not in (None, False, (), {}))
+
+    @property
     def has_rules(self) -> bool:
         """Whether any rule is given; without one nothing is ever removed."""
-        return any(getattr(self, name) is not None for name in COUNTS)
+        return bool(self.rules)
 
     def following(self, monitor: str | None, mode: Mode | None = None) -> Policy:
         """This policy with the run's own monitor where it names none itself."""
-        if self.monitor is not None or monitor is None:
+        if self.monitor is not None or self.unmonitored or monitor is None:
             return self
         changed: Policy = self.evolve(monitor=monitor, mode=mode if mode is not None else mode_for(monitor))
         return changed
 
     def to_json(self) -> dict[str, Any]:
         """The policy as it stands in run.json and in answers; `from_json` takes it back."""
-        return {name: getattr(self, name) for name in self.__struct_fields__}
+        whole = {name: getattr(self, name) for name in self.__struct_fields__}
+        whole["keep_best_of"] = {metric: dict(best) for metric, best in self.keep_best_of.items()}
+        whole["keep_every"] = [dict(stretch) for stretch in self.keep_every]
+        whole["keep_steps"] = list(self.keep_steps)
+        return whole
 
     @classmethod
     def from_json(cls, raw: Any) -> Self:
-        """The policy behind its JSON; fields may be missing or null.
+        """The policy behind its JSON, or that given fields make; fields may be missing, other names are understood.
 
         Raises StateError for an unknown field, naming the nearest, and for a value out of range.
         """
-        if not isinstance(raw, Mapping):
-            raise StateError(f"a policy has to be an object, not {raw!r:.60}", hint='such as {"keep_last": 5}')
-        known = cls.__struct_fields__
-        for key in raw:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
-                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-                raise StateError(f"'{printable(str(key))}' is no field of a policy", hint=hint)
-        optional = {*COUNTS, "monitor", "mode"}
-        return cls(**{name: value for name, value in raw.items() if value is not None or name not in optional})
+        return cls(**{name: value for name, value in given(raw).items() if value is not None})
+
+
+_OFF = {"keep_every": (), "keep_steps": ()}

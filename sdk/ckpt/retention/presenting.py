@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ckpt.protocol import checkpoint_to_json, reason_to_json
-from ckpt.retention.planner import Decision, Plan, RunPlan
+from ckpt.retention.deciding import Decision
+from ckpt.retention.planner import Plan, RunPlan
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -24,6 +25,9 @@ def run_plan_to_json(run: RunPlan) -> dict[str, Any]:
         "run": run.run,
         "policy": run.policy.to_json(),
         "refused": run.refused,
+        "ask": run.ask,
+        "changes_at": run.changes_at,
+        "over_bytes": run.over_bytes,
         "keep": [_decision_to_json(decision) for decision in run.keep],
         "remove": [_decision_to_json(decision) for decision in run.remove],
         "skip": [_decision_to_json(decision) for decision in run.skip],

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ckpt import files, marks
+from ckpt import files
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, CkptError, OperationError, UsageError
 from ckpt.paths import RunPaths
@@ -32,6 +32,7 @@ from ckpt.runs.feed import StateFeed
 from ckpt.runs.lock import acquire
 from ckpt.runs.lookup import checkpoint_of, find, start_of
 from ckpt.runs.manifest import new_manifest, read_manifest, write_config, write_new
+from ckpt.runs.marking import Marking
 from ckpt.runs.rank import rank
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ log = logging.getLogger("ckpt.runs")
 BASE_DIR = "runs"
 
 
-class Run:
+class Run(Marking):
     """A handle on an own run. Made by `create`, `open`, `resume` and `fork`, not by its constructor."""
 
     def __init__(self, directory: Path | None, *, silent: bool = False) -> None:
@@ -253,34 +254,6 @@ class Run:
         Raises AddressError that says what exists.
         """
         return checkpoint_of(self.view(), ref)
-
-    # What the user says of it
-
-    def tag(self, ref: Any, name: str) -> Checkpoint:
-        """Tags a checkpoint, which protects it. Raises AddressError, UsageError for a reserved name, OSError."""
-        return self._mark(ref, "tag", name=marks.check_tag(name))
-
-    def untag(self, ref: Any, name: str) -> Checkpoint:
-        """Takes a tag away. Raises AddressError, OSError."""
-        return self._mark(ref, "untag", name=name)
-
-    def pin(self, ref: Any, why: str = "") -> Checkpoint:
-        """Protects a checkpoint from every policy. Raises AddressError, OSError."""
-        return self._mark(ref, "pin", why=why)
-
-    def unpin(self, ref: Any) -> Checkpoint:
-        """Takes the protection of `pin` away. Raises AddressError, OSError."""
-        return self._mark(ref, "unpin")
-
-    def note(self, ref: Any, text: str) -> Checkpoint:
-        """Sets the note of a checkpoint; "" removes it. Raises AddressError, OSError."""
-        return self._mark(ref, "note", text=text)
-
-    def _mark(self, ref: Any, kind: str, **fields: Any) -> Checkpoint:
-        found = self.checkpoint(ref)
-        if not self._silent:
-            marks.append(self.paths.marks, kind, found.id, file=Path(found.path).name, **fields)
-        return self.checkpoint(found)
 
     # Training
 

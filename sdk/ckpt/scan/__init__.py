@@ -9,6 +9,7 @@ to a checkpoint is another name of it, not another checkpoint.
     finding.py   how runs are told         live/        metrics that grow        curves.py     metrics over steps
     reading.py   the run of a directory    own.py       runs that the SDK made   failing.py    errors of disk and system
     numbers.py   numbers in others' JSON   registered.py  which root a path lies in
+    occupied.py  what files take on disk   usage.py     what runs take, by kind
 
 Everybody else's runs, step by step:
 
@@ -26,6 +27,7 @@ from ckpt.scan.reading import read_run
 from ckpt.scan.registered import registered_root
 from ckpt.scan.signature import Sight, sight, signature
 from ckpt.scan.survey import Survey, find_runs, survey
+from ckpt.scan.usage import usage_to_json
 from ckpt.scan.view import RunView, Wishes, governed, run_view_to_json
 from ckpt.scan.whose import run_of
 
@@ -48,4 +50,5 @@ __all__ = [
     "sight",
     "signature",
     "survey",
+    "usage_to_json",
 ]

@@ -24,6 +24,7 @@ class Cache:
     _known: dict[str, tuple[int, Inspection | Checkpoint]] = field(default_factory=dict)
     _config: dict[str, Any] = field(default_factory=dict)
     _resume: dict[str, Any] = field(default_factory=dict)
+    _kinds: dict[str, int] = field(default_factory=dict)
 
     def inspect(self, path: str, info: os.stat_result, *members: Hashable) -> Inspection:
         """The inspection of a file, from memory when device, inode, size and times are the same.
@@ -37,12 +38,14 @@ class Cache:
         if known is not None and known[0] == key and isinstance(known[1], Inspection):
             return known[1]
         inspection: Inspection = _inspected(path)
-        # Checkpoints of a run mostly have the same configuration and the same states: these are kept once.
+        # Checkpoints of a run mostly have the same configuration, states and sizes: these are kept once.
         if not _is_same(inspection.config, self._config):
             self._config = inspection.config
         if not _is_same(inspection.resume, self._resume):
             self._resume = inspection.resume
-        inspection = inspection.evolve(config=self._config, resume=self._resume)
+        if inspection.kinds != self._kinds:
+            self._kinds = inspection.kinds
+        inspection = inspection.evolve(config=self._config, resume=self._resume, kinds=self._kinds)
         # Taken out first: the order of the entries is that in which they were read.
         self._known.pop(path, None)
         self._known[path] = (key, inspection)

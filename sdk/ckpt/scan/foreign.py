@@ -16,6 +16,7 @@ from ckpt.scan import facts, live
 from ckpt.scan.cache import Cache
 from ckpt.scan.failing import is_failing
 from ckpt.scan.listing import Listing, listing
+from ckpt.scan.occupied import unique
 from ckpt.scan.pointed import marked
 from ckpt.scan.pointers import Names, held, written
 from ckpt.scan.recording import record
@@ -80,7 +81,8 @@ def read_foreign(
     wishes = Wishes(own=own, said=marks.policy)
     merged = retention.merge(wishes.layers)
     whole = size(entry for made in recorded for entry in made.unit.entries)
-    return assemble(run, checkpoints, wishes, merged, now, situation=FOREIGN, size=whole)
+    alone = unique(entry.info for made in recorded for entry in made.unit.names)
+    return assemble(run, checkpoints, wishes, merged, now, situation=FOREIGN, size=whole, unique=alone)
 
 
 def _unlisted(listed: Listing) -> list[str]:

@@ -34,6 +34,8 @@ class Entry:
     name: str
     path: str
     info: os.stat_result
+    led_to: bool = False
+    """Whether the name is a symbolic link, so that the file itself lies elsewhere."""
 
     @property
     def inode(self) -> tuple[int, int]:
@@ -170,7 +172,7 @@ def _reached(prefix: str, entries: list[os.DirEntry[str]]) -> list[Entry]:
     """The regular files among some entries and those that links among them lead to. Raises OSError."""
     found = ((entry, reached(entry)) for entry in entries if not entry.is_dir(follow_symlinks=False))
     return [
-        Entry(prefix + entry.name, entry.path, info)
+        Entry(prefix + entry.name, entry.path, info, led_to=entry.is_symlink())
         for entry, info in found
         if info is not None and stat.S_ISREG(info.st_mode)
     ]

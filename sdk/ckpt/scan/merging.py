@@ -39,6 +39,7 @@ def merged(parts: Sequence[tuple[str, Inspection]], sides: Sequence[Entry] = ())
         loss=_first([first.loss, *(other.loss for other in rest)]),
         learning_rate=_first([first.learning_rate, *(other.learning_rate for other in rest)]),
         metrics=metrics,
+        kinds=_together([inspection.kinds for _, inspection in parts]),
         references=references,
         resume=_resume([inspection.resume for _, inspection in parts if inspection.resume]),
         config=next((inspection.config for _, inspection in parts if inspection.config), {}),
@@ -50,6 +51,15 @@ def merged(parts: Sequence[tuple[str, Inspection]], sides: Sequence[Entry] = ())
         fingerprint=_fingerprint(parts, sides),
     )
     return told
+
+
+def _together(kinds: Sequence[dict[str, int]]) -> dict[str, int]:
+    """The bytes of all files by what they are."""
+    found: dict[str, int] = {}
+    for known in kinds:
+        for name, size in known.items():
+            found[name] = found.get(name, 0) + size
+    return found
 
 
 def _first(values: Sequence[_Value | None]) -> _Value | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ckpt.retention import OWN, Merged, merge
 from ckpt.scan.cache import Cache, identity
 from ckpt.scan.failing import UNREADABLE, is_exhausted, is_failing
 from ckpt.scan.numbers import count_or_none, number, number_or_none, whole_or_none
+from ckpt.scan.occupied import touched, unique
 from ckpt.scan.view import RunView, Wishes, assemble, with_marks
 
 STALLED_AFTER_S = 900.0
@@ -92,7 +94,7 @@ def _wishes_of(manifest: dict[str, Any], marks: Marks, doubt: str | None) -> tup
     followed: dict[str, Any] = {"monitor": "loss", "mode": "min"}
     if isinstance(monitor, str):
         followed = {"monitor": monitor, "mode": mode}
-    if "monitor" not in own:
+    if "monitor" not in own and not own.get("unmonitored"):
         own = {**own, **followed}
     wishes = Wishes(own=own, said=marks.policy, doubt=doubt)
     try:
@@ -121,6 +123,7 @@ def _own_checkpoints(
     checkpoints = []
     # A link is another name of a checkpoint, not one more.
     pointers = {name for name, entry in entries.items() if entry.is_symlink()} | POINTER_NAMES
+    others = _hard_links(entries[name] for name in POINTER_NAMES if name in entries)
     for name, entry in entries.items():
         if name.endswith(MARKER_SUFFIX):
             if name[: -len(MARKER_SUFFIX)] + CHECKPOINT_SUFFIX not in entries and not is_temporary(name):
@@ -130,7 +133,7 @@ def _own_checkpoints(
             continue
         marker = entries.get(name[: -len(CHECKPOINT_SUFFIX)] + MARKER_SUFFIX)
         try:
-            checkpoint = _own_checkpoint(run_id, entry, marker, cache, training)
+            checkpoint = _own_checkpoint(run_id, entry, marker, cache, training, others)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -160,26 +163,47 @@ def _own_checkpoints(
 
 
 def _own_checkpoint(
-    run_id: str, entry: os.DirEntry[str], marker: os.DirEntry[str] | None, cache: Cache, training: bool
+    run_id: str,
+    entry: os.DirEntry[str],
+    marker: os.DirEntry[str] | None,
+    cache: Cache,
+    training: bool,
+    others: Sequence[os.stat_result],
 ) -> Checkpoint | None:
-    """The record of one file without its marks; None when it is no regular file. Raises OSError."""
+    """The record of one file without its marks; None when it is no regular file. Raises OSError.
+
+    `others` are the pointers that are names of files.
+    """
     info = entry.stat(follow_symlinks=False)
     if not stat.S_ISREG(info.st_mode):
         return None
     committed = None if marker is None else _identity_of(marker)
     if marker is None or committed is None:
         return _uncommitted(run_id, entry.path, info, training)
-    origin = (run_id, identity(info), committed)
+    names = [info, *(other for other in others if os.path.samestat(other, info))]
+    # How many blocks are taken may be known only a moment after a file was written.
+    origin = (run_id, identity(info), committed, info.st_blocks, len(names))
     known = cache.recall(entry.path, *origin)
     if known is None:
         said = _read_marker(marker.path)
         if said is None:
             return _uncommitted(run_id, entry.path, info, training)
-        known = _committed(run_id, entry.path, info, marker.path, said, cache)
+        known = _committed(run_id, entry.path, info, marker.path, said, cache).evolve(
+            unique_bytes=unique(names), touched_at=max(touched([info]), *(stamp / 1e9 for stamp in committed[3:]))
+        )
         # A marker that cannot be read today may be readable tomorrow, and look the same.
         if said:
             cache.remember(entry.path, known, *origin)
     return known
+
+
+def _hard_links(pointers: Iterable[os.DirEntry[str]]) -> list[os.stat_result]:
+    """What the pointers are that are names of files themselves."""
+    found = []
+    for entry in pointers:
+        with contextlib.suppress(FileNotFoundError):
+            found.append(entry.stat(follow_symlinks=False))
+    return found
 
 
 def _identity_of(marker: os.DirEntry[str]) -> tuple[int, ...] | None:
@@ -211,7 +235,9 @@ def _uncommitted(run_id: str, path: str, info: os.stat_result, training: bool) -
         framework="ckpt",
         state="writing" if training else "incomplete",
         bytes=info.st_size,
+        unique_bytes=unique([info]),
         saved_at=info.st_mtime,
+        touched_at=touched([info]),
         files=(path,),
         problems=() if training else ("it was never committed: its marker is missing",),
     )
@@ -250,6 +276,7 @@ def _committed(
         learning_rate=number_or_none(marker.get("learning_rate")),
         metrics=metrics_from_disk(marker.get("metrics")),
         bytes=info.st_size,
+        kinds=inspection.kinds,
         saved_at=number(marker.get("saved_at"), info.st_mtime),
         label=sys.intern(str(marker["label"])) if marker.get("label") else None,
         fingerprint=fingerprint,

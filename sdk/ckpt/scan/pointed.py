@@ -10,8 +10,14 @@ from ckpt.scan.names import is_newest
 from ckpt.scan.pointers import Names, Pointer
 from ckpt.scan.recording import Recorded
 
-_TRAINER = re.compile(r"checkpoint-(?P<step>\d{1,12})")
-"""The Transformers Trainer goes on from the highest number among these, whatever its time."""
+_NUMBERED = {
+    "transformers": re.compile(r"checkpoint-(\d{1,12})"),
+    "accelerate": re.compile(r"checkpoint[-_](\d{1,12})"),
+    "dcp": re.compile(r"step-(\d{1,12})"),
+    "olmo-core": re.compile(r"step(\d{1,12})"),
+    "orbax": re.compile(r"(?:\w{1,100}_)?(\d{1,18})"),
+}
+"""Trainers that go on from the highest number in a directory, whatever its time, and how they name checkpoints."""
 
 
 def marked(recorded: Sequence[Recorded], written: Iterable[Pointer], names: Names) -> list[Recorded]:
@@ -28,15 +34,24 @@ def marked(recorded: Sequence[Recorded], written: Iterable[Pointer], names: Name
         for item in recorded
         if any(is_newest(os.path.basename(name)) for name, _ in item.unit.aliases)
     }
-    steps = {
-        item.checkpoint.id: int(found["step"])
-        for item in recorded
-        if item.checkpoint.state == "complete"
-        and item.checkpoint.framework == "transformers"
-        and (found := _TRAINER.fullmatch(os.path.basename(item.checkpoint.path))) is not None
-    }
-    meant |= {checkpoint for checkpoint, step in steps.items() if step == max(steps.values())}
+    meant |= _highest(recorded)
     return [item.pointed() if _is_meant(item, meant) else item for item in recorded]
+
+
+def _highest(recorded: Sequence[Recorded]) -> set[str]:
+    """Ids of the complete checkpoints with the highest number of their trainer, one a directory."""
+    found: dict[tuple[str, str], tuple[int, str]] = {}
+    for item in recorded:
+        checkpoint = item.checkpoint
+        pattern = _NUMBERED.get(checkpoint.framework)
+        if pattern is None or checkpoint.state != "complete":
+            continue
+        directory, name = os.path.split(checkpoint.path)
+        number = pattern.fullmatch(name)
+        if number is not None:
+            place, candidate = (directory, checkpoint.framework), (int(number[1]), checkpoint.id)
+            found[place] = max(candidate, found.get(place, candidate))
+    return {checkpoint for _, checkpoint in found.values()}
 
 
 def _is_meant(item: Recorded, meant: set[str]) -> bool:

@@ -12,6 +12,7 @@ from ckpt.scan.cache import Cache, identity
 from ckpt.scan.called import completed
 from ckpt.scan.failing import UNREADABLE, is_exhausted
 from ckpt.scan.merging import merged
+from ckpt.scan.occupied import touched, unique
 from ckpt.scan.units import Unit, size
 
 SETTLE_S = 30.0  # what is not whole and was written to within this time may still be being written
@@ -56,7 +57,10 @@ def record(unit: Unit, run_id: str, cache: Cache, marks: Marks, now: float) -> R
         learning_rate=found.learning_rate,
         metrics=found.metrics,
         bytes=size(unit.entries),
+        unique_bytes=unique(entry.info for entry in unit.names),
+        kinds=found.kinds,
         saved_at=unit.newest,
+        touched_at=_touched_at(unit),
         fingerprint=found.fingerprint,
         files=unit.paths,
         problems=() if unsettled else found.problems,
@@ -71,6 +75,11 @@ def record(unit: Unit, run_id: str, cache: Cache, marks: Marks, now: float) -> R
 def content_of(checkpoint: Checkpoint) -> str:
     """What stands for a foreign checkpoint's content in its id; one that is being written has none yet."""
     return "writing" if checkpoint.state == "writing" else checkpoint.fingerprint or f"{checkpoint.bytes}"
+
+
+def _touched_at(unit: Unit) -> float:
+    own = [] if unit.directory is None else [unit.directory.info]
+    return touched([*own, *(entry.info for entry in unit.entries)])
 
 
 def _inspected(unit: Unit, cache: Cache) -> Inspection:
@@ -96,7 +105,9 @@ def _unreadable(unit: Unit, run_id: str, marks: Marks, error: OSError) -> Checkp
         format="unknown",
         state="corrupt",
         bytes=size(unit.entries),
+        unique_bytes=unique(entry.info for entry in unit.names),
         saved_at=unit.newest,
+        touched_at=_touched_at(unit),
         fingerprint=UNREADABLE,
         files=unit.paths,
         problems=(f"cannot be read: {error.strerror}",),

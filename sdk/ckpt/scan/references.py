@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ckpt import refs
 from ckpt.encoding import printable
@@ -18,37 +18,70 @@ _KEPT = frozenset({"best_k_models"})
 """Lists of files of which a trainer removes those that it drops: whatever is still there belongs to somebody."""
 
 
+_REQUEUED = re.compile(r"hpc_ckpt_(\d{1,12})\.ckpt")
+"""Lightning's saves before a job ends on a cluster; a job that is started again goes on from the highest number."""
+
+
 def references(recorded: Sequence[Recorded]) -> list[Pointer]:
     """What the newest state of each training in a run names; of the lists of what is kept, those of other states too.
 
     Several trainings may write into one directory. They are told apart by the beginnings of their names and by the
-    metric that they follow. Only what the newest state of all names should be there.
+    metric that they follow. The newest is both the one that is gone on from and the one that was written last: a
+    training that went back to an earlier step writes beside higher ones. Only what the newest state of all names
+    should be there.
     """
     naming = {
         item.checkpoint.id: item
         for item in recorded
         if item.checkpoint.state == "complete" and item.inspection is not None and item.inspection.references
     }
+    by_order = refs.newest_first(item.checkpoint for item in naming.values())
+    by_time = sorted(by_order, key=lambda c: (c.saved_at, c.id), reverse=True)
+    orders = [[naming[c.id] for c in order[:_MAX_STATES]] for order in (by_order, by_time)]
+    newest = {place for order in orders for place in _newest(order)}
     found: list[Pointer] = []
-    families: set[tuple[str, str, str | None]] = set()
     kept: set[str] = set()
-    for place, checkpoint in enumerate(refs.newest_first(item.checkpoint for item in naming.values())[:_MAX_STATES]):
-        inspection = naming[checkpoint.id].inspection
-        if inspection is None:
-            continue
-        directory, name = os.path.split(checkpoint.path)
-        family = (directory, _beginning(name), inspection.monitor)
-        is_newest = family not in families
-        families.add(family)
-        for key, targets in inspection.references.items():
+    for checkpoint, item in {item.checkpoint.id: item for order in orders for item in order}.items():
+        directory, name = os.path.split(item.checkpoint.path)
+        is_first = checkpoint == by_order[0].id
+        for key, targets in item.inspection.references.items() if item.inspection is not None else ():
             named = tuple(target for target in targets[:_MAX_NAMES] if target)
             if key in _KEPT:
                 named = tuple(target for target in named if target not in kept)
                 kept.update(named)
-            elif not is_newest:
+            elif checkpoint not in newest:
                 continue
-            found.append(Pointer(f"{printable(key)} of {printable(name)}", directory, named, is_current=not place))
-    return found
+            found.append(Pointer(f"{printable(key)} of {printable(name)}", directory, named, is_current=is_first))
+    return found + _requeued(recorded)
+
+
+def _newest(ordered: Sequence[Recorded]) -> Iterator[str]:
+    """Ids of the first state of each training. What an earlier one names is of the same training, and has no say."""
+    families: set[tuple[str, str, str | None]] = set()
+    of_others: set[tuple[str, str]] = set()
+    for item in ordered:
+        directory, name = os.path.split(item.checkpoint.path)
+        inspection = item.inspection
+        if inspection is None:
+            continue
+        family = (directory, _beginning(name), inspection.monitor)
+        if family not in families and (directory, name) not in of_others:
+            yield item.checkpoint.id
+        families.add(family)
+        for targets in inspection.references.values():
+            of_others |= {(directory, os.path.basename(target)) for target in targets[:_MAX_NAMES]}
+
+
+def _requeued(recorded: Sequence[Recorded]) -> list[Pointer]:
+    """Where jobs go on that a cluster starts again: the highest of their saves in each directory."""
+    highest: dict[str, tuple[int, str]] = {}
+    for item in recorded:
+        directory, name = os.path.split(item.checkpoint.path)
+        number = _REQUEUED.fullmatch(name)
+        if number is not None and item.checkpoint.state == "complete":
+            candidate = (int(number[1]), name)
+            highest[directory] = max(candidate, highest.get(directory, candidate))
+    return [Pointer("where a requeued job goes on", place, (name,)) for place, (_, name) in highest.items()]
 
 
 def _beginning(name: str) -> str:

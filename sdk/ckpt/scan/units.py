@@ -29,6 +29,8 @@ class Unit:
     directory: Directory | None = None
     aliases: tuple[tuple[str, str], ...] = ()
     """Its other names, hard links and symbolic ones: relative to the run, and as paths."""
+    linked: tuple[Entry, ...] = ()
+    """Those of them that are hard links."""
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -40,6 +42,11 @@ class Unit:
     def entries(self) -> tuple[Entry, ...]:
         """All regular files of it, each once."""
         return (*self.files, *self.sides) if self.directory is None else self.directory.members
+
+    @property
+    def names(self) -> tuple[Entry, ...]:
+        """Every name of a regular file that is gone when the checkpoint is."""
+        return tuple(entry for entry in (*self.entries, *self.linked) if not entry.led_to)
 
     @property
     def touched(self) -> float:
@@ -61,13 +68,15 @@ def units(listed: Listing) -> tuple[list[Unit], list[str]]:
     objects, others = _by_inode(listed.files)
     found = [*_grouped(objects), *(Unit(d.name, d.path, directory=d) for d in listed.directories)]
     holders: dict[_Inode, int] = {}
+    linked: list[list[Entry]] = [[] for _ in found]
     aliases: list[list[tuple[str, str]]] = [[] for _ in found]
     for place, unit in enumerate(found):
         if unit.directory is not None:
             holders[unit.directory.inode] = place
         for entry in (*unit.files, *unit.sides):
             holders[entry.inode] = place
-            aliases[place] += [(other.name, other.path) for other in others.get(entry.inode, ())]
+            linked[place] += others.get(entry.inode, ())
+        aliases[place] += [(other.name, other.path) for other in linked[place]]
     stepped: dict[str, list[int]] = {}
     for place, unit in enumerate(found):
         stepped.setdefault(os.path.dirname(unit.name), []).append(place)
@@ -80,7 +89,8 @@ def units(listed: Listing) -> tuple[list[Unit], list[str]]:
         step = listed.steps.get(target)
         for holder in [holders[target]] if target in holders else stepped.get(step, []) if step is not None else []:
             aliases[holder].append((link.name, link.path))
-    return [replace(unit, aliases=tuple(names)) for unit, names in zip(found, aliases, strict=True)], problems
+    named = zip(found, aliases, linked, strict=True)
+    return [replace(unit, aliases=tuple(names), linked=tuple(hard)) for unit, names, hard in named], problems
 
 
 def size(entries: Iterable[Entry]) -> int:

@@ -59,7 +59,8 @@ def with_marks(checkpoint: Checkpoint, marks: Marks) -> Checkpoint:
         tags=said.tags,
         pinned=said.pinned,
         note=said.note,
-        metrics={**checkpoint.metrics, **said.metrics},
+        metrics={**checkpoint.metrics, **{name: late.value for name, late in said.metrics.items()}},
+        measured={name: late.step for name, late in said.metrics.items() if late.step is not None},
         held_by=(*checkpoint.held_by, *(f"parent of {printable(name)}" for name in said.forks)),
     )
     return changed
@@ -74,10 +75,12 @@ def assemble(
     *,
     situation: Situation,
     size: int | None = None,
+    unique: int | None = None,
 ) -> RunView:
     """The run with its moving tags, its plan and its totals. Records that do not change are shared, not copied.
 
-    `size` is what its checkpoints take together where some of them share files.
+    `size` is what its checkpoints take together where some of them share files, `unique` what of that is free again
+    when all of them are gone; None where they share nothing.
     """
     ordered, policy = refs.newest_first(checkpoints), merged.policy
     if wishes.doubt is not None and situation.degraded is None:
@@ -89,6 +92,7 @@ def assemble(
     full: Run = run.evolve(
         checkpoints=len(tagged),
         bytes=sum(c.bytes for c in tagged) if size is None else size,
+        unique_bytes=sum(c.unique_bytes or 0 for c in tagged) if unique is None else unique,
         latest=latest,
         best=best[0].id if best else None,
     )
@@ -106,7 +110,9 @@ def governed(view: RunView, merged: Merged, situation: Situation, now: float) ->
     """The same run under another policy or in another situation, planned anew; nothing is read."""
     plain = [c.evolve(tags=tuple(t for t in c.tags if not refs.RESERVED_TAG.match(t))) for c in view.checkpoints]
     run = view.run.evolve(monitor=merged.policy.monitor or view.run.monitor, mode=merged.policy.mode)
-    return assemble(run, plain, view.wishes, merged, now, situation=situation, size=view.run.bytes)
+    return assemble(
+        run, plain, view.wishes, merged, now, situation=situation, size=view.run.bytes, unique=view.run.unique_bytes
+    )
 
 
 def run_view_to_json(view: RunView) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import errno
 import math
 import os
 import secrets
-import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,16 +18,28 @@ from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt.records import Reason
 from ckpt.trash import recovery
-from ckpt.trash.entries import ENTRY_ID, Item, TrashEntry, entry_from_disk, entry_to_disk, make_entry
-from ckpt.trash.folder import opened, size_of
+from ckpt.trash.choosing import choose
+from ckpt.trash.entries import ENTRY_ID, TrashEntry, entry_from_disk, entry_to_disk, make_entry
 from ckpt.trash.journal import Journal, is_full
 from ckpt.trash.moves import ENTRY_FILE, Moves
+from ckpt.trash.stamps import Stamp
 
 LOCK_WAIT_S = 10.0
+_NOT_ALLOWED = "it belongs to another user, or is protected against changes (`ls -ld`, `lsattr -d`)"
+_HINTS = {
+    errno.EXDEV: "the trash has to be on the file system of the checkpoints; nothing is ever copied and deleted",
+    errno.EPERM: _NOT_ALLOWED,
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EROFS: "the file system is mounted read-only",
+    errno.EBUSY: "something is mounted there",
+    errno.ESTALE: "plan again",
+}
 
 
 class Trash:
     """The trash in one directory, for files below `base` (the directory that holds it, unless given).
+
+    It lies in the base directory, or in one beside that.
 
     Acts of several processes wait for each other; LockedError after 10 s. Before its first act an object finishes
     what a crash left half way.
@@ -52,26 +63,26 @@ class Trash:
         near_misses: Iterable[Mapping[str, Any] | Reason] = (),
         keep_for_s: float,
         now: float | None = None,
+        expected: Mapping[str, Stamp | None] | None = None,
     ) -> TrashEntry:
         """Moves the files of one checkpoint into the trash together, commit markers first.
 
         Files may be directories. `keep_for_s` seconds from `now` (Unix seconds, the clock's unless given) on it may
-        be purged. Raises UsageError for files outside the base directory, and OperationError, with everything where
-        it was, when one is missing, a symbolic link or reached through one, or cannot be renamed.
+        be purged. `expected` says, by path, what each of the files was when its removal was decided; they are compared
+        again right at the renames. Raises UsageError for files outside the base directory, and OperationError, with
+        everything where it was, when one is missing, a symbolic link or reached through one, has changed since, or
+        cannot be renamed.
         """
         if not math.isfinite(keep_for_s) or keep_for_s < 0:
             raise UsageError(f"keep_for_s is {keep_for_s}, and has to be 0 seconds or more")
         at = time.time() if now is None else now
-        names = dict.fromkeys(self._name_of(path) for path in files)
-        if not names:
-            raise UsageError("a removal needs at least one file")
-        items = [self._item(name) for name in names]
+        items, stamps = choose(files, self.base, self.directory, expected)
         entry = make_entry(
             items,
             self.base,
             id=self._new_id(at),
             run=run,
-            bytes=sum(size_of(self.base / item.name) for item in items),
+            bytes=sum(stamp.bytes for stamp in stamps.values()),
             trashed_at=at,
             keep_for_s=keep_for_s,
             plan=plan,
@@ -90,7 +101,7 @@ class Trash:
                 # Without room for it the journal alone describes the entry.
                 with contextlib.suppress(OSError):
                     self._journal.with_room(lambda: self._moves.describe(entry))
-                self._moves.send(entry, entry.items)
+                self._moves.send(entry, entry.items, stamps)
             except BaseException as error:
                 self._take_back(entry)
                 if isinstance(error, OSError):
@@ -208,39 +219,6 @@ class Trash:
             ) from error
         self._journal.hold_reserve()
 
-    def _name_of(self, path: Path) -> str:
-        """The name of a path inside the base directory; the base may have been reached through links."""
-        whole = os.path.abspath(path)
-        for base in (self.base, self.base.resolve()):
-            name = os.path.relpath(whole, base) if whole.startswith(str(base).rstrip(os.sep) + os.sep) else None
-            if name is not None:
-                break
-        if name is None:
-            raise UsageError(
-                f"{printable(whole)} is not below {printable(str(self.base))}",
-                hint="a trash takes only files of the directory that it belongs to",
-            )
-        parts = Path(name).parts
-        trash = self.directory.relative_to(self.base).parts
-        if parts[: len(trash)] == trash or parts == trash[: len(parts)] or name == ENTRY_FILE:
-            raise UsageError(f"{printable(whole)} cannot be removed into the trash", hint="name files of a checkpoint")
-        return "/".join(parts)
-
-    def _item(self, name: str) -> Item:
-        parts = name.split("/")
-        shown = printable(str(self.base / name))
-        try:
-            with opened(self.base, parts[:-1]) as home:
-                info = home.look(parts[-1])
-        except OSError as error:
-            raise OperationError(f"{shown} cannot be removed: {error.strerror}") from error
-        if info is None:
-            raise OperationError(f"{shown} does not exist")
-        if not (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)):
-            what = "a symbolic link" if stat.S_ISLNK(info.st_mode) else "neither a file nor a directory"
-            raise OperationError(f"{shown} is {what}, and is not removed")
-        return Item(name=name, inode=info.st_ino, bytes=info.st_size, mtime_ns=info.st_mtime_ns)
-
     def _new_id(self, at: float) -> str:
         """Milliseconds in 11 hexadecimal digits, which last until the year 2527, and 4 of chance."""
         while True:
@@ -311,10 +289,12 @@ class Trash:
             self._journal.end("kept", entry.id)
 
     def _failed(self, done: str, entry: TrashEntry, error: OSError) -> OperationError:
-        hint = None
-        if error.errno == errno.EXDEV:
-            hint = "the trash has to be on the file system of the checkpoints; nothing is ever copied and deleted"
-        elif is_full(error):
+        hint = _HINTS.get(error.errno or 0)
+        if is_full(error):
             hint = "the disk is full, even for a line in the journal; free some bytes first"
         why = error.strerror or str(error)
+        with contextlib.suppress(OSError):
+            inside = [self._moves.in_trash(entry, item) for item in entry.items]
+            if done != "purged" and any(inside) and not all(inside):
+                why += "; a part of it lies in the trash until the next act there settles it"
         return OperationError(f"{printable(entry.path)} was not {done}: {why}", hint=hint)

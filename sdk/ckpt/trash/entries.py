@@ -30,6 +30,8 @@ class Item(Record, frozen=True, kw_only=True):
     inode: int
     bytes: int
     mtime_ns: int
+    digest: str = ""
+    """Of its stamp, which tells a directory's content too; "" in an entry of an earlier version."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -98,7 +100,13 @@ def entry_to_disk(entry: TrashEntry) -> dict[str, Any]:
         "run": entry.run,
         **_facts(entry),
         "items": [
-            {**path_fields(item.name), "inode": item.inode, "bytes": item.bytes, "mtime_ns": item.mtime_ns}
+            {
+                **path_fields(item.name),
+                "inode": item.inode,
+                "bytes": item.bytes,
+                "mtime_ns": item.mtime_ns,
+                "digest": item.digest,
+            }
             for item in entry.items
         ],
     }
@@ -128,6 +136,7 @@ def entry_from_disk(raw: Any, base: Path) -> TrashEntry:
                 inode=int(item["inode"]),
                 bytes=int(item["bytes"]),
                 mtime_ns=int(item["mtime_ns"]),
+                digest=str(item.get("digest", "")),
             )
             for item in raw["items"]
         )

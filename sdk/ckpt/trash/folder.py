@@ -41,13 +41,14 @@ class Folder:
         if self._fd is None:
             info = os.lstat(path)
             if not stat.S_ISDIR(info.st_mode) or path.is_symlink():
-                raise NotADirectoryError(errno.ENOTDIR, "not a directory of its own", str(path))
+                raise NotADirectoryError(errno.ENOTDIR, f"{name} is a link or a file", str(path))
             return Folder(path, None)
         try:
             return Folder(path, os.open(name, _OPEN | _NO_LINK, dir_fd=self._fd))
         except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise NotADirectoryError(errno.ENOTDIR, "a symbolic link", str(path)) from None
+            # Which of the two a link is depends on the system.
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise NotADirectoryError(errno.ENOTDIR, f"{name} is a link or a file", str(path)) from None
             raise
 
     def look(self, name: str) -> os.stat_result | None:
@@ -57,9 +58,13 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def make(self, name: str) -> None:
+    def target(self, name: str) -> str:
+        """Where a symbolic link in it leads."""
+        return os.readlink(self._name(name), dir_fd=self._fd)
+
+    def make(self, name: str, *, mode: int = 0o777) -> None:
         """Makes a directory in it, durable. Raises FileExistsError when the name is taken."""
-        os.mkdir(self._name(name), dir_fd=self._fd)
+        os.mkdir(self._name(name), mode, dir_fd=self._fd)
         self.sync()
 
     def move(self, name: str, target: Folder, new_name: str | None = None) -> None:
@@ -81,6 +86,10 @@ class Folder:
         except OSError:
             return False
         return True
+
+    def allow(self, name: str) -> None:
+        """Lets this user read and change a directory in it, which must be nobody else's to swap."""
+        os.chmod(self._name(name), 0o700, dir_fd=self._fd)
 
     def unlink(self, name: str) -> None:
         """Removes a name that is no directory; nothing when it is gone already."""
@@ -137,6 +146,8 @@ def delete_tree(parent: Folder, name: str) -> int:
         parent.unlink(name)
         return info.st_size if info.st_nlink == 1 else 0
     freed = 0
+    if stat.S_IMODE(info.st_mode) & 0o700 != 0o700:
+        parent.allow(name)
     folder = parent.below(name)
     try:
         for inner in folder.names():
@@ -146,14 +157,6 @@ def delete_tree(parent: Folder, name: str) -> int:
     if not parent.remove_empty(name):
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(parent.path / name))
     return freed
-
-
-def size_of(path: Path) -> int:
-    """Apparent bytes of a file, or of all files in a directory; links count as themselves."""
-    info = os.lstat(path)
-    if not stat.S_ISDIR(info.st_mode):
-        return info.st_size
-    return sum(size_of(Path(entry.path)) for entry in os.scandir(path))
 
 
 def _rename_exclusive(source: int, name: str, target: int, new: str) -> bool:

@@ -27,6 +27,8 @@ BEGUN: frozenset[str] = frozenset({"remove", "restore", "purge"})
 
 VERSION = 1
 RESERVE_BYTES = 64 << 10
+SPARES = 7
+"""Empty files beside the reserve: on some file systems the number of files is what runs out."""
 
 
 def is_full(error: OSError) -> bool:
@@ -68,11 +70,13 @@ class Journal:
         return {line["id"]: line.get("entry") for line in self._lines() if line["op"] == "remove"}
 
     def hold_reserve(self) -> None:
-        """Sets bytes aside for the day that the disk is full; nothing when they are, or when it is full already."""
-        if self.reserve.exists():
-            return
+        """Sets bytes and files aside for the day that the disk is full; nothing when they are, or it is full now."""
         with contextlib.suppress(OSError):
+            if self.reserve.exists():
+                return
             files.atomic_write(self.reserve, os.urandom(RESERVE_BYTES), mode=0o600)
+            for spare in self._spares():
+                os.close(os.open(spare, os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o600))
 
     def with_room(self, act: Callable[[], None]) -> None:
         """Does something small that may need disk space; on a full disk the reserve is given up for it.
@@ -84,8 +88,12 @@ class Journal:
         except OSError as error:
             if not is_full(error) or not self.reserve.exists():
                 raise
-            os.unlink(self.reserve)
+            for held in (self.reserve, *self._spares()):
+                held.unlink(missing_ok=True)
             act()
+
+    def _spares(self) -> list[Path]:
+        return [self.reserve.with_name(f"{self.reserve.name}.{number}") for number in range(1, SPARES + 1)]
 
     def _append(self, op: Op, entry_id: str, details: dict[str, Any]) -> None:
         files.append_json(self.path, {"v": VERSION, "at": time.time(), "op": op, "id": entry_id, **details})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ckpt import files, paths
 from ckpt.trash.entries import Item, TrashEntry, entry_to_disk
 from ckpt.trash.folder import Folder, delete_tree, opened
+from ckpt.trash.stamps import Stamp, stamp_at
 
 ENTRY_FILE = "entry.json"
 PURGING = ".purging"
@@ -21,22 +22,25 @@ PURGING = ".purging"
 class Moves:
     """Moves the files of entries out of a base directory and back. Every method raises OSError.
 
-    Below `base` no symbolic link is followed, and no name that is taken is overwritten.
+    The trash lies in `base` or beside it. Below `base`, and from what holds both on, no symbolic link is followed, and
+    no name that is taken is overwritten.
     """
 
     def __init__(self, base: Path, trash: Path) -> None:
         self.base = base
         self.trash = trash
-        self._parts = trash.relative_to(base).parts
+        self._anchor = base if trash.is_relative_to(base) else base.parent
+        self._parts = trash.relative_to(self._anchor).parts
 
     def open_trash(self, *, create: bool = False) -> AbstractContextManager[Folder]:
         """The trash directory."""
-        return opened(self.base, self._parts, create=create)
+        return opened(self._anchor, self._parts, create=create)
 
     def make(self, entry: TrashEntry) -> None:
-        """Makes the directory of an entry, durable and empty."""
-        with self.open_trash() as trash:
-            trash.make(entry.id)
+        """Makes the directories of an entry, durable and empty. May be repeated."""
+        for parts in dict.fromkeys(item.parts for item in entry.items):
+            with self._shelf(entry, parts, create=True):
+                pass
 
     def describe(self, entry: TrashEntry) -> None:
         """Writes what the entry is beside its files."""
@@ -50,38 +54,57 @@ class Moves:
         except FileNotFoundError:
             return None
 
+    def is_home(self, item: Item) -> bool:
+        """Whether what is where the item was is the item, with all that was in it."""
+        try:
+            with opened(self.base, item.parts) as home:
+                is_same = item.is_same(home.look(item.last))
+                return is_same and (not item.digest or stamp_at(home, item.last).digest == item.digest)
+        except FileNotFoundError:
+            return False
+
     def in_trash(self, entry: TrashEntry, item: Item) -> bool:
         """Whether the item lies in the entry's directory."""
         try:
-            with opened(self.base, (*self._parts, entry.id, *item.parts)) as shelf:
+            with self._shelf(entry, item.parts) as shelf:
                 return shelf.look(item.last) is not None
         except FileNotFoundError:
             return False
 
-    def send(self, entry: TrashEntry, items: Iterable[Item]) -> None:
+    def send(self, entry: TrashEntry, items: Iterable[Item], stamps: Mapping[str, Stamp] | None = None) -> None:
         """Moves items into the entry's directory, in the given order, durable before it returns.
 
-        An item that is not what the entry says is left alone, and OSError (ESTALE) raised.
+        An item that is not what the entry says is left alone, and OSError (ESTALE) raised. `stamps`, by the items'
+        names, are compared for all of them before the first rename, and again after the last.
         """
+        items = tuple(items)
+        if stamps is not None:
+            for item in items:
+                with opened(self.base, item.parts) as home:
+                    _compare(home, item, stamps)
         touched: dict[tuple[str, ...], None] = {}
         for item in items:
-            shelf_parts = (*self._parts, entry.id, *item.parts)
-            with opened(self.base, item.parts) as home, opened(self.base, shelf_parts, create=True) as shelf:
+            with opened(self.base, item.parts) as home, self._shelf(entry, item.parts) as shelf:
                 if not item.is_same(home.look(item.last)):
-                    raise OSError(errno.ESTALE, "it has changed since", str(home.path / item.last))
+                    raise _changed(home, item)
                 home.move(item.last, shelf)
-            touched |= {item.parts: None, shelf_parts: None}
-        self._sync(touched)
+            touched[item.parts] = None
+        self._sync(entry, touched)
+        for item in items:
+            with self._shelf(entry, item.parts) as shelf:
+                if not item.is_same(shelf.look(item.last)):
+                    raise _changed(shelf, item)
+                if stamps is not None:
+                    _compare(shelf, item, stamps)
 
     def bring(self, entry: TrashEntry, items: Iterable[Item]) -> None:
         """Moves items back to where they were, in the given order, durable before it returns."""
         touched: dict[tuple[str, ...], None] = {}
         for item in items:
-            shelf_parts = (*self._parts, entry.id, *item.parts)
-            with opened(self.base, shelf_parts) as shelf, opened(self.base, item.parts, create=True) as home:
+            with self._shelf(entry, item.parts) as shelf, opened(self.base, item.parts, create=True) as home:
                 shelf.move(item.last, home)
-            touched |= {item.parts: None, shelf_parts: None}
-        self._sync(touched)
+            touched[item.parts] = None
+        self._sync(entry, touched)
 
     def clear(self, entry: TrashEntry) -> None:
         """Removes the directory of an entry whose files are gone from it; what is not ours stays."""
@@ -90,8 +113,8 @@ class Moves:
                 return
             folder = trash.below(entry.id)
             try:
-                for name in folder.names():
-                    if name == ENTRY_FILE or paths.is_temporary(name):
+                for name in set(folder.names()) - {item.name for item in entry.items}:
+                    if name == ENTRY_FILE or paths.TEMPORARY.match(name):
                         folder.unlink(name)
             finally:
                 folder.close()
@@ -99,7 +122,7 @@ class Moves:
             for parts in sorted(inner, key=len, reverse=True):
                 with (
                     contextlib.suppress(FileNotFoundError),
-                    opened(self.base, (*self._parts, entry.id, *parts[:-1])) as outer,
+                    self._shelf(entry, parts[:-1]) as outer,
                 ):
                     outer.remove_empty(parts[-1])
             trash.remove_empty(entry.id)
@@ -124,7 +147,24 @@ class Moves:
             trash.sync()
             return freed
 
-    def _sync(self, touched: Iterable[tuple[str, ...]]) -> None:
+    def _shelf(
+        self, entry: TrashEntry, parts: tuple[str, ...], *, create: bool = False
+    ) -> AbstractContextManager[Folder]:
+        """A directory inside that of an entry."""
+        return opened(self._anchor, (*self._parts, entry.id, *parts), create=create)
+
+    def _sync(self, entry: TrashEntry, touched: Iterable[tuple[str, ...]]) -> None:
         for parts in touched:
-            with opened(self.base, parts) as folder:
-                folder.sync()
+            with opened(self.base, parts) as home:
+                home.sync()
+            with self._shelf(entry, parts) as shelf:
+                shelf.sync()
+
+
+def _compare(folder: Folder, item: Item, stamps: Mapping[str, Stamp]) -> None:
+    if stamp_at(folder, item.last) != stamps.get(item.name):
+        raise _changed(folder, item)
+
+
+def _changed(folder: Folder, item: Item) -> OSError:
+    return OSError(errno.ESTALE, "it has changed since", str(folder.path / item.last))

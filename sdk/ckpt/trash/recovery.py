@@ -65,11 +65,20 @@ def _settle_removal(entry: TrashEntry, journal: Journal, moves: Moves) -> str:
         moves.clear(entry)
         journal.end("undone", entry.id)
         return "{}: the removal had moved nothing and was taken back"
-    moves.send(entry, [item for item in rest if item.is_same(moves.at_home(item))])
-    with contextlib.suppress(OSError):
-        moves.describe(entry)
-    journal.end("removed", entry.id)
-    return "{}: the removal was finished"
+    if all(moves.is_home(item) for item in rest):
+        moves.send(entry, rest)
+        with contextlib.suppress(OSError):
+            moves.describe(entry)
+        journal.end("removed", entry.id)
+        return "{}: the removal was finished"
+    moved = [item for item in reversed(entry.items) if item not in rest]
+    if any(moves.at_home(item) is not None for item in moved):
+        journal.end("removed", entry.id)
+        return "{}: other files have its names now, and what of it had been removed is kept in the trash"
+    moves.bring(entry, moved)
+    moves.clear(entry)
+    journal.end("undone", entry.id)
+    return "{}: a part of it had changed meanwhile, and the removal was taken back"
 
 
 def _settle_restore(entry: TrashEntry, journal: Journal, moves: Moves) -> str:

@@ -15,7 +15,7 @@ from ckpt import scan
 from ckpt.exceptions import DaemonError
 from ckpt.records import Checkpoint, Run
 from ckpt.retention import Policy, plan
-from ckpt.scan import RunView
+from ckpt.scan import RunView, Wishes
 from ckptd.catalog.catalog import ASIDE_MAX, LAZY_S, REST_MAX_S, Catalog
 from ckptd.catalog.documents import SCHEMA
 from ckptd.catalog.sameness import same
@@ -40,6 +40,7 @@ def view(path: str = "/x/exp", *, run: str = "a" * 32, **fields: Any) -> RunView
         run=Run(id=run, name="exp", root="/x", path=path, own=True, **fields),
         checkpoints=tuple(checkpoints),
         plan=plan(checkpoints, Policy(keep_last=1), 0.0),
+        wishes=Wishes(own={"keep_last": 1}),
     )
 
 

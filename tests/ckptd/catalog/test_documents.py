@@ -13,8 +13,8 @@ from tinydb import TinyDB
 from tinydb.table import Document
 
 from ckpt.records import Checkpoint, Lineage, Run
-from ckpt.retention import Policy, plan
-from ckpt.scan import RunView
+from ckpt.retention import FOREIGN, OWN, Policy, plan
+from ckpt.scan import RunView, Wishes
 from ckptd.catalog.documents import DocumentStorage, from_document, to_document
 from ckptd.catalog.sameness import alike, same
 
@@ -92,7 +92,14 @@ def through_a_file(view: RunView) -> RunView:
 @settings(deadline=None, max_examples=200)
 @given(runs, st.lists(checkpoints, max_size=4), policies)
 def test_what_comes_back_is_what_was_written(run: Run, listed: list[Checkpoint], policy: Policy) -> None:
-    view = RunView(run=run, checkpoints=tuple(listed), plan=plan(listed, policy, 0.0, own=run.own))
+    situation = OWN if run.own else FOREIGN
+    view = RunView(
+        run=run,
+        checkpoints=tuple(listed),
+        plan=plan(listed, policy, 0.0, situation=situation),
+        wishes=Wishes(own=policy.to_json()),
+        situation=situation,
+    )
     again = through_a_file(view)
     assert same(again, view)
     assert alike(again.plan, view.plan)

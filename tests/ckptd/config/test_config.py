@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ckptd.config.values import Config, Root, effects
+from ckptd.config.effects import effects
+from ckptd.config.values import Config, Root
 
 
 def test_the_same_config_changes_nothing() -> None:

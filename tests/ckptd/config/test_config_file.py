@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ckpt.exceptions import UsageError
-from ckptd.config.file import FILE_BYTES_MAX, Problem, Reading, load, read
-from ckptd.config.values import Config, Root
+from ckptd.config.file import FILE_BYTES_MAX, Reading, load, read
+from ckptd.config.problems import Problem
+from ckptd.config.values import Config, Limits, Root, RunRule
 
 
 def write(home: Path, text: str | bytes) -> Path:
@@ -44,16 +45,57 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         idle_exit_s = 5
         exclude = ["scratch*"]
 
+        [policy]
+        keep_last_n_checkpoints = 5
+        keep_for = "36h"
+
         [[root]]
         path = "{tmp_path}/a/../runs"
-        mode = "observe"
+        mode = "enforce"
+        policy = {{keep_every_n_epochs = 10, keep_every = "1h for 1d"}}
         exclude = ["tmp*", "old/big"]
         poll = true
+
+        [[run]]
+        match = "llama-*/sft-*"
+        policy.max_bytes = "500GB"
+        [[run]]
+        match = "exp3"
+        [run.policy]
+        include_unknown = true
+
+        [limits]
+        removals_per_run = 10
+        bytes_per_run = "1.5TB"
+        removals_per_pass = 0
+
+        [disk]
+        warn_before = "2h"
         """,
     )
     assert (found.problems, found.warnings) == ((), ())
-    root = Root(path=str(tmp_path / "runs"), exclude=("tmp*", "old/big"), poll=True, origin="config.toml")
-    assert found.config == Config(rescan_s=30.0, poll_s=2.5, idle_exit_s=5.0, exclude=("scratch*",), roots=(root,))
+    root = Root(
+        path=str(tmp_path / "runs"),
+        mode="enforce",
+        policy={"keep_every_n_epochs": 10, "keep_every": ({"every": 3600.0, "within": 86400.0},)},
+        exclude=("tmp*", "old/big"),
+        poll=True,
+        origin="config.toml",
+    )
+    assert found.config == Config(
+        rescan_s=30.0,
+        poll_s=2.5,
+        idle_exit_s=5.0,
+        exclude=("scratch*",),
+        policy={"keep_last": 5, "keep_for": 129600.0},
+        roots=(root,),
+        runs=(
+            RunRule(match="llama-*/sft-*", policy={"max_bytes": 500 * 10**9}),
+            RunRule(match="exp3", policy={"include_unknown": True}),
+        ),
+        limits=Limits(removals_per_run=10, bytes_per_run=1_500_000_000_000, removals_per_pass=0),
+        warn_before=7200.0,
+    )
     assert set(found.origins.values()) == {"config.toml"}
 
 
@@ -79,7 +121,7 @@ exclude = "a"
     )
     assert told(found) == [
         ("CKPTD_RESCAN_S", None, "CKPTD_RESCAN_S is a number of seconds from 0.1 to 86400, not 'often'"),
-        ("verbose", 1, "the file has the unknown key 'verbose'; known here: daemon, root"),
+        ("verbose", 1, "the file has the unknown key 'verbose'; known here: daemon, policy, root, run, limits, disk"),
         ("daemon.rescan", 3, "[daemon] has the unknown key 'rescan'; did you mean 'rescan_s'?"),
         ("daemon.poll_s", 4, "poll_s is a number of seconds from 0.1 to 86400, not 'soon'"),
         ("daemon.idle_exit_s", 5, "idle_exit_s is a number of seconds from 0.1 to 86400, not 0"),
@@ -110,7 +152,26 @@ exclude = "a"
         ('[[root]]\npath = "/x\\u0000y"\n', r"path is the name of a directory, not '/x\x00y'"),
         ("[[root]]\npath = '$HOME/runs'\n", "environment variables are not expanded, only ~ is"),
         ("[[root]]\npath = '~nobody-of-this-name/runs'\n", "no such home directory is known"),
-        ("[[root]]\npath = '/x'\nmode = 'enforce'\n", "not available for them yet"),
+        ("[[root]]\npath = '/'\nmode = 'enforce'\n", "is the whole file system; it can be watched, not enforced"),
+        ("[[root]]\npath = '~'\nmode = 'enforce'\n", "is a home directory"),
+        ("[policy]\nkeep_lst = 3\n", "'keep_lst' is no field of a policy; did you mean keep_last?"),
+        ("policy = 3\n", "[policy] is a table, as {keep_last = 3, keep_best = 1}, not 3"),
+        ("keep_last = 3\n", "it belongs in a policy"),
+        ("[policy]\nkeep_last = 0\nkeep_best = 0\n", "would keep nothing"),
+        ("[policy]\ninclude_unknown = true\n", "include_unknown holds for a run that is named"),
+        ("[[root]]\npath = '/x'\npolicy = 'keep_last=3'\n", "policy is a table, as {keep_last = 3, keep_best = 1}"),
+        ("[[root]]\npath = '/x'\npolicy = {max_bytes = 'many'}\n", "root 1: policy: max_bytes is 'many'"),
+        ("[[run]]\npolicy = {keep_last = 1}\n", "run 1 needs a match"),
+        ("[[run]]\nmatch = 3\npolicy = {keep_last = 1}\n", "run 1: match is a name, or a pattern"),
+        ("[[run]]\nmatch = 'a'\n", "run 1 needs a policy"),
+        ("[[run]]\nmatch = 'a*'\npolicy = {include_unknown = true}\n", "include_unknown holds for a run that is named"),
+        ("[[run]]\nmatch = 'a'\npolicy = {}\n[[run]]\nmatch = 'a'\npolicy = {}\n", "run 2: 'a' is run 1 already"),
+        ("[run]\nmatch = 'a'\n", "write [[run]], with two brackets, for every run"),
+        ("[limits]\nbytes_per_run = -1\n", "[limits]: bytes_per_run is -1"),
+        ("[limits]\nremovals_per_run = true\n", "removals_per_run is True, and has to be a whole number"),
+        ("[limits]\nremovals = 3\n", "did you mean 'removals_per_"),
+        ("[disk]\nwarn_before = 'soon'\n", "warn_before is 'soon', and has to be a time"),
+        ("[daemon]\nwarn_before = '1h'\n", "it belongs in [disk]"),
         ("[[root]]\npath = '/x'\nexclude = ['a', 3]\n", "list of patterns"),
         ("[[root]]\npath = '/x'\nexclude = ['']\n", "list of patterns"),
         ("[daemon]\nexclude = 'a'\n", "[daemon]: exclude is a list of patterns"),

@@ -76,16 +76,16 @@ def test_a_run_without_rules_and_a_foreign_one_are_left_alone(world: Any, runs: 
 def test_a_file_that_changes_between_plan_and_act_stays(
     world: Any, five: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ckptd.keeping import keeper
+    from ckptd.keeping import rechecking
 
-    real = keeper._changed
+    real = rechecking.changed
 
-    def late_writer(run: Any, checkpoint: Any, stamps: Any) -> str | None:
+    def late_writer(base: Any, checkpoint: Any, *rest: Any) -> str | None:
         if checkpoint.step == 20:
             os.utime(checkpoint.path, ns=(1, 1))
-        return real(run, checkpoint, stamps)
+        return real(base, checkpoint, *rest)
 
-    monkeypatch.setattr(keeper, "_changed", late_writer)
+    monkeypatch.setattr(rechecking, "changed", late_writer)
     plan = world.get(f"/v1/plan?run={run_id(world, five)}")
     answer = world.post("/v1/apply", plan=plan["id"])
     assert len(answer["removed"]) == 2

@@ -9,7 +9,8 @@ import pytest
 
 from ckpt.exceptions import AddressError, UsageError
 from ckptd.config.values import Root
-from ckptd.roots.roots import Roots, Watched
+from ckptd.roots.roots import Roots
+from ckptd.roots.watched import Watched
 
 
 def test_a_root_is_kept_over_a_restart_and_a_session_is_not(tmp_path: Path) -> None:
@@ -106,15 +107,6 @@ def test_a_directory_in_the_place_of_another_is_not_believed(tmp_path: Path) -> 
     assert "another directory" in (watched.check() or "")
 
 
-def test_when_a_disk_will_be_full() -> None:
-    watched = Watched(Root(path="/"))
-    assert watched.full_in_s() is None
-    watched.free.extend([(0.0, 1000), (200.0, 800)])
-    assert watched.full_in_s() == pytest.approx(800.0)
-    watched.free.append((300.0, 1200))
-    assert watched.full_in_s() is None
-
-
 def test_a_list_that_cannot_be_used_is_told_and_stops_nothing(tmp_path: Path) -> None:
     store = tmp_path / "roots.json"
     store.write_text('{"roots": [{"nope": 1}]}')
@@ -128,13 +120,6 @@ def test_a_reload_keeps_what_this_life_was_given(tmp_path: Path) -> None:
     watched = roots.all()[0]
     roots.load(())
     assert roots.all() == [watched]
-
-
-def test_free_space_is_not_remembered_at_every_question() -> None:
-    watched = Watched(Root(path="/"))
-    for second in range(100):
-        watched.sample(float(second))
-    assert len(watched.free) == 10
 
 
 def test_what_is_left_out_everywhere_is_left_out_below_each_root(tmp_path: Path) -> None:

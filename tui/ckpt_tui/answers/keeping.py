@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ckpt.encoding import printable
+from ckpt.encoding import printable, quoted
 from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt_tui.answers.listing import runs_below
-from ckpt_tui.lookup import Lookup, Place, place_of, read_place
+from ckpt_tui.answers.trying import read_targets, tried
+from ckpt_tui.lookup import Lookup, Place, place_of
 from ckpt_tui.output import Output
 from ckpt_tui.render.words import ago
 from ckpt_tui.running import running
@@ -17,33 +20,69 @@ from ckpt_tui.wording import plural, size_text
 Names = Mapping[str, str]
 
 
-def answer_plan(run: str | None, *, json: bool, quiet: bool) -> None:
-    """Answers `ckpt plan`."""
+def answer_plan(
+    target: str | None, *, policy: Sequence[str], enforced: bool, everything: bool, json: bool, quiet: bool
+) -> None:
+    """Answers `ckpt plan`; `policy` are rules to try instead of those in force."""
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
-        plan, names = _plan(lookup, run)
+        if policy and target is None:
+            raise UsageError(
+                "say which run or directory to try the policy on", hint="ckpt plan RUN --policy keep_last=3"
+            )
+        plan, names = tried(lookup, target or "", policy) if policy else _plan(lookup, target, enforced)
         if not plan["runs"]:
             out.say("no run is known yet: `ckpt watch add DIR`, or make one with ckpt.Run.create()")
-        out.data(plan, ids=[plan["id"]], human=lambda: _plan_lines(plan, names, out))
-        if out.mode == "human" and any(part["remove"] for part in plan["runs"]):
-            out.say(f"nothing was done: `ckpt apply {plan['id']}` carries this out")
+        out.data(plan, ids=[plan["id"]], human=lambda: _plan_lines(plan, names, out, everything))
+        if out.mode == "human":
+            for line in _next_steps(plan, target, is_tried=bool(policy) or enforced):
+                out.say(line)
 
 
-def _plan(lookup: Lookup, run: str | None) -> tuple[Mapping[str, Any], Names]:
-    """The plan of one run, of the runs below a directory, or of all, with the names of its runs."""
-    below = runs_below(run) if run is not None else None
-    place = place_of(run) if run is not None and below is None else None
+def _plan(lookup: Lookup, target: str | None, enforced: bool) -> tuple[Mapping[str, Any], Names]:
+    """The plan of one run, of the runs below a directory, or of all, with the names of its runs.
+
+    What lies below a watched directory is asked of the daemon, which knows the policies that hold there.
+    """
+    below = runs_below(target) if target is not None else None
+    place = place_of(target) if target is not None and below is None else None
     if below is None and place is None:
-        return lookup.client.get("/v1/plan", run=run), lookup.run_names()
+        return lookup.client.get("/v1/plan", run=target, **_as_if(enforced)), lookup.run_names()
+    from ckpt.scan import registered_root
+
+    directory = Path(os.path.abspath(target or "")) if place is None else place.directory
+    if registered_root(directory) is not None:
+        asked = {"root": str(directory)} if place is None else {"run": str(directory)}
+        return lookup.client.get("/v1/plan", **asked, **_as_if(enforced)), lookup.run_names()
     from ckpt.retention import combine, plan_to_json
 
-    views = [read_place(at) for at in ([place] if place is not None else map(Place, below or []))]
+    views = read_targets(target or "")
     return plan_to_json(combine(view.plan for view in views)), {view.run.id: view.run.name for view in views}
 
 
-def _plan_lines(plan: Mapping[str, Any], names: Names, out: Output) -> Iterable[str]:
+def _as_if(enforced: bool) -> dict[str, str]:
+    return {"enforced": "1"} if enforced else {}
+
+
+def _plan_lines(plan: Mapping[str, Any], names: Names, out: Output, everything: bool = False) -> Iterable[str]:
     from ckpt_tui.render.plans import plan_lines
 
-    return plan_lines(plan, names, paint=out.paint)
+    return plan_lines(plan, names, paint=out.paint, everything=everything)
+
+
+def _next_steps(plan: Mapping[str, Any], target: str | None, *, is_tried: bool) -> Iterable[str]:
+    """What a person may do now."""
+    if is_tried:
+        yield "nothing was done: this is what such a policy would do where it is enforced"
+        return
+    if any(part["remove"] for part in plan["runs"]):
+        yield f"nothing was done: `ckpt apply {plan['id']}` carries this out"
+    skipped = [reason.get("rule") for part in plan["runs"] for item in part["skip"] for reason in item["reasons"]]
+    observed = skipped.count("observed")
+    if observed:
+        where = quoted(target) if target is not None and os.path.isdir(target) else "DIR"
+        yield f"{plural(observed, 'checkpoint')} would go if their directory was enforced: ckpt watch add {where} --enforce"
+    if any(part.get("refused") for part in plan["runs"]):
+        yield "what a policy asks is seen with `ckpt policy show RUN` and set with `ckpt policy set RUN RULE…`"
 
 
 def answer_apply(plan_id: str, *, yes: bool, json: bool, quiet: bool) -> None:
@@ -58,31 +97,25 @@ def answer_apply(plan_id: str, *, yes: bool, json: bool, quiet: bool) -> None:
 
 
 def _find_plan(lookup: Lookup, plan_id: str) -> tuple[Mapping[str, Any], Names]:
-    """The present plan with that id, of all runs or of one. Raises AddressError when there is none."""
-    names = lookup.run_names()
-    whole = lookup.client.get("/v1/plan")
-    if whole["id"] == plan_id:
-        return whole, names
-    for run in names:
-        plan = lookup.client.get("/v1/plan", run=run)
-        if plan["id"] == plan_id:
-            return plan, names
-    raise AddressError(
-        f"no plan '{printable(plan_id)}' is valid now: what it was made from has changed, or it never was",
-        hint="`ckpt plan` makes a new one",
-    )
+    """The present plan with that id, whatever it is of. Raises UsageError when there is none."""
+    return lookup.client.get("/v1/plan", id=plan_id), lookup.run_names()
 
 
-def answer_prune(run: str | None, *, yes: bool, json: bool, quiet: bool) -> None:
+def answer_prune(target: str | None, *, yes: bool, json: bool, quiet: bool) -> None:
     """Answers `ckpt prune`."""
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
         lookup.require_daemon()
-        place = place_of(run) if run is not None else None
-        name = run if place is None else str(place.directory)
-        plan, names = lookup.client.get("/v1/plan", run=name), lookup.run_names()
+        if target is not None and runs_below(target) is not None:
+            asked: dict[str, str | None] = {"root": os.path.abspath(target)}
+        else:
+            place = place_of(target) if target is not None else None
+            asked = {"run": target if place is None else str(place.directory)}
+        plan, names = lookup.client.get("/v1/plan", **asked), lookup.run_names()
         if not any(part["remove"] for part in plan["runs"]):
             refused = [part["refused"] for part in plan["runs"] if part.get("refused")]
-            out.say("nothing to remove" + "".join(f"; {reason}" for reason in refused[:3]))
+            out.say("nothing to remove" + "".join(f"; {printable(reason)}" for reason in refused[:3]))
+            for line in _next_steps(plan, target, is_tried=False):
+                out.say(line)
             out.data({"plan": plan["id"], "removed": [], "skipped": []}, human=lambda: ())
             return
         _preview(out, plan, names)
@@ -108,7 +141,9 @@ def _apply(out: Output, lookup: Lookup, plan_id: str) -> None:
 
     def human() -> Iterable[str]:
         if removed:
+            size, purged = size_text(int(answer.get("freed_at_purge") or 0)), ago(min(e["purge_at"] for e in removed))
             yield f"{plural(len(removed), 'checkpoint')} moved to the trash; `ckpt undo` brings them back"
+            yield f"{size} are free when it purges them, {purged}"
         yield from (f"  {out.paint(_label(item))}" for item in removed)
         if skipped:
             yield f"{len(skipped)} left alone"
@@ -130,9 +165,10 @@ def _label(item: Mapping[str, Any]) -> str:
 def answer_trash_ls(run: str | None, *, json: bool, quiet: bool) -> None:
     """Answers `ckpt trash ls`."""
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
-        place = place_of(run) if run is not None else None
-        if place is not None:
-            entries, names = _trash_at(place)
+        below = runs_below(run) if run is not None else None
+        place = place_of(run) if run is not None and below is None else None
+        if place is not None or below is not None:
+            entries, names = _trash_at(place, Path(os.path.abspath(run or "")), below or ())
         else:
             entries = lookup.client.get("/v1/trash", run=run)["entries"]
             names = lookup.run_names() if entries and out.mode == "human" else {}
@@ -149,12 +185,24 @@ def _trash(entries: Sequence[Mapping[str, Any]], names: Names, out: Output) -> I
     return trash_lines(entries, names, paint=out.paint, width=out.width) if entries else ()
 
 
-def _trash_at(place: Place) -> tuple[list[Mapping[str, Any]], Names]:
+def _trash_at(place: Place | None, directory: Path, below: Sequence[Path]) -> tuple[list[Mapping[str, Any]], Names]:
+    """What of a run, or of what lies below a directory, is in the trash, as the disk tells it."""
     from ckpt.paths import RunPaths
-    from ckpt.trash import Trash, entry_to_json
+    from ckpt.scan import is_own, registered_root
+    from ckpt.trash import Trash, entry_to_json, placing
 
-    entries = Trash(RunPaths(place.directory).trash).entries()
-    return [entry_to_json(entry) for entry in entries], {entry.run: place.directory.name for entry in entries}
+    if place is not None:
+        directory, below = place.directory, [place.directory]
+    trashes = [Trash(RunPaths(run).trash) for run in below if is_own(run)]
+    root = registered_root(directory) or directory
+    trashes += [found.open() for found in placing.existing(root)]
+    prefix = os.path.join(directory, "")
+    entries = [entry for trash in trashes for entry in trash.entries() if entry.path.startswith(prefix)]
+    entries.sort(key=lambda entry: entry.trashed_at, reverse=True)
+    return [entry_to_json(entry) for entry in entries], {
+        entry.run: os.path.relpath(os.path.dirname(entry.path), root) if not is_own(directory) else directory.name
+        for entry in entries
+    }
 
 
 def answer_trash_restore(ids: Sequence[str], *, json: bool, quiet: bool) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ckpt_tui.commands import copying, keeping, listing, marking, watching
+from ckpt_tui.commands import copying, keeping, listing, marking, measuring, policies, space, watching
 
 
 def build() -> typer.Typer:
@@ -21,7 +21,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
-    for part in (listing, marking, keeping, copying, watching):
+    for part in (listing, marking, measuring, policies, keeping, copying, space, watching):
         part.register(app)
     return app
 

@@ -4,9 +4,12 @@ from typing import Annotated
 
 import typer
 
-from ckpt_tui.options import Json, OptionalRun, Quiet, Yes
+from ckpt_tui.options import Json, Quiet, Yes
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Entries of the trash, as `ckpt trash ls` shows them.")]
+Target = Annotated[
+    str | None, typer.Argument(metavar="RUN|DIR", help="A run's name, id or directory, or a directory with runs.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,20 +24,31 @@ def register(app: typer.Typer) -> None:
     app.command()(undo)
 
 
-def plan(run: OptionalRun = None, json: Json = False, quiet: Quiet = False) -> None:
+def plan(
+    target: Target = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", metavar="RULES", help="Rules to try instead, such as 'keep_last=3 keep_best=2'."),
+    ] = None,
+    enforce: Annotated[bool, typer.Option("--enforce", help="As if observed directories were enforced.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All that stays, in long runs too.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Show what would be kept and removed now, and why.
 
-    Changes nothing.
+    Changes nothing. With --policy it says what other rules would do, on any directory.
 
     \b
     Examples:
       ckpt plan
       ckpt plan exp3
+      ckpt plan runs/ --policy "keep_last=3 keep_best=2"
       ckpt plan exp3 --json
     """
     from ckpt_tui.answers.keeping import answer_plan
 
-    answer_plan(run, json=json, quiet=quiet)
+    answer_plan(target, policy=policy or (), enforced=enforce, everything=everything, json=json, quiet=quiet)
 
 
 def apply(
@@ -57,20 +71,21 @@ def apply(
     answer_apply(plan_id, yes=yes, json=json, quiet=quiet)
 
 
-def prune(run: OptionalRun = None, yes: Yes = False, json: Json = False, quiet: Quiet = False) -> None:
+def prune(target: Target = None, yes: Yes = False, json: Json = False, quiet: Quiet = False) -> None:
     """Plan, ask, and apply in one go.
 
     \b
     Examples:
       ckpt prune exp3
+      ckpt prune runs/
       ckpt prune --yes
     """
     from ckpt_tui.answers.keeping import answer_prune
 
-    answer_prune(run, yes=yes, json=json, quiet=quiet)
+    answer_prune(target, yes=yes, json=json, quiet=quiet)
 
 
-def trash_ls(run: OptionalRun = None, json: Json = False, quiet: Quiet = False) -> None:
+def trash_ls(target: Target = None, json: Json = False, quiet: Quiet = False) -> None:
     """List what was removed and can be brought back, newest first.
 
     \b
@@ -80,7 +95,7 @@ def trash_ls(run: OptionalRun = None, json: Json = False, quiet: Quiet = False) 
     """
     from ckpt_tui.answers.keeping import answer_trash_ls
 
-    answer_trash_ls(run, json=json, quiet=quiet)
+    answer_trash_ls(target, json=json, quiet=quiet)
 
 
 def trash_restore(ids: Ids, json: Json = False, quiet: Quiet = False) -> None:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ckpt_tui.output import Paint
-from ckpt_tui.render.words import ago, count, number
+from ckpt_tui.render.words import ago, count, number, span
 from ckpt_tui.tables import Cell, Column, table
 from ckpt_tui.wording import file_name, size_text
 
 _ACTIONS = (("keep", "KEEP", "green"), ("remove", "REMOVE", "red"), ("skip", "SKIP", "yellow"))
+_MOST = 40
+"""Rows that are kept, and as many that are skipped, that are shown of a run unless all are asked for."""
 
 
-def plan_lines(plan: Mapping[str, Any], names: Mapping[str, str], *, paint: Paint) -> list[str]:
-    """Every decision of a plan with all its reasons. `names` gives a run's name for its id."""
+def plan_lines(
+    plan: Mapping[str, Any], names: Mapping[str, str], *, paint: Paint, everything: bool = False
+) -> list[str]:
+    """The decisions of a plan with all their reasons. `names` gives a run's name for its id.
+
+    What is removed is told whole; of what stays only the newest, unless `everything` is asked for.
+    """
     lines: list[str] = []
     for run in plan["runs"]:
         if lines:
             lines.append("")
-        lines += _run_lines(run, names, paint)
+        lines += _run_lines(run, str(plan["id"]), names, paint, everything)
     total = sum(len(run["remove"]) for run in plan["runs"])
     if plan["runs"]:
         lines.append("")
@@ -33,72 +41,104 @@ def plan_lines(plan: Mapping[str, Any], names: Mapping[str, str], *, paint: Pain
     return lines
 
 
-def _run_lines(run: Mapping[str, Any], names: Mapping[str, str], paint: Paint) -> list[str]:
+def _run_lines(
+    run: Mapping[str, Any], plan: str, names: Mapping[str, str], paint: Paint, everything: bool
+) -> list[str]:
     policy = run.get("policy") or {}
-    metric = policy.get("monitor")
     counts = "   ".join(
         f"{name} {len(run[name])}" + (f" ({size_text(_bytes(run[name]))})" if run[name] else "")
         for name, _, _ in _ACTIONS
     )
-    rules = paint("another tool's run: nothing is removed", "dim") if _is_foreign(run) else rules_text(policy, paint)
-    lines = [f"{paint(names.get(run['run'], run['run']), 'bold')}   {rules}   {counts}"]
+    lines = [f"{paint(names.get(run['run'], run['run']), 'bold')}   {rules_text(policy, paint)}   {counts}"]
     if run.get("refused"):
         lines.append(f"  {paint('nothing is removed:', 'yellow')} {paint(run['refused'])}")
-    rows: list[list[str | Cell]] = [
-        _row(item, title, style, metric) for name, title, style in _ACTIONS for item in run[name]
-    ]
+    if run.get("ask"):
+        question = paint("asks first:", "yellow")
+        lines.append(f"  {question} {paint(run['ask'])}; `ckpt apply {plan}` confirms it")
+    if run.get("over_bytes"):
+        over = f"{size_text(int(run['over_bytes']))} above max_bytes, and nothing more may go"
+        lines.append(f"  {paint('over its budget:', 'yellow')} {over}")
+    steps = Counter(item.get("step") for name, _, _ in _ACTIONS for item in run[name])
+    shared = {step for step, times in steps.items() if times > 1}
+    metrics = _monitors(policy)
+    rows: list[list[str | Cell]] = []
+    for name, title, style in _ACTIONS:
+        shown = run[name] if everything or name == "remove" else run[name][:_MOST]
+        rows += [_row(item, title, style, metrics, shared) for item in shown]
+        rest = run[name][len(shown) :]
+        if rest:
+            what = f"{len(rest)} older ones as well, {size_text(_bytes(rest))}: --all shows them"
+            rows.append([Cell(title, style), "…", "", "", what])
     columns = [Column(), Column(right=True), Column(), Column(right=True), Column()]
     return lines + (table(columns, rows, paint=paint, head=False) if rows else [])
 
 
-def _is_foreign(run: Mapping[str, Any]) -> bool:
-    return any(map(_written_by_another, run["skip"]))
-
-
-def _written_by_another(item: Mapping[str, Any]) -> bool:
-    return any(reason.get("rule") == "foreign" for reason in item.get("reasons") or ())
-
-
-def _row(item: Mapping[str, Any], title: str, style: str, metric: str | None) -> list[str | Cell]:
+def _row(
+    item: Mapping[str, Any], title: str, style: str, metrics: Sequence[str], shared: Collection[Any]
+) -> list[str | Cell]:
     step, epoch = item.get("step"), item.get("epoch")
-    if item.get("path") and _written_by_another(item):
-        # Another tool's files may share a step, as last.pt does with the newest.
+    if item.get("path") and (step in shared or (step is None and epoch is None)):
         where = file_name(str(item["path"]))
     elif step is not None:
         where = f"step {count(step)}"
     elif epoch is not None:
         where = f"epoch {count(epoch)}"
     else:
-        where = file_name(str(item.get("path", item.get("id"))))
+        where = str(item.get("id"))
     reasons = [reason["text"] for reason in item.get("reasons") or ()]
     misses = [reason["text"] for reason in item.get("near_misses") or ()]
-    return [
-        Cell(title, style),
-        where,
-        _metric_text(item, metric),
-        size_text(int(item.get("bytes") or 0)),
-        " · ".join(reasons + misses),
-    ]
+    if title == "KEEP":
+        # What is said of a kept one besides its reasons is a warning.
+        misses = ["   ! " + "; ".join(misses)] if misses else []
+    why = " · ".join(reasons + misses) if title != "KEEP" else " · ".join(reasons) + "".join(misses)
+    return [Cell(title, style), where, _metric_text(item, metrics), size_text(int(item.get("bytes") or 0)), why]
 
 
-def _metric_text(item: Mapping[str, Any], metric: str | None) -> str:
-    if not metric:
-        return ""
-    metrics = item.get("metrics") or {}
-    value = metrics.get(metric, item.get("loss") if metric == "loss" else None)
-    if value is None and metric in (item.get("nonfinite") or ()):
-        return f"{metric} NaN"
-    return f"{metric} {number(value)}"
+def _metric_text(item: Mapping[str, Any], names: Sequence[str]) -> str:
+    values = item.get("metrics") or {}
+    told = []
+    for name in names[:2]:
+        value = values.get(name, item.get("loss") if name == "loss" else None)
+        is_odd = value is None and name in (item.get("nonfinite") or ())
+        told.append(f"{name} {'NaN' if is_odd and name not in (item.get('infinite') or ()) else number(value)}")
+    return "  ".join(told)
+
+
+def _monitors(policy: Mapping[str, Any]) -> list[str]:
+    return [name for name in dict.fromkeys([policy.get("monitor"), *(policy.get("keep_best_of") or ())]) if name]
 
 
 def rules_text(policy: Mapping[str, Any], paint: Paint) -> str:
     """The rules of a policy in a few words."""
-    rules = [
-        f"{name.removeprefix('keep_').replace('_', ' ')} {value}"
-        for name, value in policy.items()
-        if name.startswith("keep_") and name not in ("keep_for",) and value
+    by = f" by {policy['monitor']}" if policy.get("monitor") else ""
+    told = [
+        _counted("last {}", policy.get("keep_last")),
+        _counted(f"best {{}}{by}", policy.get("keep_best")),
+        *(f"best {_number_of(best)} by {name}" for name, best in (policy.get("keep_best_of") or {}).items()),
+        _counted("every {} epochs", policy.get("keep_every_n_epochs")),
+        _counted("every {} steps", policy.get("keep_every_n_steps")),
+        *(_stretch(every) for every in policy.get("keep_every") or ()),
+        f"all within {span(float(policy['keep_within']))}" if policy.get("keep_within") else "",
+        f"{len(policy['keep_steps'])} listed steps" if policy.get("keep_steps") else "",
+        "what is tagged" if policy.get("keep_tagged") else "",
+        f"what is younger than {span(float(policy['max_age']))}" if policy.get("max_age") else "",
+        f"up to {size_text(int(policy['max_bytes']))}" if policy.get("max_bytes") else "",
     ]
-    return paint("keeps " + ", ".join(rules) if rules else "no rule: nothing is removed", "dim")
+    rules = ", ".join(text for text in told if text)
+    return paint(f"keeps {rules}" if rules else "no rule: nothing is removed", "dim")
+
+
+def _counted(text: str, value: Any) -> str:
+    return text.format(value) if value else ""
+
+
+def _number_of(best: Any) -> Any:
+    return best.get("keep", 1) if isinstance(best, Mapping) else best
+
+
+def _stretch(every: Mapping[str, Any]) -> str:
+    reach = f" for {span(float(every['within']))}" if every.get("within") else ""
+    return f"one every {span(float(every.get('every') or 0))}{reach}"
 
 
 def _bytes(items: Sequence[Mapping[str, Any]]) -> int:

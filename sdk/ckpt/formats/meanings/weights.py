@@ -1,13 +1,16 @@
-"""Which tensors of a tree are the model's own weights, and how many elements they have."""
+"""Which tensors of a tree are the model's own weights, which an optimizer's, and how large they are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ckpt.formats.containers.tensors import Placed
 from ckpt.formats.meanings import layouts
 from ckpt.formats.meanings.roles import Role, role
 from ckpt.formats.pickled.values import Opaque, Tensor, mapping_of
+
+ByRole = dict[Role, list[Placed]]
 
 _MAX_PARTS = 8  # of a place or a key with dots that tensors stand under
 
@@ -22,18 +25,22 @@ def bare_state(top: Any) -> bool:
     return 2 * tensors > len(top)
 
 
-def parameter_count(top: Any, tensors: list[Placed]) -> int:
+def by_role(top: Any, tensors: list[Placed]) -> ByRole:
+    """The tensors of a tree by the kind of state that they stand in."""
+    if bare_state(top):
+        return {"model": tensors}
+    found: ByRole = {}
+    roles = _Kinds(top)
+    for placed in tensors:
+        found.setdefault(roles.of(placed.info.name), []).append(placed)
+    return found
+
+
+def parameter_count(tensors: ByRole) -> int:
     """Elements of the model's own weights; tensors that look at the same bytes count once."""
-    chosen = tensors
-    if not bare_state(top):
-        by_role: dict[Role, list[Placed]] = {}
-        kinds = _Kinds(top)
-        for placed in tensors:
-            by_role.setdefault(kinds.of(placed.info.name), []).append(placed)
-        chosen = by_role.get("model") or by_role.get("ema") or by_role.get("other") or []
     counted: set[tuple[int, str, int, tuple[int, ...], tuple[int, ...]]] = set()
     total = 0
-    for placed in chosen:
+    for placed in _weights(tensors):
         tensor = placed.tensor
         if tensor.storage is not None:
             view = (id(tensor.storage.home), tensor.storage.key, tensor.offset, tensor.shape, tensor.stride)
@@ -41,6 +48,51 @@ def parameter_count(top: Any, tensors: list[Placed]) -> int:
                 continue
             counted.add(view)
         total += placed.elements
+    return total
+
+
+def kinds(top: Any, tensors: ByRole, limit: int) -> dict[str, int]:
+    """Bytes of the storages of weights, averaged ones among them, and of optimizers' states, each storage once.
+
+    Together at most `limit`, the bytes on disk: what takes more in memory was compressed, and all of it alike.
+    """
+    weights = [*tensors.get("model", ()), *tensors.get("ema", ())] or _weights(tensors)
+    optimizers = tensors.get("optimizer", [])
+    if _is_optimizer(top):
+        weights, optimizers = [], [placed for found in tensors.values() for placed in found]
+    counted: set[tuple[int, str]] = set()
+    found = {"weights": _stored(weights, counted), "optimizer": _stored(optimizers, counted)}
+    together = sum(found.values())
+    if together > limit:
+        found = {name: size * limit // together for name, size in found.items()}
+    return {name: size for name, size in found.items() if size}
+
+
+def _weights(tensors: ByRole) -> list[Placed]:
+    """The model's own tensors: where nothing is named as a model, its averages, else what has no known name."""
+    return tensors.get("model") or tensors.get("ema") or tensors.get("other") or []
+
+
+def _is_optimizer(top: Any) -> bool:
+    """Whether the file is nothing but an optimizer's state, or a list of them."""
+    if type(top) in (list, tuple) and top:
+        top = top[0]
+    return {"state", "param_groups"} <= (mapping_of(top) or {}).keys()
+
+
+def _stored(tensors: Sequence[Placed], counted: set[tuple[int, str]]) -> int:
+    """Bytes of the storages that some tensors look at, without those that were counted already."""
+    total = 0
+    for placed in tensors:
+        storage = placed.tensor.storage
+        if storage is None:
+            total += placed.info.bytes
+            continue
+        for held in storage.parts or (storage,):
+            place = (id(held.home), held.key)
+            if held.home is not None and place not in counted:
+                counted.add(place)
+                total += held.home.stored_bytes(held) or 0
     return total
 
 

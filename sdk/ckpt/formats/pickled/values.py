@@ -70,6 +70,8 @@ class Storage:
     location: str
     count: int
     home: Home | None = None
+    parts: tuple[Storage, ...] = ()
+    """Of bytes that lie in pieces of others: those."""
 
 
 @dataclass(slots=True, eq=False)

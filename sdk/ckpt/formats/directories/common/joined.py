@@ -72,5 +72,7 @@ def join(pieces: Sequence[Piece], shape: tuple[int, ...], dtype: str) -> Tensor:
     for extent in reversed(shape):
         stride.append(elements)
         elements *= extent
-    storage = Storage(dtype, "", "cpu", math.prod(shape), Joined(pieces))
+    flats = [piece.flat.storage for piece in pieces]
+    parts = tuple(flat for flat in flats if flat is not None)
+    storage = Storage(dtype, "", "cpu", math.prod(shape), Joined(pieces), parts)
     return Tensor(storage, 0, shape, tuple(reversed(stride)), dtype)

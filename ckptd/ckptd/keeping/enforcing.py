@@ -1,0 +1,235 @@
+"""One run's plan carried out: each item is looked at again just before its rename into the trash, journal first.
+
+Whoever holds an own run's lock acts on it. Nothing but that rename ever touches a foreign run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ckpt.encoding import path_fields, printable
+from ckpt.exceptions import CkptError, OperationError, UsageError
+from ckpt.files import FileLock
+from ckpt.paths import PRUNER, RunPaths, StatePaths
+from ckpt.protocol import checkpoint_to_json, reason_to_json
+from ckpt.records import Checkpoint, Run
+from ckpt.retention import Decision
+from ckpt.retention.budget import freed
+from ckpt.scan import RunView
+from ckpt.trash import Trash, TrashEntry
+from ckptd.journal import Journal
+from ckptd.keeping import following, rechecking
+from ckptd.keeping.clock import Clock
+from ckptd.keeping.filling import Bin
+from ckptd.keeping.opened import user_of
+from ckptd.keeping.planning import Planning
+from ckptd.keeping.standing import closed
+from ckptd.keeping.trashes import Trashes
+from ckptd.looking.scanner import Scanner
+from ckptd.roots.roots import Roots
+
+log = logging.getLogger("ckptd.keeper")
+
+
+@dataclass
+class Outcome:
+    """What became of a plan."""
+
+    removed: list[TrashEntry] = field(default_factory=list)
+    freed_at_purge: int = 0
+    """Bytes that are free again when the trash is purged."""
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    """What stays after all, each with the reason."""
+    error: OperationError | None = None
+    """The first failure of disk or system among them."""
+
+
+class Enforcing:
+    """Acts on runs. The caller lets one act at a time."""
+
+    def __init__(
+        self,
+        roots: Roots,
+        scanner: Scanner,
+        journal: Journal,
+        planning: Planning,
+        trashes: Trashes,
+        clock: Clock,
+        state: StatePaths | None,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        """`state` is where marks of foreign runs are kept."""
+        self._roots = roots
+        self._scanner = scanner
+        self._journal = journal
+        self._planning = planning
+        self._trashes = trashes
+        self._clock = clock
+        self._state = state
+        self._is_stopping = is_stopping
+
+    def enforce(self, view: RunView, plan_id: str, wanted: Mapping[str, Checkpoint], *, confirmed: bool) -> Outcome:
+        """Removes of `wanted` (by id) what the run's plan removes now, and brings an own run's pointers up to date.
+
+        `confirmed` is for a plan that a person asked for by its id; without it nothing goes that has to be asked.
+        Raises LockedError while somebody trains an own run, UsageError when nothing of the run may go now, and
+        OperationError and OSError when it cannot be read or its trash cannot be used.
+        """
+        done = Outcome()
+        with holding(view.run):
+            if view.run.own:
+                recover(Trash(RunPaths(Path(view.run.path)).trash), view.run.path)
+            stamps = {name: rechecking.stamps_of(checkpoint.files) for name, checkpoint in wanted.items()}
+            fresh = self._scanner.read(Path(view.run.path))
+            if fresh is None or fresh.run.id != view.run.id:
+                raise OperationError("the run cannot be read")
+            if wanted:
+                self._scanner.trashing.update(wanted)
+                try:
+                    self._carry_out(done, self._decided(fresh, confirmed), plan_id, wanted, stamps, confirmed)
+                    if done.removed:
+                        fresh = self._scanner.read(Path(view.run.path)) or fresh
+                finally:
+                    self._scanner.trashing.difference_update(wanted)
+            if fresh.run.own:
+                following.swap_all(fresh)
+        return done
+
+    def _decided(self, read: RunView, confirmed: bool) -> RunView:
+        """A run that was just read, planned at this moment. Raises UsageError when the plan is not carried out."""
+        fresh = self._planning.present(read, in_use=frozenset())
+        if fresh.plan.refused is not None:
+            raise UsageError(f"the plan is refused: {fresh.plan.refused}")
+        if fresh.plan.ask is not None and not confirmed:
+            raise UsageError(f"the plan has to be confirmed: {fresh.plan.ask}")
+        return fresh
+
+    def _carry_out(
+        self,
+        done: Outcome,
+        fresh: RunView,
+        plan_id: str,
+        wanted: Mapping[str, Checkpoint],
+        stamps: Mapping[str, rechecking.Stamps | None],
+        confirmed: bool,
+    ) -> None:
+        decided = {decision.checkpoint.id: decision for decision in fresh.plan.remove}
+        target = Bin(fresh, self._trashes)
+        for name, checkpoint in wanted.items():
+            if self._is_stopping():
+                break
+            decision, seen = decided.get(name), stamps[name]
+            try:
+                why = _kept_now(fresh, name) if decision is None else None
+                why = why or self._changed(fresh, checkpoint, seen, target, confirmed)
+                if why is None and decision is not None and seen is not None:
+                    done.removed.append(self._remove(fresh, decision, seen, target.trash(), plan_id))
+                    done.freed_at_purge += freed(decision.checkpoint)
+            except OperationError as error:
+                done.error, why = done.error or error, error.message
+            if why is not None:
+                done.skipped.append(skipped(checkpoint, why))
+
+    def _changed(
+        self, fresh: RunView, checkpoint: Checkpoint, stamps: rechecking.Stamps | None, target: Bin, confirmed: bool
+    ) -> str | None:
+        """Why a checkpoint stays after all, by all that can be asked right before its rename. Raises OperationError."""
+        why = (
+            closed(fresh, self._roots.holder(fresh.run.path))
+            or rechecking.changed(target.base, checkpoint, stamps, self._marks_of(fresh.run))
+            or target.obstacle(checkpoint)
+        )
+        if why is not None:
+            return why
+        try:
+            user = user_of(checkpoint)
+        except OperationError as error:
+            # An own run's lock says that nobody trains; of anybody else's only a person can know.
+            return None if fresh.run.own or confirmed else error.message
+        return None if user is None else f"in use by {user}"
+
+    def _remove(
+        self, view: RunView, decision: Decision, stamps: rechecking.Stamps, trash: Trash, plan_id: str
+    ) -> TrashEntry:
+        checkpoint, verdict = decision.checkpoint, decision.verdict
+        reasons = [reason_to_json(reason) for reason in verdict.reasons]
+        near_misses = [reason_to_json(reason) for reason in verdict.near_misses]
+        line = self._journal.record(
+            "remove",
+            run=view.run.id,
+            checkpoint=checkpoint.id,
+            plan=plan_id,
+            bytes=checkpoint.bytes,
+            inode=stamps[checkpoint.path].inode,
+            reasons=reasons,
+            near_misses=near_misses,
+            **path_fields(checkpoint.path),
+        )
+        try:
+            return trash.remove(
+                [Path(file) for file in checkpoint.files],
+                run=view.run.id,
+                checkpoint=checkpoint_to_json(checkpoint, verdict),
+                plan=plan_id,
+                reasons=reasons,
+                near_misses=near_misses,
+                keep_for_s=view.plan.policy.keep_for,
+                now=self._clock.latest(),
+                expected=stamps,
+            )
+        except CkptError as error:
+            with contextlib.suppress(OSError):
+                self._journal.record(
+                    "stayed", of=line["seq"], run=view.run.id, checkpoint=checkpoint.id, why=error.message
+                )
+            raise
+
+    def _marks_of(self, run: Run) -> Path | None:
+        if run.own:
+            return RunPaths(Path(run.path)).marks
+        return None if self._state is None else self._state.marks / f"{run.id}.jsonl"
+
+
+@contextmanager
+def holding(run: Run) -> Iterator[None]:
+    """Keeps trainings of an own run from starting meanwhile. Into a foreign run no lock is written.
+
+    Raises LockedError while one holds it.
+    """
+    if not run.own:
+        yield
+        return
+    lock = FileLock(RunPaths(Path(run.path)).lock)
+    lock.acquire({"pid": os.getpid(), "host": platform.node(), "program": PRUNER})
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def recover(trash: Trash, of: str) -> None:
+    """Finishes or takes back what a crash left half way in a trash."""
+    if trash.directory.is_dir():
+        for line in trash.recover():
+            log.info("trash of %s: %s", printable(of), line)
+
+
+def skipped(checkpoint: Checkpoint, reason: str) -> dict[str, Any]:
+    """A checkpoint that stays, as answers tell it."""
+    return {"id": checkpoint.id, "run": checkpoint.run, **path_fields(checkpoint.path), "reason": reason}
+
+
+def _kept_now(fresh: RunView, checkpoint: str) -> str:
+    """Why the plan of this moment does not remove a checkpoint that an earlier one removed."""
+    verdict = fresh.verdict(checkpoint)
+    if verdict is None:
+        return "it changed since it was planned"
+    return "; ".join(reason.text for reason in verdict.reasons) or "it is kept now"

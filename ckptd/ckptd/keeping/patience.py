@@ -1,0 +1,45 @@
+"""When something that failed is tried again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ckpt.exceptions import LockedError
+
+RETRY_S = 60.0  # after a failure, doubled each time
+RETRY_MAX_S = 3600.0
+HELD_S = 5.0  # after another process held the lock, or something had to stay
+
+
+class SomeStay(Exception):
+    """An act was done, but for parts that must not be touched after all."""
+
+
+class Patience:
+    """Acts by name, each put off for a while after it failed: every attempt may be an event that leads to the next."""
+
+    def __init__(self, failed: Callable[[str, BaseException], None]) -> None:
+        """`failed` hears of errors: what was tried, and why it failed."""
+        self._failed = failed
+        self._later: dict[str, tuple[float, float]] = {}
+
+    def is_put_off(self, name: str) -> bool:
+        """Whether something failed so lately that it is not tried now."""
+        return time.monotonic() < self._later.get(name, (0.0, 0.0))[0]
+
+    def attempt(self, name: str, what: str, act: Callable[[], Any]) -> None:
+        """Does something unless it failed lately. Raises nothing; `what` tells a person what failed."""
+        if self.is_put_off(name):
+            return
+        _, pause = self._later.get(name, (0.0, RETRY_S))
+        try:
+            act()
+        except (LockedError, SomeStay):
+            self._later[name] = (time.monotonic() + HELD_S, RETRY_S)
+        except Exception as error:  # noqa: BLE001  what goes wrong with one run must not end the daemon
+            self._later[name] = (time.monotonic() + pause, min(2 * pause, RETRY_MAX_S))
+            self._failed(what, error)
+        else:
+            self._later.pop(name, None)

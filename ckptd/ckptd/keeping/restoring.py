@@ -1,0 +1,59 @@
+"""Removed checkpoints brought back to where they were, each pinned so that it stays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ckpt import marks
+from ckpt.encoding import path_fields, printable
+from ckpt.exceptions import UsageError
+from ckpt.paths import RunPaths, StatePaths
+from ckpt.protocol import checkpoint_from_json
+from ckpt.scan.recording import content_of
+from ckptd.events import Events
+from ckptd.journal import Journal
+from ckptd.keeping.trashes import Shelved
+from ckptd.looking import places
+from ckptd.looking.scanner import Scanner
+
+
+class Restoring:
+    """Takes entries out of the trashes that hold them, whether their run is known or not."""
+
+    def __init__(self, scanner: Scanner, events: Events, journal: Journal, state: StatePaths | None) -> None:
+        self._scanner = scanner
+        self._events = events
+        self._journal = journal
+        self._state = state
+
+    def restore(self, item: Shelved) -> dict[str, Any]:
+        """Brings one entry back. Raises OperationError when its place is taken, and OSError."""
+        entry, run = item.entry, item.entry.run if item.run is None else item.run.id
+        checkpoint = str(entry.checkpoint.get("id"))
+        self._journal.record("restore", run=run, checkpoint=checkpoint, entry=entry.id, plan=entry.plan)
+        # Pinned first: a training that prunes between the two must find the pin.
+        self._pin(item, run, checkpoint)
+        back = item.shelf.trash.restore(entry.id)
+        if item.run is not None:
+            self._scanner.read(Path(item.run.path))
+        self._events.emit("checkpoint.restored", run, checkpoint, path=printable(entry.path))
+        return {"id": checkpoint, "entry": entry.id, **path_fields(str(back[0] if back else entry.path))}
+
+    def _pin(self, item: Shelved, run: str, checkpoint: str) -> None:
+        path = item.entry.path
+        if item.shelf.run is not None:
+            paths = RunPaths(Path(item.shelf.run.path))
+            marks.append(paths.marks, "pin", checkpoint, file=os.path.basename(path), why="restored")
+            return
+        if self._state is None:
+            raise UsageError("only a running daemon can pin what it restores", hint="start it: ckptd start")
+        kept = self._state.marks / f"{run}.jsonl"
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.path.basename(path)
+        if item.run is not None:
+            places.stay(kept, item.run)
+            file = os.path.relpath(path, item.run.path)
+        content = content_of(checkpoint_from_json(item.entry.checkpoint))
+        marks.append(kept, "pin", checkpoint, file=file, fingerprint=content, why="restored")

@@ -1,0 +1,137 @@
+"""Pages about where the daemon looks, and about the daemon itself: roots, announced runs, rescans, its end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ckpt import scan
+from ckpt.encoding import printable
+from ckpt.exceptions import AddressError, UsageError
+from ckpt.protocol import run_to_json
+from ckptd.catalog.catalog import Catalog
+from ckptd.catalog.renewal import Renewed
+from ckptd.events import Events
+from ckptd.keeping.keeper import Keeper
+from ckptd.looking.scanner import Scanner
+from ckptd.roots.roots import Roots
+from ckptd.serving.asked import Body, Change, Params, Read, path
+from ckptd.serving.pages.shapes import RootsShown, known
+
+
+class Places:
+    """Changes of what is watched; `watch`, `stop`, `reload` and `rebuild` are what a running daemon does for them."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        roots: Roots,
+        scanner: Scanner,
+        keeper: Keeper,
+        events: Events,
+        shown: RootsShown,
+        *,
+        watch: Callable[[str | None], None],
+        stop: Callable[[], None],
+        reload: Callable[[], dict[str, Any]] | None,
+        rebuild: Callable[[], Renewed] | None,
+    ) -> None:
+        self._catalog = catalog
+        self._roots = roots
+        self._scanner = scanner
+        self._keeper = keeper
+        self._events = events
+        self._shown = shown
+        self._watch = watch
+        self._stop = stop
+        self._reload = reload
+        self._rebuild = rebuild
+        self.reads: dict[str, Read] = {"/v1/roots": self._list_roots}
+        self.changes: dict[str, Change] = {
+            "/v1/roots": self._add_root,
+            "/v1/roots/remove": self._remove_root,
+            "/v1/announce": self._announce,
+            "/v1/rescan": self._rescan,
+            "/v1/reload": self._take_config,
+            "/v1/stop": self._end,
+        }
+
+    def _list_roots(self, params: Params) -> dict[str, Any]:
+        return {"roots": self._shown.all()}
+
+    def _add_root(self, body: Body) -> dict[str, Any]:
+        exclude = body.get("exclude") or []
+        if not isinstance(exclude, list) or not all(isinstance(e, str) for e in exclude):
+            raise UsageError("exclude is a list of patterns")
+        watched, absorbed = self._roots.add(path(body), None, exclude, keep=body.get("keep") is not False)
+        self._scanner.accept(watched)
+        self._watch(watched.root.path)
+        for inner in absorbed:
+            if not inner.root.path.startswith(watched.root.path.rstrip("/") + "/"):
+                # It was moved into the new one: under its old path there is nothing any more.
+                self._scanner.forget(inner)
+        former = [inner.root.path for inner in absorbed] + ([watched.moved_from] if watched.moved_from else [])
+        for gone in former:
+            self._events.emit("root.removed", path=printable(gone))
+        self._events.emit("root.added", path=printable(watched.root.path))
+        self._keeper.sweep(self._scanner.look(watched))
+        return {
+            "root": self._shown.one(watched),
+            "absorbed": [printable(inner.root.path) for inner in absorbed],
+            "moved_from": printable(watched.moved_from) if watched.moved_from else None,
+        }
+
+    def _remove_root(self, body: Body) -> dict[str, Any]:
+        watched = self._roots.remove(path(body))
+        answer = self._shown.one(watched)
+        self._scanner.forget(watched)
+        self._watch(None)
+        self._events.emit("root.removed", path=printable(watched.root.path))
+        return {"root": answer}
+
+    def _announce(self, body: Body) -> dict[str, Any]:
+        directory = os.path.realpath(path(body))
+        if not scan.is_own(Path(directory)):
+            raise UsageError(f"{printable(directory)} is no run of ours", hint="a run directory has a run.json")
+        view = self._scanner.announce(Path(directory))
+        if view is None:
+            raise UsageError(f"{printable(directory)} cannot be read", hint="see `ckptd status`")
+        self._watch(None)
+        return {"run": run_to_json(view.run)}
+
+    def _rescan(self, body: Body) -> dict[str, Any]:
+        if body.get("rebuild") is True:
+            return self._make_anew()
+        if "path" not in body and "path_b64" not in body:
+            read = self._scanner.full()
+        else:
+            real = os.path.realpath(path(body))
+            watched = self._roots.holder(real)
+            if watched is None:
+                raise AddressError(
+                    f"{printable(real)} lies under no watched directory", hint="watch it: ckpt watch add DIR"
+                )
+            read = self._scanner.look(watched)
+        self._watch(None)
+        self._keeper.sweep(read)
+        runs, checkpoints = known(self._catalog)
+        return {"runs": runs, "checkpoints": checkpoints}
+
+    def _make_anew(self) -> dict[str, Any]:
+        if self._rebuild is None:
+            raise UsageError("this needs a running daemon", hint="without one, `ckptd rebuild` works by itself")
+        renewed = self._rebuild()
+        self._watch(None)
+        self._keeper.sweep(renewed.read)
+        return renewed.to_json()
+
+    def _take_config(self, body: Body) -> dict[str, Any]:
+        if self._reload is None:
+            raise UsageError("this needs a running daemon", hint="start it with `ckptd start`")
+        return self._reload()
+
+    def _end(self, body: Body) -> dict[str, Any]:
+        self._stop()
+        return {}

@@ -1,0 +1,46 @@
+"""Shapes that pages of several topics answer with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ckpt.protocol import checkpoint_to_json, run_to_json
+from ckpt.records import Checkpoint
+from ckpt.scan import RunView
+from ckptd.catalog.catalog import Catalog
+from ckptd.roots.roots import Roots
+from ckptd.roots.showing import root_json
+from ckptd.roots.watched import Watched
+from ckptd.space.space import Space
+
+
+def named(view: RunView, checkpoint: Checkpoint) -> dict[str, Any]:
+    """One checkpoint with its run: what an address stands for."""
+    shown = checkpoint_to_json(checkpoint, view.verdict(checkpoint.id))
+    return {"run": run_to_json(view.run), "checkpoint": shown}
+
+
+def known(catalog: Catalog) -> tuple[int, int]:
+    """How many runs and checkpoints are known so far."""
+    views = catalog.all()
+    return len(views), sum(len(view.checkpoints) for view in views)
+
+
+class RootsShown:
+    """Watched directories with what lies in them and what is known of their disks."""
+
+    def __init__(self, catalog: Catalog, roots: Roots, space: Space) -> None:
+        self._catalog = catalog
+        self._roots = roots
+        self._space = space
+
+    def one(self, watched: Watched) -> dict[str, Any]:
+        """A watched directory as `ckpt status --json` shows it."""
+        path = watched.root.path
+        runs = [view.run for view in self._catalog.all() if view.run.root == path]
+        checkpoints, size = sum(run.checkpoints for run in runs), sum(run.bytes for run in runs)
+        return root_json(watched, len(runs), checkpoints, size, self._space.of(path))
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every watched directory."""
+        return [self.one(watched) for watched in self._roots.all()]

@@ -1,0 +1,96 @@
+"""How fast a running training fills its disk: by the checkpoints that it saved and its policy. Pure.
+
+Bytes are those that lie on the disk and have no other name outside of their checkpoint, so that neither a hole in a
+file nor a hard link counts as growth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from ckpt.records import Checkpoint
+from ckpt.retention import Decision
+from ckpt.scan import RunView
+
+SAVES_MIN = 3  # fewer make no cadence
+_SAVES = 12  # newest ones that are looked at
+_SEEN_MIN_S = 600.0  # a training that is younger may be a mere try
+_PASSING = frozenset(
+    {"last", "best", "newest", "series", "pointed", "within", "max_age", "missing_metric", "min_age", "max_bytes"}
+)
+"""Rules under which a checkpoint stays only until others have come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """What one training does to its disk."""
+
+    interval_s: float
+    """Between two saves: the median of the last ones, or as long as the next is overdue."""
+    bytes: int
+    """Of one save, the median of the last ones."""
+    lasting: float
+    """The share of the saves that stay for good, 0 to 1; the others leave the run after a while."""
+    kept_for_s: float = 0.0
+    """How long what leaves the run stays in its trash."""
+
+    @property
+    def pace(self) -> float:
+        """Bytes written in a second."""
+        return self.bytes / self.interval_s
+
+
+def cadence(view: RunView, now: float) -> Cadence | None:
+    """The cadence of a run; None while it does not train, or has saved too little to tell."""
+    if view.run.status != "training" or now - view.run.created_at < _SEEN_MIN_S:
+        return None
+    saved = sorted((c for c in view.checkpoints if c.state == "complete" and c.label != "fork"), key=_when)
+    recent = saved[-_SAVES:]
+    if len(recent) < SAVES_MIN:
+        return None
+    steps = [later.saved_at - earlier.saved_at for earlier, later in pairwise(recent)]
+    interval = max(median(steps), now - recent[-1].saved_at)
+    if interval <= 0:
+        return None
+    governed = view.situation.enforced and view.plan.policy.has_rules and view.plan.refused is None
+    lasting = _lasting(view.plan.keep) + len(view.plan.skip) if governed else len(saved)
+    share = min(1.0, lasting / max(_saves_made(saved), 1))
+    waits = view.plan.policy.keep_for if governed else 0.0
+    return Cadence(interval, int(median(map(_size, recent))), share, waits)
+
+
+def largest(views: Iterable[RunView]) -> int:
+    """Bytes of the largest of the last checkpoints of the running trainings among some runs; 0 when none trains."""
+    sizes = (
+        _size(checkpoint)
+        for view in views
+        if view.run.status == "training"
+        for checkpoint in view.checkpoints[:_SAVES]
+        if checkpoint.state == "complete"
+    )
+    return max(sizes, default=0)
+
+
+def _saves_made(saved: Sequence[Checkpoint]) -> float:
+    """How many saves a training has made, those that are gone again among them."""
+    newest = saved[-1]
+    if newest.seq is not None:
+        return max(newest.seq, len(saved))
+    steps = [c.step for c in saved if c.step is not None]
+    apart = [later - earlier for earlier, later in pairwise(steps) if later > earlier]
+    return max(steps[-1] / median(apart), len(saved)) if apart else len(saved)
+
+
+def _lasting(kept: Sequence[Decision]) -> int:
+    return sum(any(reason.rule not in _PASSING for reason in decision.verdict.reasons) for decision in kept)
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    return checkpoint.bytes if checkpoint.unique_bytes is None else checkpoint.unique_bytes
+
+
+def _when(checkpoint: Checkpoint) -> tuple[float, int]:
+    return checkpoint.saved_at, checkpoint.seq or 0

@@ -1,0 +1,111 @@
+"""The disks that runs lie on: looked at again and again, and what is to be said of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ckpt.encoding import path_fields
+from ckpt.exceptions import CkptError
+from ckpt.scan import RunView
+from ckptd.space.alarm import FILLING_S, Alarm, judged
+from ckptd.space.cadence import Cadence, cadence
+from ckptd.space.forecast import full_in_s
+from ckptd.space.samples import Room, Samples, room_at
+
+_TRASH_S = 60.0  # the trash of a training is listed again after so long
+
+
+class Emit(Protocol):
+    """Tells clients of something: `Events.emit`."""
+
+    def __call__(self, kind: str, run: str | None = None, checkpoint: str | None = None, **fields: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """A disk now, and when it is full; None where that is not known or not foreseen."""
+
+    device: int | None = None
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+    full_in_s: float | None = None
+    filling: bool = False
+    """Whether that is so soon that it was told."""
+
+
+class Space:
+    """The disks by the paths on them; those on one disk share what is known of it. May be used from several threads."""
+
+    def __init__(
+        self,
+        emit: Emit,
+        trashed: Callable[[str], int],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        limit_s: float = FILLING_S,
+    ) -> None:
+        """`trashed` gives the bytes that lie in the trash for a run, by its id; `clock` does not jump."""
+        self._emit = emit
+        self._trashed = trashed
+        self._clock = clock
+        self._limit_s = limit_s
+        self._samples = Samples()
+        self._alarms: dict[int, Alarm] = {}
+        self._full_in: dict[int, float | None] = {}
+        self._listed: dict[str, tuple[float, int]] = {}
+
+    def look(self, roots: Iterable[str], views: Iterable[RunView], now: float) -> None:
+        """Looks at the disks of some roots and of the runs that train, and tells of one that fills or has recovered.
+
+        `now` is Unix seconds, the clock of the checkpoints.
+        """
+        at = self._clock()
+        rooms: dict[int, tuple[str, Room]] = {}
+        for path in roots:
+            _add(rooms, path)
+        trainings: dict[int, list[tuple[Cadence, int]]] = {}
+        for view in views:
+            found = cadence(view, now)
+            device = None if found is None else _add(rooms, view.run.path)
+            if found is not None and device is not None:
+                trainings.setdefault(device, []).append((found, self._in_trash(view.run.id, at)))
+        self._samples.take((room for _, room in rooms.values()), at)
+        for device, (path, room) in rooms.items():
+            full = full_in_s(room.free, self._samples.of(device), trainings.get(device, ()))
+            self._full_in[device] = full
+            self._alarms[device], told = judged(self._alarms.get(device, Alarm()), full, at, self._limit_s)
+            if told is not None:
+                self._emit(told, **path_fields(path), full_in_s=full, free_bytes=room.free)
+        for device in self._full_in.keys() - rooms.keys():
+            del self._full_in[device], self._alarms[device]
+
+    def of(self, path: str) -> Outlook:
+        """The disk that a path lies on: what is free now, and what the last look foresaw."""
+        room = room_at(path)
+        if room is None:
+            return Outlook()
+        alarm = self._alarms.get(room.device, Alarm())
+        return Outlook(room.device, room.free, room.total, self._full_in.get(room.device), alarm.filling)
+
+    def _in_trash(self, run: str, at: float) -> int:
+        known = self._listed.get(run)
+        if known is None or at - known[0] >= _TRASH_S:
+            try:
+                size = self._trashed(run)
+            except (OSError, CkptError):
+                size = 0  # what cannot be listed is told elsewhere
+            known = self._listed[run] = at, size
+        return known[1]
+
+
+def _add(rooms: dict[int, tuple[str, Room]], path: str) -> int | None:
+    """Adds the disk of a path under the first path that was seen on it; its device, None when it cannot be asked."""
+    room = room_at(os.path.realpath(path))
+    if room is None:
+        return None
+    rooms.setdefault(room.device, (path, room))
+    return room.device

@@ -1,0 +1,94 @@
+"""What the rules see of a run, and what each of them answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ckpt import refs
+from ckpt.records import Checkpoint, Reason
+from ckpt.retention.policy import DEFAULT_MONITOR, Mode, Policy
+
+FORK_LABEL = "fork"
+"""Label of the checkpoint that a forked run starts with; its values are the parent's."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The checkpoints of a run in the order of one metric. Places are places in `Candidates.newest`."""
+
+    metric: str
+    newest: Sequence[Checkpoint]
+    mode: Mode
+
+    @cached_property
+    def values(self) -> list[float | None]:
+        """The metric of each; a fork's start has none, because its values are its parent's achievement."""
+        metric = self.metric
+        if metric == DEFAULT_MONITOR:
+            return [None if c.label == FORK_LABEL else c.value(metric) for c in self.newest]
+        # As Checkpoint.value says it, without a call for each of 100 000.
+        return [None if c.label == FORK_LABEL else c.metrics.get(metric) for c in self.newest]
+
+    @cached_property
+    def best(self) -> list[int]:
+        """Places of those with a finite value, best first."""
+        return refs.ranking(self.values, self.mode)
+
+    @cached_property
+    def ranks(self) -> list[int]:
+        """The rank of each, from 1; 0 for those that cannot be ranked."""
+        ranks = [0] * len(self.newest)
+        for rank, place in enumerate(self.best, 1):
+            ranks[place] = rank
+        return ranks
+
+    @property
+    def missing(self) -> list[int]:
+        """Places of those that have no value at all; a fork's start waits for none."""
+        return [p for p, v in enumerate(self.values) if v is None and self.newest[p].label != FORK_LABEL]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The checkpoints of one run that a plan decides on: complete, quiet, and what a training goes on from."""
+
+    newest: Sequence[Checkpoint]
+    """Newest first."""
+    now: float = 0.0
+    """Unix seconds."""
+    own: bool = True
+    _rankings: dict[tuple[str, Mode], Ranking] = field(default_factory=dict)
+
+    def ranked(self, metric: str, mode: Mode) -> Ranking:
+        """The candidates by a metric; worked out once."""
+        known = self._rankings.get((metric, mode))
+        if known is None:
+            known = self._rankings[metric, mode] = Ranking(metric, self.newest, mode)
+        return known
+
+
+Misses = Callable[[Sequence[int]], Sequence[Reason | None]]
+"""Takes places in `Candidates.newest`; gives an answer for each."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one rule makes of the candidates."""
+
+    kept: Mapping[int, Reason]
+    """Place in `Candidates.newest` to why this rule keeps what is there."""
+    misses: Misses | None = None
+    """For checkpoints that the rule does not keep: how near each came. None for rules without a measure of it."""
+    changes_at: float | None = None
+    """When the rule may keep others by the passing of time alone (Unix seconds)."""
+
+
+Rule = Callable[[Candidates, Policy], Iterator[Selection]]
+"""A rule gives nothing when the policy does not ask for it, and several selections when it asks more than once."""
+
+
+def until(ends: Sequence[float], now: float) -> float | None:
+    """The first of some times that is still to come."""
+    return min((end for end in ends if end > now), default=None)

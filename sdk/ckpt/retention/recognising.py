@@ -1,0 +1,47 @@
+"""What of a foreign run is a checkpoint of a training. Anything else is never removed: data, base models, exports."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from ckpt import refs
+from ckpt.records import Checkpoint
+
+_CONTAINERS = frozenset({"torch", "safetensors"})
+"""Frameworks that say no more than how a file is written."""
+_UNKNOWN = frozenset({"", "unknown"})
+_DIGIT = re.compile("[0-9]")
+
+
+def unknown(complete: Iterable[Checkpoint]) -> dict[str, str]:
+    """Of a foreign run's complete checkpoints those that are no known training checkpoint: id to why."""
+    given = list(complete)
+    why = {checkpoint.id: text for checkpoint in given if (text := _strange(checkpoint)) is not None}
+    series = Counter(series_of(checkpoint) for checkpoint in given if checkpoint.id not in why)
+    for checkpoint in given:
+        if checkpoint.id not in why and series[series_of(checkpoint)] < 2:
+            why[checkpoint.id] = "the only one of its kind beside each other"
+    return why
+
+
+def series_of(checkpoint: Checkpoint) -> tuple[str, str, str]:
+    """The series that a checkpoint belongs to: framework, directory, and its name up to the first digit."""
+    directory, _, name = checkpoint.path.rpartition("/")
+    return checkpoint.framework, directory, _DIGIT.split(name, maxsplit=1)[0]
+
+
+def _strange(checkpoint: Checkpoint) -> str | None:
+    if checkpoint.label == refs.EXPORT:
+        return "a model for use, nothing to go on from"
+    if checkpoint.framework in _UNKNOWN:
+        return "what wrote it is not known"
+    if checkpoint.step is None and (checkpoint.epoch is None or math.isnan(checkpoint.epoch)):
+        return "it has neither step nor epoch"
+    if checkpoint.framework in _CONTAINERS and not any(
+        checkpoint.kinds.get(kind, 0) > 0 for kind in ("weights", "optimizer")
+    ):
+        return "no weights or optimizer are known in it"
+    return None

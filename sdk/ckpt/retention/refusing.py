@@ -1,0 +1,48 @@
+"""Why a plan is not carried out although its rules leave something over, or only when a person confirms it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from ckpt.encoding import printable
+from ckpt.records import Checkpoint
+from ckpt.retention.candidates import FORK_LABEL
+from ckpt.retention.policy import DEFAULT_MONITOR, Policy
+from ckpt.retention.situation import Situation
+from ckpt.retention.words import percent
+
+
+def refusal(inside: Sequence[Checkpoint], kept: int, policy: Policy, situation: Situation) -> str | None:
+    """Why nothing may be removed; None when it may. `kept` is how many of `inside` stay."""
+    if not kept:
+        return "no complete checkpoint would be left"
+    if not situation.own and policy.keep_best is not None and policy.monitor is None:
+        return "the best are asked for, and no metric is known to choose them by; name one with monitor"
+    for monitor in policy.monitors:
+        named = monitor.keep is not None or monitor.metric != DEFAULT_MONITOR
+        if named and all(checkpoint.value(monitor.metric) is None for checkpoint in inside):
+            return _nobody_recorded(monitor.metric, inside)
+    return None
+
+
+def question(removed: int, of: int, policy: Policy, situation: Situation) -> str | None:
+    """Why the removal of `removed` of `of` checkpoints has to be confirmed; None when it has not."""
+    asked = []
+    if not situation.own and policy.monitor is None and not policy.unmonitored:
+        asked.append('no monitor is known, so the best is not kept; name one, or say monitor = "none"')
+    if (not situation.own or not situation.own_policy) and removed > policy.max_share * of:
+        share, limit = percent(removed / of), percent(policy.max_share)
+        asked.append(f"removes {removed} of {of} ({share}), more than max_share {limit}")
+    return "; ".join(asked) or None
+
+
+def _nobody_recorded(metric: str, inside: Sequence[Checkpoint]) -> str:
+    """A metric that nobody ever recorded is a wrong name: what is best is unknown, so nothing may go."""
+    known = sorted({name for c in inside if c.label != FORK_LABEL for name in c.metrics})
+    near = difflib.get_close_matches(metric, known, n=1, cutoff=0.5)
+    if near:
+        hint = f"; did you mean {printable(near[0])}?"
+    else:
+        hint = f"; recorded: {', '.join(printable(name) for name in known[:6])}" if known else ""
+    return f"no checkpoint has {printable(metric)} recorded, so the best is unknown{hint}"

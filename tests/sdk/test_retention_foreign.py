@@ -1,0 +1,299 @@
+"""What a plan does with checkpoints that somebody else's trainer wrote: what may go at all, and what it asks first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ckpt.records import Checkpoint, Verdict
+from ckpt.retention import FOREIGN, Policy, RunPlan, Situation, combine, plan, plan_to_json
+
+START, NOW = 1_700_000_000.0, 1_700_100_000.0
+ENFORCED = Situation(own=False, enforced=True, own_policy=False)
+
+
+def saved(number: int, **fields: Any) -> Checkpoint:
+    """A checkpoint of a Transformers run, written in the order of its number."""
+    given: dict[str, Any] = {
+        "id": f"{number:012x}",
+        "run": "r1",
+        "path": f"/runs/exp/checkpoint-{number}",
+        "framework": "transformers",
+        "step": number,
+        "metrics": {"eval_loss": 10.0 - number / 1000},
+        "bytes": 10,
+        "saved_at": START + number,
+        "touched_at": START + number,
+        **fields,
+    }
+    return Checkpoint(**given)
+
+
+def trained(count: int = 6) -> list[Checkpoint]:
+    return [saved(number * 100) for number in range(1, count + 1)]
+
+
+def decide(checkpoints: list[Checkpoint], situation: Situation = ENFORCED, now: float = NOW, **rules: Any) -> RunPlan:
+    return plan(checkpoints, Policy(**{"monitor": "eval_loss", "keep_last": 2, **rules}), now, situation=situation)
+
+
+def ids(decisions: Any) -> set[int]:
+    return {int(decision.checkpoint.id, 16) for decision in decisions}
+
+
+def verdict(made: RunPlan, number: int) -> Verdict:
+    return made.verdicts()[f"{number:012x}"]
+
+
+def reasons(made: RunPlan, number: int) -> list[str]:
+    return [reason.text for reason in verdict(made, number).reasons]
+
+
+def test_an_enforced_run_is_pruned_like_any_other() -> None:
+    made = decide(trained())
+    assert ids(made.keep) == {500, 600} and ids(made.remove) == {100, 200, 300, 400}
+    assert made.skip == () and made.refused is None
+
+
+# What is no known training checkpoint
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"framework": "unknown"}, "what wrote it is not known"),
+        ({"framework": ""}, "what wrote it is not known"),
+        ({"step": None}, "it has neither step nor epoch"),
+        ({"step": None, "epoch": float("nan")}, "it has neither step nor epoch"),
+        ({"label": "export"}, "a model for use, nothing to go on from"),
+        ({"framework": "torch"}, "no weights or optimizer are known in it"),
+        ({"framework": "safetensors", "kinds": {"other": 9}}, "no weights or optimizer are known in it"),
+        ({"framework": "torch", "kinds": {"weights": 0}}, "no weights or optimizer are known in it"),
+    ],
+)
+def test_what_is_no_training_checkpoint_never_goes_and_takes_no_place(fields: dict[str, Any], why: str) -> None:
+    strange = [saved(number, **fields) for number in (50, 150, 650, 700)]
+    made = decide([*trained(), *strange])
+    assert ids(made.skip) == {50, 150, 650, 700}
+    assert reasons(made, 650) == [f"not a known training checkpoint: {why}"]
+    assert ids(made.keep) == ids(decide(trained()).keep), "what is newer and unknown pushes nothing out"
+    assert made.ask == decide(trained()).ask
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"framework": "torch", "kinds": {"weights": 5}},
+        {"framework": "safetensors", "kinds": {"optimizer": 5}},
+        {"framework": "lightning"},
+        {"step": None, "epoch": 3.0},
+        {"step": 0},
+    ],
+)
+def test_what_a_training_plainly_wrote_may_go(fields: dict[str, Any]) -> None:
+    world = [saved(number, **fields) for number in (100, 200, 300)]
+    assert ids(decide(world, keep_last=1).remove) == {100, 200}
+
+
+def test_what_is_alone_in_its_series_stays() -> None:
+    alone = [
+        saved(10, path="/runs/exp/last.ckpt", framework="lightning"),
+        saved(20, path="/runs/exp/other/checkpoint-20"),
+        saved(30, path="/runs/exp/checkpoint-30", framework="deepspeed"),
+        saved(40, path="/runs/exp/epoch=4.ckpt"),
+    ]
+    made = decide([*trained(), *alone])
+    assert ids(made.skip) == {10, 20, 30, 40}
+    assert all("the only one of its kind" in reasons(made, number)[0] for number in (10, 20, 30, 40))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["epoch=1-step=10.ckpt", "epoch=2-step=20.ckpt", "epoch=3-step=30.ckpt"],
+        ["1000.pt", "2000.pt", "3000.pt"],
+        ["global_step1", "global_step2", "global_step12"],
+        ["model-0001.ckpt", "model-0002.ckpt", "model-0003-best.ckpt"],
+    ],
+)
+def test_a_series_begins_alike_up_to_the_first_digit(names: list[str]) -> None:
+    world = [saved(n, path=f"/r/{name}", framework="lightning") for n, name in enumerate(names, 1)]
+    assert ids(decide(world, keep_last=1).remove) == {1, 2}
+
+
+def test_data_sets_base_models_and_exports_beside_a_run_never_go() -> None:
+    others = [
+        saved(901, path="/runs/exp/train.pt", framework="torch", step=None, bytes=10**12),
+        saved(902, path="/runs/exp/embeddings.pt", framework="torch", step=5),
+        saved(903, path="/runs/exp/base/model.safetensors", framework="safetensors", step=None),
+        saved(904, path="/runs/exp/ema.pt", framework="torch", step=7, label="export", kinds={"weights": 9}),
+        saved(905, path="/runs/exp/data_1.pt", framework="torch", step=1),
+        saved(906, path="/runs/exp/data_2.pt", framework="torch", step=2),
+        saved(907, path="/runs/exp/data.bin", framework="unknown", step=None, epoch=None),
+    ]
+    for rules in ({"keep_last": 1}, {"max_bytes": 20}, {"keep_every_n_steps": 10**6}, {"max_age": 1.0}):
+        made = decide([*trained(), *others], **{"keep_last": None, **rules})
+        assert not ids(made.remove) & set(range(900, 910)) and ids(made.skip) == set(range(901, 908))
+    budget = decide([*trained(), *others], max_bytes=100)
+    assert ids(budget.remove) == set(), "bytes that are no checkpoint's fill no budget"
+
+
+def test_only_a_policy_that_names_the_run_reaches_what_is_unknown() -> None:
+    world = [saved(number, framework="unknown", step=None) for number in (100, 200, 300)]
+    named = ENFORCED.evolve(named=True)
+    assert ids(decide(world, keep_last=1, include_unknown=True).skip) == {100, 200, 300}
+    assert ids(decide(world, named, keep_last=1).skip) == {100, 200, 300}
+    made = decide(world, named, keep_last=1, include_unknown=True)
+    assert ids(made.remove) == {100, 200}
+    protected = [world[0].evolve(pinned=True), world[1].evolve(touched_at=NOW - 10), *world[2:]]
+    made = decide(protected, named, keep_last=1, include_unknown=True)
+    assert made.remove == () and reasons(made, 200) == ["settling: written 10 s ago (needs 60 s)"]
+
+
+# Rest
+
+
+def test_what_was_just_written_is_outside_until_it_settled() -> None:
+    world = [*trained(), saved(700, touched_at=NOW - 12)]
+    made = decide(world)
+    assert reasons(made, 700) == ["settling: written 12 s ago (needs 60 s)"]
+    assert ids(made.keep) == {500, 600}, "it pushes nothing out before it has settled"
+    assert made.changes_at == NOW + 48
+    settled = decide(world, now=NOW + 48)
+    assert ids(settled.keep) == {600, 700}
+    assert reasons(decide(world, now=NOW - 100), 700) == ["settling: its time is 88 seconds ahead of the clock"]
+
+
+def test_nothing_goes_that_was_touched_within_min_age() -> None:
+    world = [saved(n, touched_at=NOW - 7200 + n) for n in (100, 200, 300)]
+    made = decide(world, keep_last=1, min_age=7100.0)
+    assert ids(made.remove) == {100} and ids(made.keep) == {200, 300}
+    assert reasons(made, 200)[0].startswith("younger than min_age 7100 seconds until ")
+    assert made.changes_at == NOW + 100
+    assert ids(decide(world, now=NOW + 100, keep_last=1, min_age=7100.0).remove) == {100, 200}
+    assert decide(world, keep_last=1, min_age=0).changes_at is None
+    copied = [saved(n, saved_at=START, touched_at=NOW - 100) for n in (100, 200, 300)]
+    assert decide(copied, keep_last=1).remove == (), "an old file that was copied a minute ago is young"
+    unknown = [c.evolve(touched_at=0.0, saved_at=NOW - 100 + n) for n, c in enumerate(trained())]
+    assert decide(unknown, keep_last=1).remove == ()
+
+
+# The floor of a foreign run
+
+
+def test_the_newest_by_time_and_what_the_trainer_points_at_stay_too() -> None:
+    world = trained()
+    world[0] = world[0].evolve(saved_at=START + 5000)
+    world[2] = world[2].evolve(pointed=True)
+    made = decide(world, keep_last=1, monitor="none")
+    assert reasons(made, 300) == ["last #1 of 1", "newest complete (floor)", "the trainer goes on from it (floor)"]
+    assert reasons(made, 100) == ["newest by its time (floor)"]
+    assert ids(made.remove) == {200, 400, 500, 600}
+
+
+def test_the_newest_of_every_series_stays() -> None:
+    other = [saved(n, path=f"/runs/exp/ema-{n}.pt", framework="torch", kinds={"weights": 1}) for n in (101, 201)]
+    made = decide([*trained(), *other], keep_last=1, monitor="none")
+    assert ids(made.keep) == {600, 201}
+    assert reasons(made, 201) == ["newest of ema-… (floor)"]
+
+
+@pytest.mark.parametrize("fields", [{"pinned": True}, {"tags": ("paper",)}, {"held_by": ("trainer_state.json",)}])
+def test_what_is_pinned_tagged_or_named_by_the_trainer_stays(fields: dict[str, Any]) -> None:
+    assert 100 in ids(decide([trained()[0].evolve(**fields), *trained()[1:]]).keep)
+
+
+# Situations
+
+
+def test_an_observed_run_shows_what_would_go_and_removes_nothing() -> None:
+    made = decide(trained(), FOREIGN)
+    assert made.remove == () and ids(made.skip) == {100, 200, 300, 400} and ids(made.keep) == {500, 600}
+    shown = verdict(made, 100)
+    assert [reason.rule for reason in shown.reasons] == ["observed"]
+    assert [miss.rule for miss in shown.near_misses] == ["last", "best"]
+    assert made.ask is None, "nothing is asked where nothing would be done"
+    assert combine([made]).freed_at_purge == 0
+
+
+def test_without_a_rule_everything_complete_is_kept() -> None:
+    made = plan(
+        [*trained(), saved(9, state="writing"), saved(7, framework="unknown")], Policy(), NOW, situation=FOREIGN
+    )
+    assert ids(made.keep) == {7, 100, 200, 300, 400, 500, 600} and ids(made.skip) == {9}
+    assert reasons(made, 7) == ["no rule: everything is kept"]
+
+
+def test_a_degraded_root_loses_nothing() -> None:
+    made = decide(trained(), ENFORCED.evolve(degraded="its disk was taken away"))
+    assert made.remove == () and ids(made.skip) == {100, 200, 300, 400}
+    assert reasons(made, 100) == ["not removed now: its disk was taken away"]
+    assert verdict(made, 100).near_misses
+    own = [saved(number, seq=number) for number in range(1, 5)]
+    made = plan(own, Policy(keep_last=1), NOW, situation=Situation(degraded="its policy cannot be used"))
+    assert made.remove == () and ids(made.skip) == {1, 2, 3}
+
+
+def test_what_a_process_has_open_stays_and_only_that() -> None:
+    open_ones = frozenset({f"{100:012x}", f"{600:012x}"})
+    for situation, world in (
+        (ENFORCED.evolve(in_use=open_ones), trained()),
+        (Situation(in_use=open_ones), [c.evolve(seq=c.step) for c in trained()]),
+    ):
+        made = decide(world, situation)
+        assert ids(made.skip) == {100} and ids(made.remove) == {200, 300, 400}
+        assert reasons(made, 100) == ["in use: a process has it open"] and verdict(made, 100).near_misses
+        assert ids(made.keep) == {500, 600}
+
+
+def test_the_best_without_a_metric_to_choose_them_by_is_refused() -> None:
+    made = decide(trained(), monitor=None, keep_best=2)
+    assert made.refused is not None and "no metric is known" in made.refused
+    assert made.remove == () and ids(made.skip) == {100, 200, 300, 400}
+    named = decide(trained(), monitor=None, keep_best_of={"eval_loss": 1})
+    assert named.refused is None and named.remove
+    nobody = decide(trained(), keep_best_of={"eval_los": 1}, missing_metric="ignore")
+    assert nobody.refused is not None and nobody.refused.endswith("did you mean eval_loss?")
+
+
+def test_without_a_monitor_a_person_is_asked_unless_there_is_none() -> None:
+    asked = decide(trained(), monitor=None, max_share=1.0)
+    assert asked.remove and asked.ask is not None and asked.ask.startswith("no monitor is known")
+    assert decide(trained(), monitor="none", max_share=1.0).ask is None
+    assert decide(trained(), max_share=1.0).ask is None
+    assert decide(trained(), monitor=None, keep_last=9).ask is None
+
+
+@pytest.mark.parametrize(
+    ("situation", "asks"),
+    [
+        (ENFORCED, True),
+        (ENFORCED.evolve(own_policy=True), True),
+        (Situation(own_policy=False), True),
+        (Situation(), False),
+    ],
+)
+def test_a_large_share_is_removed_only_when_confirmed(situation: Situation, asks: bool) -> None:
+    world = [c.evolve(seq=c.step) if situation.own else c for c in trained(50)]
+    made = decide(world, situation, keep_last=13)
+    assert len(made.remove) == 37
+    assert made.ask == ("removes 37 of 50 (74 %), more than max_share 50 %" if asks else None)
+    assert decide(world, situation, keep_last=25).ask is None, "exactly that share is none too many"
+    assert (decide(world, situation, keep_last=26, max_share=0.1).ask is not None) == asks
+
+
+def test_what_is_unknown_does_not_thin_out_the_share() -> None:
+    strange = [saved(n, framework="unknown") for n in range(1, 30)]
+    made = decide([*trained(), *strange])
+    assert made.ask == "removes 4 of 6 (66.7 %), more than max_share 50 %"
+
+
+def test_the_json_says_what_is_asked_and_when_it_changes() -> None:
+    world = [saved(number, bytes=40, unique_bytes=15) for number in (100, 200, 300, 400)]
+    made = decide([*world, saved(500, touched_at=NOW - 1)], keep_last=1, max_bytes=10)
+    shown = plan_to_json(combine([made]))
+    (run,) = shown["runs"]
+    assert run["ask"] == made.ask is not None
+    assert run["changes_at"] == NOW + 59 and run["over_bytes"] == 5
+    assert shown["freed_at_purge"] == 45 and shown["freed_now"] == 0

@@ -1,0 +1,141 @@
+"""One machine removes below a root."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckpt.exceptions import OperationError
+from ckpt.paths import machine_id
+from ckpt.trash import Owner
+from ckpt.trash.owning import FRESH_S
+
+HERE, THERE = "a" * 16, "b" * 16
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Owner:
+    return Owner(tmp_path / "owner.json")
+
+
+def test_the_first_machine_owns_the_place_and_says_so(owner: Owner) -> None:
+    assert owner.read() is None
+    owned = owner.claim(machine_id(), 1000.0)
+    assert owner.read() == owned
+    assert (owned.machine, owned.claimed_at, owned.seen_at) == (machine_id(), 1000.0, 1000.0)
+    assert owned.host == os.uname().nodename and owned.boot
+    raw = json.loads(owner.path.read_text())
+    assert raw["version"] == 1 and set(raw) == {"version", "machine", "host", "boot", "claimed_at", "seen_at"}
+    assert stat.S_IMODE(owner.path.stat().st_mode) == 0o600
+
+
+def test_its_own_claim_is_repeated_and_renewed(owner: Owner) -> None:
+    owner.claim(HERE, 1000.0)
+    again = owner.claim(HERE, 2000.0)
+    assert (again.claimed_at, again.seen_at) == (1000.0, 2000.0)
+    assert owner.renew(HERE, 3000.0).seen_at == 3000.0
+    assert owner.renew(HERE, 10.0).seen_at == 3000.0, "a clock that went back takes no sign of life away"
+
+
+@pytest.mark.parametrize(
+    ("later", "said"),
+    [
+        (FRESH_S - 1, "is at work there"),
+        (7200.0, "2 hours ago"),
+        (-1e6, "is at work there"),
+        (86400.0 * 400, "400 days"),
+    ],
+)
+def test_another_machine_is_refused_whether_the_owner_is_at_work_or_not(owner: Owner, later: float, said: str) -> None:
+    owner.claim(HERE, 1000.0)
+    before = owner.path.read_bytes()
+    with pytest.raises(OperationError, match="another machine owns this directory") as caught:
+        owner.claim(THERE, 1000.0 + later)
+    assert said in caught.value.message and HERE in caught.value.message
+    assert "--take-over" in str(caught.value.hint)
+    assert owner.path.read_bytes() == before
+
+
+def test_a_machine_that_was_taken_over_may_not_act_any_more(owner: Owner) -> None:
+    owner.claim(HERE, 1000.0)
+    assert owner.claim(THERE, 1001.0, take_over=True).claimed_at == 1001.0
+    for act in (lambda: owner.renew(HERE, 1002.0), lambda: owner.claim(HERE, 1002.0)):
+        with pytest.raises(OperationError, match="another machine owns"):
+            act()
+    assert owner.release(HERE) is False
+    assert owner.release(THERE) is True and owner.read() is None
+    with pytest.raises(OperationError, match="does not own the directory any more"):
+        owner.renew(THERE, 1003.0)
+    assert owner.read() is None, "a renewal claims nothing"
+
+
+TORN: list[Any] = [
+    b"",
+    b'{"version": 1, "machine": "',
+    b"[]",
+    b"null",
+    b"{}",
+    b"\xff\xfe\x00",
+    json.dumps({"version": 1, "machine": HERE, "host": "h", "boot": "b", "claimed_at": "x", "seen_at": 1}).encode(),
+    json.dumps({"version": 1, "machine": 5, "host": "h", "boot": "b", "claimed_at": 1, "seen_at": 1}).encode(),
+    json.dumps({"version": 1, "machine": "", "host": "h", "boot": "b", "claimed_at": 1, "seen_at": 1}).encode(),
+    json.dumps({"version": 1, "machine": HERE, "host": "h", "boot": "b", "claimed_at": 1, "seen_at": "NaN"}).encode(),
+]
+
+
+@pytest.mark.parametrize("content", TORN)
+def test_a_torn_owner_file_is_refused_and_never_guessed(owner: Owner, content: bytes) -> None:
+    owner.path.write_bytes(content)
+    for act in (owner.read, lambda: owner.claim(HERE, 1.0), lambda: owner.renew(HERE, 1.0)):
+        with pytest.raises(OperationError, match="cannot be understood") as caught:
+            act()
+        assert "--take-over" in str(caught.value.hint)
+    assert owner.path.read_bytes() == content
+    assert owner.claim(HERE, 5.0, take_over=True).machine == HERE
+
+
+def test_a_later_version_is_refused_even_to_one_that_takes_over(owner: Owner) -> None:
+    owner.path.write_text('{"version": 2, "machine": {"id": "x"}}')
+    for take_over in (False, True):
+        with pytest.raises(OperationError, match="version 2") as caught:
+            owner.claim(HERE, 1.0, take_over=take_over)
+        assert "update" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("what", ["directory", "pipe"])
+def test_what_is_no_file_is_refused_without_waiting(owner: Owner, what: str) -> None:
+    owner.path.mkdir() if what == "directory" else os.mkfifo(owner.path)
+    with pytest.raises(OperationError, match="cannot be read"):
+        owner.claim(HERE, 1.0)
+
+
+def test_a_place_that_is_not_there_cannot_be_claimed(tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match="cannot be written"):
+        Owner(tmp_path / "gone" / "owner.json").claim(HERE, 1.0)
+
+
+def test_of_many_that_claim_at_once_one_succeeds(owner: Owner) -> None:
+    names = [f"{number:016x}" for number in range(1, 9)]
+    won: list[str] = []
+    gate = threading.Barrier(len(names))
+
+    def claim(name: str) -> None:
+        gate.wait()
+        try:
+            won.append(owner.claim(name, 1.0).machine)
+        except OperationError:
+            pass
+
+    threads = [threading.Thread(target=claim, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = owner.read()
+    assert found is not None and won == [found.machine]
