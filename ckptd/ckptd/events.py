@@ -3,7 +3,8 @@
 run.added  run.updated  run.status  run.moved  run.removed
 checkpoint.writing  checkpoint.complete  checkpoint.incomplete  checkpoint.corrupt  checkpoint.gone
 checkpoint.trashed  checkpoint.restored  checkpoint.purged
-tag.moved  mark  state  root.added  root.removed  root.degraded  root.ok  daemon.started  daemon.gap
+tag.moved  mark  state  root.added  root.removed  root.degraded  root.ok
+disk.filling  disk.recovered  daemon.started  daemon.gap
 """
 
 from __future__ import annotations

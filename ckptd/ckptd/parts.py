@@ -85,7 +85,7 @@ def _assemble(state: StatePaths, journal: Journal, catalog: Catalog, roots: Root
     policies = Policies(roots)
     scanner = Scanner(roots, policies, catalog, events, state, journal=journal, prune=not looks_only)
     kept = None if looks_only else state
-    keeper = Keeper(catalog, roots, scanner, events, journal, kept, lambda: policies.config.limits)
+    keeper = Keeper(catalog, roots, policies, scanner, events, journal, kept, lambda: policies.config.limits)
     marking = Marking(scanner, events, journal, kept)
     undo = Undo(catalog, journal, keeper, marking)
     space = Space(events.emit, lambda run: sum(frees_bytes(item.entry) for item in keeper.entries(run)))

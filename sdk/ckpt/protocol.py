@@ -2,7 +2,7 @@
 
 Reads (GET, answers are JSON objects; RUN and REF are addresses):
 
-    /v1/status                              {"daemon": {…}, "roots": […]}
+    /v1/status                              {"daemon": {…}, "roots": […], "asks": […]}
     /v1/runs                                {"runs": [run…]}
     /v1/run?run=RUN                         {"run": run, "checkpoints": [checkpoint…], "policy": {…}}
       both: &filter=EXPR&sort=FIELD&limit=N   with "unknown": {name: [near…]} for names that no row has

@@ -29,6 +29,14 @@ QUIET = {
     "CUDA_VISIBLE_DEVICES": "",
 }
 
+QUICK = """
+from ckpt.retention import outside
+outside.SETTLE_S = 0.3
+from ckptd.cli import main
+main()
+"""
+"""A daemon for which what a training wrote is settled after less than the minute that it usually waits."""
+
 File = tuple[str, int, int]
 """Hash, size and time of change (ns)."""
 
@@ -119,21 +127,12 @@ class Box:
         self._base = base
         self._trainings: list[Training] = []
 
-    def ckpt(self, *command: str | Path) -> Any:
-        """A command as a person types it; its JSON. Fails the test when the command does."""
-        done = subprocess.run(
-            [sys.executable, "-c", "from ckpt_tui.cli import main; main()", *map(str, command), "--json"],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        return json.loads(done.stdout)
-
-    def enforce(self, directory: Path, policy: str) -> None:
+    def enforce(self, directory: Path, policy: dict[str, Any]) -> None:
         """Lets a policy act on a directory; its first plan is confirmed."""
-        self.ckpt("watch", "add", directory, "--enforce", "--policy", policy, "--yes")
+        asked = {"path": str(directory), "mode": "enforce"}
+        self.client.post("/v1/roots", {**asked, "policy": policy})
+        first = self.client.get("/v1/plan", root=str(directory), enforced="1")
+        self.client.post("/v1/roots", {**asked, "plan": first["id"]})
 
     def train(self, framework: str, directory: Path, last: int, *, resume: bool = False) -> Training:
         training = Training(framework, directory, last, resume=resume, log=self._base / f"{framework}.log")
@@ -159,8 +158,17 @@ class Box:
         entries: list[dict[str, Any]] = self.client.get("/v1/trash")["entries"]
         return entries
 
-    def restore_all(self) -> None:
-        self.client.post("/v1/trash/restore", {"ids": [entry["id"] for entry in self.trash()]})
+    def brought_back(self, directory: Path, seen: Mapping[str, File]) -> set[str]:
+        """Restores all that was removed, and checks that it is as it was written; the names of what came back."""
+        before = content(directory)
+        entries = self.trash()
+        self.client.post("/v1/trash/restore", {"ids": [entry["id"] for entry in entries]})
+        after = content(directory)
+        back = set(after) - set(before)
+        assert {path: after[path] for path in back} == {path: seen[path] for path in back}
+        assert {path: after[path] for path in before} == before
+        assert self.trash() == []
+        return {os.path.relpath(entry["path"], directory) for entry in entries}
 
     def becomes(self, directory: Path, names: set[str]) -> None:
         """Waits until exactly these entries are in a directory that has no others."""
@@ -175,20 +183,11 @@ class Box:
                 return self.client.get("/v1/plan", run=str(place))
         return "the run is not known"
 
+    until = staticmethod(until)
+
     def close(self) -> None:
         for training in self._trainings:
             training.stop()
-
-
-def removed_are_whole(box: Box, directory: Path, seen: Mapping[str, File]) -> set[str]:
-    """Restores all that was removed, and checks that it is as it was written. Returns the paths of its files."""
-    before = content(directory)
-    box.restore_all()
-    after = content(directory)
-    back = set(after) - set(before)
-    assert back and {path: after[path] for path in back} == {path: seen[path] for path in back}
-    assert {path: after[path] for path in before} == before
-    return back
 
 
 @pytest.fixture
@@ -196,7 +195,7 @@ def box(tmp_path: Path) -> Iterator[Box]:
     """A daemon that looks often."""
     with (tmp_path / "daemon.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ckptd", "run"],
+            [sys.executable, "-c", QUICK, "run"],
             env={**os.environ, "CKPTD_SETTLE_S": "0.05", "CKPTD_RESCAN_S": "2", "CKPTD_FLUSH_S": "0.1"},
             stdin=subprocess.DEVNULL,
             stderr=log,

@@ -277,13 +277,6 @@ def test_a_direction_left_out_follows_the_name(monitor: str | None, mode: str) -
     assert Policy(monitor=monitor).mode == mode
 
 
-def test_a_policy_without_monitor_follows_the_run() -> None:
-    assert Policy(keep_best=1).following("accuracy").mode == "max"
-    assert Policy(keep_best=1).following("accuracy", "min").monitor == "accuracy"
-    assert Policy(monitor="a", mode="min").following("b", "max") == Policy(monitor="a", mode="min")
-    assert Policy().following(None) == Policy()
-
-
 @pytest.mark.parametrize(
     ("raw", "text"),
     [

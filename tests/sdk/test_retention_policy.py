@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from ckpt.exceptions import StateError
 from ckpt.retention import Monitor, Policy, describe
 from ckpt.retention.fields import RULES, SETTINGS
+from ckpt.retention.spelling import OTHER_NAMES
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -42,6 +44,7 @@ HOUR, DAY = 3600.0, 86400.0
         ("keep_steps", [5000, 1000, 0], (0, 1000, 5000)),
         ("keep_steps", "5000, 1000", (1000, 5000)),
         ("keep_steps", 7, (7,)),
+        ("keep_steps", 0, (0,)),
         ("keep_every", "1h", ({"every": HOUR, "within": None},)),
         ("keep_every", 3600, ({"every": HOUR, "within": None},)),
         (
@@ -123,6 +126,8 @@ def test_every_rule_can_be_switched_off(rule: str, off: Any) -> None:
         ({"keep_steps": {"a": 1}}, "keep_steps is {'a': 1}"),
         ({"keep_steps": list(range(100_001))}, "keep_steps lists 100001 steps"),
         ({"keep_every": 0}, "would keep nothing"),
+        ({"keep_every": list(range(1, 102))}, "keep_every names 101 stretches, and may name 100"),
+        ({"keep_best_of": {f"m{n}": 1 for n in range(101)}}, "keep_best_of names 101 metrics, and may name 100"),
         ({"keep_every": ["1h", "60m for 1d"]}, "keep_every names every 1 hour twice"),
         ({"keep_every": "1d for 1h"}, 'the shorter time comes first: "1h for 1d"'),
         ({"keep_every": "1h for"}, "keep_every is '1h for', and has to be a time"),
@@ -173,8 +178,6 @@ def test_no_monitor_and_nobody_said_are_two_things() -> None:
     assert (silent.unmonitored, silent.monitors) == (False, (Monitor("loss", "min", None),))
     assert (without.unmonitored, without.monitor, without.monitors) == (True, None, ())
     assert Policy.from_json({"keep_last": 1, "monitor": False}) == without == Policy.from_json(without.to_json())
-    assert silent.following("acc").metric == "acc"
-    assert without.following("acc") == without
 
 
 def test_monitors_are_the_main_one_and_the_further_ones() -> None:
@@ -230,13 +233,25 @@ def test_every_rule_is_a_rule_and_is_described() -> None:
             "Keeps the rest too while the run has room in 200 GB: "
             "from 170 GB on the oldest of it go, until 160 GB are left.",
         ),
-        ({"keep_last": 2, "missing_metric": "ignore"}, "A checkpoint without a metric is not waited for."),
+        ({"keep_best": 2, "missing_metric": "ignore"}, "A checkpoint without its metric is not waited for."),
+        ({"keep_best": 2, "metric_grace": 0}, "A checkpoint without its metric is not waited for."),
+        ({"keep_best_of": {"f1": 2}}, "A checkpoint without its metric stays for 1 hour to get it."),
         ({"keep_last": 2, "max_share": "80%"}, "Up to 80 % of a run may go unasked where a person has to be asked."),
         ({"keep_last": 2, "keep_for": 0}, "What is removed is purged from the trash as soon as possible."),
     ],
 )  # fmt: skip
 def test_a_policy_is_told_in_plain_sentences(raw: dict[str, Any], sentence: str) -> None:
     assert sentence in describe(Policy.from_json(raw))
+
+
+def test_what_no_rule_needs_is_not_told() -> None:
+    assert describe(Policy(keep_last=5)) == [
+        "Keeps the 5 newest.",
+        "Whatever the rules: the newest, the best by loss (lower is better), and what is pinned, tagged or in use stay.",
+        "What is removed waits in the trash for 1 day.",
+    ]
+    told = describe(Policy(keep_last=5, monitor="none"))
+    assert told[1].endswith("No metric says what is best here.") and "best by" not in told[1]
 
 
 def test_a_metric_of_odd_name_is_shown_escaped() -> None:
@@ -298,6 +313,24 @@ def test_the_strategies_know_every_field() -> None:
     assert {*VALUES, "unmonitored"} == {*RULES, *SETTINGS} == set(Policy.__struct_fields__)
 
 
+def test_a_policy_asks_for_what_does_not_hold_by_itself() -> None:
+    assert Policy().asked == Policy(mode="max").asked == {}
+    assert Policy(keep_last=2, keep_every="1h", monitor="acc", keep_for=86400).asked == {  # type: ignore[arg-type]
+        "keep_last": 2,
+        "keep_every": [{"every": HOUR, "within": None}],
+        "monitor": "acc",
+        "mode": "max",
+    }
+    assert Policy(monitor="none").asked == {"unmonitored": True}
+
+
+@settings(max_examples=300, deadline=None)
+@given(POLICIES)
+def test_what_a_policy_asks_for_is_the_policy(policy: Policy) -> None:
+    again = Policy.from_json(json.loads(json.dumps(policy.asked)))
+    assert again == (policy if policy.monitor is not None else policy.evolve(mode="min"))
+
+
 @settings(max_examples=300, deadline=None)
 @given(POLICIES)
 def test_any_policy_survives_its_json_and_a_change(policy: Policy) -> None:
@@ -325,3 +358,9 @@ def test_whatever_is_given_is_a_policy_that_survives_or_a_state_error(raw: dict[
     except StateError:
         return
     assert Policy.from_json(json.loads(json.dumps(policy.to_json()))) == policy
+
+
+def test_the_guide_tells_every_field_and_every_other_name() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "retention.md").read_text(encoding="utf-8")
+    for name in (*RULES, *SETTINGS, *OTHER_NAMES):
+        assert name == "unmonitored" or f"`{name}`" in guide or f"`{name} = " in guide, name

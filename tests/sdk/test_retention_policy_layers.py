@@ -10,6 +10,7 @@ from hypothesis import given as cases
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from ckpt import scan
 from ckpt.exceptions import StateError
 from ckpt.retention import Merged, Policy, given, merge, parse
 
@@ -129,3 +130,14 @@ def test_layers_survive_json_and_every_origin_is_the_last_that_spoke(layers: lis
     said = [fields for _, fields in layers if "monitor" in fields or "unmonitored" in fields]
     assert merged.policy.monitor == (said[-1].get("monitor") if said else None)
     assert merged.policy.unmonitored == bool(said and said[-1].get("unmonitored"))
+
+
+def test_a_run_without_a_best_shows_none_and_takes_one_back(runs: Any) -> None:
+    directory = runs.run(checkpoints=3, policy={"keep_last": 1, "monitor": "none"})
+    view = scan.read_run(directory)
+    assert (view.run.best, view.run.monitor, view.origins["unmonitored"]) == (None, None, "run.json")
+    assert not [c for c in view.checkpoints if "best" in c.tags] and len(view.plan.remove) == 2
+    followed = merge([*view.wishes.layers, ("config.toml", {"monitor": "loss"})])
+    again = scan.governed(view, followed, view.situation, 0.0)
+    assert (again.run.monitor, again.run.best is not None) == ("loss", True)
+    assert [c for c in again.checkpoints if "best" in c.tags]

@@ -123,7 +123,7 @@ def test_a_machine_that_is_well() -> None:
         ({"disks": (Disk(("/data",), free_bytes=9 << 30, total_bytes=10 << 30, free_files=5, total_files=10**6),)},
          "disk", "warning", "inodes", "small files"),
         ({"disks": (Disk(("/data",), problem="no answer within 3 s"),)}, "disk", "warning", "no answer", None),
-        ({"status": roots(full_in_s=7300.0)}, "disk", "warning", "full in 2 h at this pace", "ckpt plan"),
+        ({"status": roots(full_in_s=7300.0)}, "disk", "warning", "full in 2 h 1 m at this pace", "ckpt plan"),
         ({"roots": (RootSeen("/data", problem="no answer within 3 s"),)}, "root", "wrong", "no answer", "watch rm"),
         ({"roots": (RootSeen("/data", problem="gone", in_config=True),)}, "root", "wrong", "cannot be reached: gone",
          "take it out of config.toml"),

@@ -143,21 +143,26 @@ def test_a_plan_is_written_with_all_its_reasons() -> None:
     assert lines[-1] == "plan 8f3c: nothing to remove"
 
 
-def test_a_plan_of_another_tools_run_speaks_of_no_rule() -> None:
-    skip = {
-        "id": "c1",
-        "step": 1,
-        "path": "/r/last.pt",
-        "bytes": 1,
-        "reasons": [{"rule": "foreign", "text": "not ours to remove"}],
-    }
-    runs = [{"run": "r1", "policy": {}, "keep": [], "remove": [], "skip": [skip], "refused": None},
-            {"run": "r2", "policy": {}, "keep": [], "remove": [], "skip": [], "refused": None}]  # fmt: skip
-    plan = {"id": "8f3c", "freed_now": 0, "freed_at_purge": 0, "runs": runs}
+def test_rows_of_one_step_are_told_by_their_names_and_long_plans_are_cut() -> None:
+    def row(number: int, name: str, **more: Any) -> dict[str, Any]:
+        return {"id": f"c{number}", "step": number, "path": f"/r/{name}", "bytes": 1000, **more}
+
+    kept = [row(n, f"epoch={n}.ckpt", reasons=[{"text": "last"}], near_misses=[]) for n in range(100, 0, -1)]
+    observed = row(100, "last.ckpt", reasons=[{"rule": "observed", "text": "observed only"}],
+                   near_misses=[{"text": "last: #4, keeps 3"}])  # fmt: skip
+    odd = row(101, "epoch=101.ckpt", reasons=[{"text": "newest"}], near_misses=[{"text": "v is NaN: not ranked"}])
+    policy = {"keep_last": 3, "keep_best": 2, "monitor": "v", "keep_every": [{"every": 3600.0, "within": 86400.0}]}
+    run = {"run": "r1", "policy": policy, "keep": [odd, *kept], "remove": [], "skip": [observed],
+           "ask": "removes 8 of 10 (80 %)"}  # fmt: skip
+    plan = {"id": "8f3c", "freed_now": 0, "freed_at_purge": 0, "runs": [run]}
     lines = plan_lines(plan, {}, paint=Paint(False))
-    assert lines[0].startswith("r1   another tool's run: nothing is removed   keep 0")
-    assert lines[1].startswith("SKIP  last.pt")
-    assert lines[3].startswith("r2   no rule: nothing is removed   keep 0")
+    assert lines[0].startswith("r1   keeps last 3, best 2 by v, one every 1 h for 1 d   keep 101")
+    assert lines[1].strip() == "asks first: removes 8 of 10 (80 %); `ckpt apply 8f3c` confirms it"
+    assert lines[2].endswith("newest   ! v is NaN: not ranked")
+    assert "epoch=100.ckpt" in lines[3] and "step 99" in lines[4]
+    assert lines[42].startswith("KEEP") and lines[42].endswith("61 older ones as well, 61 KB: --all shows them")
+    assert lines[43].startswith("SKIP") and lines[43].endswith("observed only · last: #4, keeps 3")
+    assert len(plan_lines(plan, {}, paint=Paint(False), everything=True)) == len(lines) + 60
 
 
 def test_the_trash_says_why() -> None:

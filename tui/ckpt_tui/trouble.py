@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ckpt.encoding import path_from_fields, printable
-from ckpt_tui.render.words import span
+from ckpt_tui.render.words import full_in
 from ckpt_tui.wording import plural
 
 Weight = Literal["note", "warning", "wrong"]
@@ -40,6 +40,13 @@ def _root_troubles(root: Mapping[str, Any]) -> Iterator[Trouble]:
         yield Trouble(f"looked at again and again instead of watched: {root['polled']}", weight="note")
     elif problem:
         yield Trouble(str(problem), "`ckpt doctor` says which limit to raise")
+    if root.get("waits"):
+        again = f"`ckpt watch add {quoted(path_from_fields(root))} --enforce`"
+        yield Trouble("its first plan waits: nothing of other tools is removed yet", f"{again} shows it and asks")
+    if root.get("mode") == "enforce" and root.get("by_hand"):
+        yield Trouble(
+            f"plans are carried out by hand alone: {root['by_hand']}", "`ckpt plan`, then `ckpt apply`", "note"
+        )
     for sentence in root.get("warnings") or ():
         yield Trouble(str(sentence))
 
@@ -92,12 +99,17 @@ def root_path(root: Mapping[str, Any]) -> str:
 
 
 def disk_troubles(roots: Iterable[Mapping[str, Any]]) -> list[Trouble]:
-    """Disks of roots that are full soon."""
-    soon = [root for root in roots if root.get("full_in_s") is not None and float(root["full_in_s"]) < SOON_FULL_S]
+    """Disks of roots that are full soon, each once."""
+    soon: dict[Any, Mapping[str, Any]] = {}
+    for root in roots:
+        if root.get("full_in_s") is not None and float(root["full_in_s"]) < SOON_FULL_S:
+            soon.setdefault(root.get("device", root_path(root)), root)
     return [
         Trouble(
-            f"the disk of {root_path(root)} is full in {span(float(root['full_in_s']))} at this pace",
-            "`ckpt plan` shows what the policies would remove, `ckpt trash purge` empties the trash",
+            f"the disk of {root_path(root)} is full in {full_in(float(root['full_in_s']))} at this pace",
+            "`ckpt du` shows what is large, `ckpt plan` what the policies would remove, "
+            "and `ckpt trash purge` empties the trash",
+            "wrong" if root.get("filling") else "warning",
         )
-        for root in soon
+        for root in soon.values()
     ]

@@ -24,7 +24,7 @@ policy = {keep_last = 2, max_bytes = "500GB"}
 [limits]                 # of what goes unasked
 removals_per_run = 100
 bytes_per_run = "200GB"
-removals_per_pass = 1000
+removals_per_pass = 500
 
 [disk]
 warn_before = "6h"       # a disk that is full sooner than this is warned of

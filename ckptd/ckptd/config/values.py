@@ -64,7 +64,7 @@ class Limits(Record, frozen=True, kw_only=True):
     """Checkpoints of one run in one pass."""
     bytes_per_run: int = 200_000_000_000
     """Bytes of one run in one pass."""
-    removals_per_pass: int = 1000
+    removals_per_pass: int = 500
     """Checkpoints of all runs together in one pass."""
 
 

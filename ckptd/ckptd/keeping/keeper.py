@@ -34,6 +34,7 @@ from ckptd.keeping.restoring import Restoring
 from ckptd.keeping.sweeping import Sweeping
 from ckptd.keeping.trashes import Shelved, Trashes
 from ckptd.looking.scanner import Scanner
+from ckptd.policies import Policies
 from ckptd.roots.roots import Roots
 
 
@@ -44,6 +45,7 @@ class Keeper:
         self,
         catalog: Catalog,
         roots: Roots,
+        policies: Policies,
         scanner: Scanner,
         events: Events,
         journal: Journal,
@@ -58,7 +60,7 @@ class Keeper:
         clock, patience = Clock(), Patience(scanner.failed)
         self._clock = clock
         self._trashes = Trashes(catalog, roots)
-        self._planning = Planning(catalog, roots, scanner, clock)
+        self._planning = Planning(catalog, roots, policies, scanner, clock)
         self._asks = Asks(events)
         self._enforcing = Enforcing(
             roots, scanner, journal, self._planning, self._trashes, clock, state, self._is_stopping
@@ -117,6 +119,17 @@ class Keeper:
                     )
                 return first
             return plan
+
+    def confirm(self, plan_id: str, root: str, enforce: Callable[[], object]) -> dict[str, Any]:
+        """Carries the first plan of a root out; `enforce` makes the root enforced once the plan is the present one.
+
+        Returns what `apply` does. Raises UsageError, with the id of the present plan, when it is out of date; then
+        nothing was done.
+        """
+        with self._lock:
+            self.check(plan_id, root)
+            enforce()
+            return self.apply(plan_id)
 
     def apply(self, plan_id: str) -> dict[str, Any]:
         """Carries a plan out, if the world is still the one it was made for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ckpt.retention import RunPlan
+from ckpt.retention.quantities import size_text
 from ckptd.config.values import Limits
 
 
@@ -15,7 +16,7 @@ def above_for_run(plan: RunPlan, limits: Limits) -> str | None:
     if count > limits.removals_per_run:
         return f"{count} checkpoints of one run at once, and {limits.removals_per_run} is the limit"
     if size > limits.bytes_per_run:
-        return f"{_gb(size)} of one run at once, and {_gb(limits.bytes_per_run)} is the limit"
+        return f"{size_text(size)} of one run at once, and {size_text(limits.bytes_per_run)} is the limit"
     return None
 
 
@@ -25,7 +26,3 @@ def above_together(plans: Iterable[RunPlan], limits: Limits) -> str | None:
     if sum(wanted) <= limits.removals_per_pass:
         return None
     return f"{sum(wanted)} checkpoints of {len(wanted)} runs at once, and {limits.removals_per_pass} is the limit"
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.3g} GB"

@@ -14,6 +14,7 @@ from ckptd.catalog.catalog import Catalog
 from ckptd.keeping.clock import Clock
 from ckptd.keeping.opened import naming, users_of
 from ckptd.looking.scanner import Scanner
+from ckptd.policies import Policies
 from ckptd.roots.roots import Roots
 
 _ISSUED = 64  # plans that are remembered
@@ -40,9 +41,10 @@ class Issued(Record, frozen=True, kw_only=True):
 class Planning:
     """Makes plans from the catalog, at the time of a clock and with what is open now. Reads no checkpoint."""
 
-    def __init__(self, catalog: Catalog, roots: Roots, scanner: Scanner, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, roots: Roots, policies: Policies, scanner: Scanner, clock: Clock) -> None:
         self._catalog = catalog
         self._roots = roots
+        self._policies = policies
         self._scanner = scanner
         self._clock = clock
         self._issued: dict[str, list[Issued]] = {}
@@ -61,12 +63,12 @@ class Planning:
     def present(self, view: RunView, *, enforced: bool = False, in_use: frozenset[str] | None = None) -> RunView:
         """A run planned anew at this moment.
 
-        `enforced` plans a foreign run as if its root were enforced. `in_use` are the ids of what is open; None asks
-        the system, for what would be removed.
+        `enforced` plans a run as if its root were enforced, with the policy that is proposed for it. `in_use` are the
+        ids of what is open; None asks the system, for what would be removed.
         """
+        if enforced:
+            view = self._policies.as_enforced(view)
         situation = view.situation.evolve(in_use=in_use or frozenset())
-        if enforced and not view.run.own:
-            situation = situation.evolve(enforced=True)
         merged = Merged(policy=view.plan.policy, origins=view.origins)
         now = self._clock.now()
         planned = governed(view, merged, situation, now)

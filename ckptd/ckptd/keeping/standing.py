@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from functools import lru_cache
+
 from ckpt import mounts
 from ckpt.scan import RunView
 from ckptd.roots.watched import Watched
 
 NOT_ENFORCED = "its root is not enforced"
+_MOUNTS_S = 60.0  # for so long what a path is mounted from is taken to stay
 
 
 def acts_by_itself(view: RunView, watched: Watched | None) -> bool:
@@ -19,7 +23,7 @@ def acts_by_itself(view: RunView, watched: Watched | None) -> bool:
         return view.run.status not in ("training", "stalled")
     if watched is None or not watched.enforced or watched.state == "degraded":
         return False
-    return mounts.unreliable(view.run.path) is None
+    return _network(view.run.path, int(time.monotonic() // _MOUNTS_S)) is None
 
 
 def closed(view: RunView, watched: Watched | None) -> str | None:
@@ -30,3 +34,9 @@ def closed(view: RunView, watched: Watched | None) -> str | None:
         return NOT_ENFORCED
     problem = watched.check()
     return None if problem is None else f"its root is not to be believed: {problem}"
+
+
+@lru_cache(maxsize=4096)
+def _network(path: str, turn: int) -> str | None:
+    """The type of a path's file system where other machines write too; asked once a turn."""
+    return mounts.unreliable(path)

@@ -48,6 +48,7 @@ class Sweeping:
 
     def sweep(self, runs: Iterable[str]) -> None:
         """Enforces the policies of runs by their ids, and brings own pointers up to date. Raises nothing."""
+        self._catch_up()
         chosen = [view for run in runs if (view := self._catalog.get(run)) is not None]
         chosen = [view for view in chosen if self._concerns(view)]
         if (self._together or any(view.plan.remove for view in chosen)) and self._too_much_together():
@@ -63,7 +64,7 @@ class Sweeping:
         if not self._acts_on(view):
             self._asks.settle(view.run.id)
             return False
-        if view.plan.remove or self._is_due(view):
+        if view.plan.remove:
             return True
         self._asks.settle(view.run.id)
         return view.run.own and following.is_stale(view)
@@ -71,9 +72,12 @@ class Sweeping:
     def _acts_on(self, view: RunView) -> bool:
         return acts_by_itself(view, self._roots.holder(view.run.path))
 
-    def _is_due(self, view: RunView) -> bool:
-        at = view.plan.changes_at
-        return at is not None and at <= self._clock.now()
+    def _catch_up(self) -> None:
+        """Plans anew what the passing of time has changed, so that all that is wanted now is seen together."""
+        now = self._clock.now()
+        for view in self._catalog.all():
+            if view.plan.changes_at is not None and view.plan.changes_at <= now:
+                self._catalog.swap(view, self._planning.present(view, in_use=frozenset()))
 
     def _act(self, view: RunView) -> None:
         present = self._planning.present(view)

@@ -48,7 +48,8 @@ class Roots:
             self._everywhere = tuple(everywhere)
             self.disks.known = {**stored.disks, **self.disks.known}
             wanted += [w.root for w in before.values() if w.root.origin == "session"]
-            confirmed = {*stored.confirmed, *(path for path, w in before.items() if w.confirmed)}
+            confirmed = {path for path in stored.confirmed if path not in before}
+            confirmed |= {path for path, w in before.items() if w.confirmed}
             self._watched, self._aside = {}, {}
             for root in sorted(wanted, key=lambda r: len(r.path)):
                 holder = self.holder(root.path)

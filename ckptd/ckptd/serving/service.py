@@ -71,12 +71,22 @@ class Service:
         self._repeats = repeats
         addresses = Addresses(catalog)
         shown = RootsShown(catalog, roots, space)
-        looking = Looking(catalog, addresses, shown, events, daemon)
+        looking = Looking(catalog, addresses, shown, events, daemon, keeper.asks)
         keeping = Keeping(addresses, keeper, undo)
         saying = Saying(catalog, addresses, marking)
         governing = PolicyPages(catalog, addresses, roots, policies, scanner, marking, events)
         places = Places(
-            catalog, roots, scanner, keeper, events, shown, watch=watch, stop=stop, reload=reload, rebuild=rebuild
+            catalog,
+            roots,
+            policies,
+            scanner,
+            keeper,
+            events,
+            shown,
+            watch=watch,
+            stop=stop,
+            reload=reload,
+            rebuild=rebuild,
         )
         # Undo has to see the marks and removals that it chooses from stand still.
         marks, removals, roots_alone = threading.RLock(), threading.RLock(), threading.RLock()

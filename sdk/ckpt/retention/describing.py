@@ -68,11 +68,11 @@ def _always(policy: Policy) -> list[str]:
 def _settings(policy: Policy) -> list[str]:
     plain = Policy()
     told = []
-    if policy.monitors:
-        if policy.missing_metric == "ignore":
-            told.append("A checkpoint without a metric is not waited for.")
+    if any(monitor.keep is not None for monitor in policy.monitors):
+        if policy.missing_metric == "ignore" or not policy.metric_grace:
+            told.append("A checkpoint without its metric is not waited for.")
         else:
-            told.append(f"A checkpoint without a metric waits {duration_text(policy.metric_grace)} for it.")
+            told.append(f"A checkpoint without its metric stays for {duration_text(policy.metric_grace)} to get it.")
     if policy.min_age != plain.min_age:
         told.append(f"Other tools' checkpoints stay for {duration_text(policy.min_age)} after they were touched last.")
     if policy.max_share != plain.max_share:

@@ -19,6 +19,7 @@ Reader = Callable[[str, Any], Any]
 MOST_CHECKPOINTS = 10**9
 MOST_STEPS = 10**15
 MOST_LISTED = 100_000
+MOST_NAMED = 100
 MODES = ("min", "max")
 
 
@@ -82,7 +83,10 @@ def stretches(name: str, value: Any) -> tuple[dict[str, float | None], ...]:
     """Stretches of time, the shortest first, from `"1h for 1d"`, seconds, a mapping, or a list of these."""
     if isinstance(value, str):
         value = value.split(",")
-    found = [_stretch(name, item) for item in (value if isinstance(value, list | tuple) else [value])]
+    items = value if isinstance(value, list | tuple) else [value]
+    if len(items) > MOST_NAMED:
+        raise StateError(f"{name} names {len(items)} stretches, and may name {MOST_NAMED}")
+    found = [_stretch(name, item) for item in items]
     found.sort(key=lambda stretch: stretch["every"] or 0.0)
     for before, after in pairwise(found):
         if before["every"] == after["every"]:
@@ -123,6 +127,8 @@ def best_of(name: str, value: Any) -> dict[str, dict[str, Any] | None]:
             f"{name} is {shown(value)}, and has to name metrics",
             hint='such as {accuracy = 2}, {accuracy = {keep = 2, mode = "max"}}, or keep_best_of.accuracy=2',
         )
+    if len(value) > MOST_NAMED:
+        raise StateError(f"{name} names {len(value)} metrics, and may name {MOST_NAMED}")
     return {
         metric(name, key): None if is_off(wanted) else _best(f"{name}.{printable(key)[:80]}", key, wanted)
         for key, wanted in value.items()
@@ -182,7 +188,7 @@ COUNTED = ("keep_last", "keep_best", "keep_every_n_epochs", "keep_every_n_steps"
 def refuse_nothing(said: Iterable[tuple[str, str, Any]]) -> None:
     """Refuses rules that are all 0. `said` is (field, name that was used, value). Raises StateError."""
     rules = [(field, name, value) for field, name, value in said if field in RULES and not is_off(value)]
-    if rules and all(value == 0 for _, _, value in rules):
+    if rules and all(value == 0 and field != "keep_steps" for field, _, value in rules):
         names = " and ".join(f"{name} = 0" for _, name, _ in rules)
         hint = "leave a rule out to switch it off"
         if len(rules) == 1 and rules[0][0] in COUNTED:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ckpt import refs
 from ckpt.encoding import printable
 from ckpt.records import Checkpoint, Reason
 from ckpt.retention.floor import touched
@@ -27,9 +28,10 @@ _STATES = {
 
 @dataclass(frozen=True)
 class Divided:
-    """The checkpoints of a run, each list in the order that they were given in."""
+    """The checkpoints of a run."""
 
     inside: list[Checkpoint]
+    """Newest first."""
     outside: dict[str, tuple[Reason, ...]]
     """Id to why the plan does not decide on it."""
     changes_at: float | None = None
@@ -46,7 +48,10 @@ def unfinished(checkpoint: Checkpoint) -> Reason | None:
 
 
 def divide(ordered: Sequence[Checkpoint], policy: Policy, now: float, situation: Situation) -> Divided:
-    """What a plan decides on and what it does not. Of an own run all that is complete is inside."""
+    """What a plan decides on and what it does not, from checkpoints newest first.
+
+    Of an own run all that is complete is inside.
+    """
     complete = [checkpoint for checkpoint in ordered if checkpoint.state == "complete"]
     outside: dict[str, tuple[Reason, ...]] = {}
     if len(complete) < len(ordered):
@@ -66,7 +71,8 @@ def divide(ordered: Sequence[Checkpoint], policy: Policy, now: float, situation:
             reasons.append(Reason(rule="unknown", text=text))
         if reasons:
             outside[checkpoint.id] = tuple(reasons)
-    inside = [checkpoint for checkpoint in complete if checkpoint.id not in outside]
+    # Ordered anew: how the others are ordered must not depend on a file that is none of them.
+    inside = refs.newest_first(checkpoint for checkpoint in complete if checkpoint.id not in outside)
     return Divided(inside, outside, settled_at if settled_at < math.inf else None)
 
 

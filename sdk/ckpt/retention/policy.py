@@ -121,12 +121,13 @@ class Policy(Record, frozen=True, kw_only=True):
         """Whether any rule is given; without one nothing is ever removed."""
         return bool(self.rules)
 
-    def following(self, monitor: str | None, mode: Mode | None = None) -> Policy:
-        """This policy with the run's own monitor where it names none itself."""
-        if self.monitor is not None or self.unmonitored or monitor is None:
-            return self
-        changed: Policy = self.evolve(monitor=monitor, mode=mode if mode is not None else mode_for(monitor))
-        return changed
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What it asks for, as given fields: all but what holds by itself. A monitor comes with its direction."""
+        plain, whole = Policy(), self.to_json()
+        asked = {name: value for name, value in whole.items() if getattr(self, name) != getattr(plain, name)}
+        asked.pop("mode", None)
+        return asked if self.monitor is None else {**asked, "mode": self.mode}
 
     def to_json(self) -> dict[str, Any]:
         """The policy as it stands in run.json and in answers; `from_json` takes it back."""

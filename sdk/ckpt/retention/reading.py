@@ -22,7 +22,7 @@ _NUMBERS = ("metric_grace", "min_age", "max_share", "keep_for")
 
 _NEXT = re.compile(r"\s+(?=[A-Za-z_][^\s=]*=)")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}", re.ASCII)
-_FRACTION = re.compile(r"[+-]?[0-9]{0,30}\.[0-9]{1,30}", re.ASCII)
+_FRACTION = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?(e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
 _BEST_OF = "keep_best_of."
 _WORDS = ("monitor", "mode", "missing_metric")
 

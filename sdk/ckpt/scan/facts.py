@@ -15,6 +15,8 @@ from ckpt.scan.recording import Recorded
 
 _ANYBODYS = frozenset({"torch", "safetensors", "unknown"})
 """Frameworks that say no more than how a file is written."""
+_BY_NAME = frozenset({"torch", "safetensors", "transformers"})
+"""Frameworks whose files may be models or data as well, when no state of a training is in them."""
 
 
 def framework(checkpoints: Sequence[Checkpoint]) -> str:
@@ -25,18 +27,29 @@ def framework(checkpoints: Sequence[Checkpoint]) -> str:
 
 
 def exports(recorded: Sequence[Recorded]) -> set[str]:
-    """Ids of those that are weights and nothing else, or unknown to all, in a run whose others know how far they are.
+    """Ids of those that are nothing to go on from, however new they are: models for use, and data.
 
-    A model that is saved for use when a training ends is no place to go on from, however new it is.
+    That is what has but a number in its name, and in a run whose others know how far they are, what is weights and
+    nothing else, or unknown to all.
     """
+    whole = {made.checkpoint.id: made for made in recorded if made.checkpoint.state == "complete"}
+    found = {name for name, made in whole.items() if made.inspection is not None and _only_numbered(made.inspection)}
     lost = [made for made in recorded if made.checkpoint.step is None and made.checkpoint.epoch is None]
     if len(lost) == len(recorded):
-        return set()
-    return {
+        return found
+    return found | {
         made.checkpoint.id
         for made in lost
-        if made.checkpoint.state == "complete" and made.inspection is not None and _only_weights(made.inspection)
+        if made.checkpoint.id in whole and made.inspection is not None and _only_weights(made.inspection)
     }
+
+
+def _only_numbered(inspection: Inspection) -> bool:
+    """Whether no more than its name speaks for a state of a training: data may be called `epoch_3.pt` too."""
+    if inspection.framework not in _BY_NAME or inspection.resume.get("optimizer"):
+        return False
+    told = {name for name in ("step", "epoch") if getattr(inspection, name) is not None}
+    return bool(told) and (told <= set(inspection.from_name) or not inspection.resume.get("model"))
 
 
 def _only_weights(inspection: Inspection) -> bool:

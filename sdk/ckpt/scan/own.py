@@ -17,7 +17,7 @@ from ckpt.exceptions import StateError
 from ckpt.marks import Marks
 from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, POINTER_NAMES, PRUNER, RunPaths, is_temporary
 from ckpt.records import Checkpoint, CheckpointState, Lineage, Run, RunStatus, checkpoint_id, foreign_run_id
-from ckpt.retention import OWN, Merged, merge
+from ckpt.retention import OWN, Merged, Policy, merge
 from ckpt.scan.cache import Cache, identity
 from ckpt.scan.failing import UNREADABLE, is_exhausted, is_failing
 from ckpt.scan.numbers import count_or_none, number, number_or_none, whole_or_none
@@ -89,17 +89,14 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
 def _wishes_of(manifest: dict[str, Any], marks: Marks, doubt: str | None) -> tuple[Wishes, Merged]:
     """What is asked for in the run itself, and the policy that it makes."""
     raw = manifest.get("policy") or {}
-    own = {name: value for name, value in raw.items() if value is not None} if isinstance(raw, dict) else {}
     monitor, mode = manifest.get("monitor"), "max" if manifest.get("mode") == "max" else "min"
     followed: dict[str, Any] = {"monitor": "loss", "mode": "min"}
     if isinstance(monitor, str):
         followed = {"monitor": monitor, "mode": mode}
-    if "monitor" not in own and not own.get("unmonitored"):
-        own = {**own, **followed}
-    wishes = Wishes(own=own, said=marks.policy, doubt=doubt)
     try:
-        if not isinstance(raw, dict):
-            raise StateError("it is no object")
+        policy = Policy.from_json(raw)
+        own = policy.asked if policy.monitor is not None or policy.unmonitored else {**policy.asked, **followed}
+        wishes = Wishes(own=own, said=marks.policy, doubt=doubt)
         return wishes, merge(wishes.layers)
     except StateError as error:
         hint = f" ({error.hint})" if error.hint else ""

@@ -88,7 +88,7 @@ def assemble(
     moving = retention.moving_tags(ordered, policy)
     tagged = tuple(c.evolve(tags=tuple(sorted({*c.tags, *moving[c.id]}))) if c.id in moving else c for c in ordered)
     latest = next((c.id for c in tagged if c.state == "complete"), None)
-    best = refs.best_first(tagged, policy.monitor or "loss", policy.mode)[:1]
+    best = [] if policy.unmonitored else refs.best_first(tagged, policy.metric, policy.mode)[:1]
     full: Run = run.evolve(
         checkpoints=len(tagged),
         bytes=sum(c.bytes for c in tagged) if size is None else size,
@@ -109,7 +109,7 @@ def assemble(
 def governed(view: RunView, merged: Merged, situation: Situation, now: float) -> RunView:
     """The same run under another policy or in another situation, planned anew; nothing is read."""
     plain = [c.evolve(tags=tuple(t for t in c.tags if not refs.RESERVED_TAG.match(t))) for c in view.checkpoints]
-    run = view.run.evolve(monitor=merged.policy.monitor or view.run.monitor, mode=merged.policy.mode)
+    run = view.run.evolve(monitor=merged.policy.monitor, mode=merged.policy.mode)
     return assemble(
         run, plain, view.wishes, merged, now, situation=situation, size=view.run.bytes, unique=view.run.unique_bytes
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,12 +18,14 @@ from pathlib import Path
 from ckpt import mounts
 from ckpt.encoding import printable
 from ckpt.exceptions import OperationError
+from ckpt.files import pid_alive
 from ckpt.records import Record
 from ckpt.trash.acts import Trash
 from ckpt.trash.folder import opened
 
 HIDDEN = ".ckptd"
 _NAME_MAX = 255  # bytes
+_PROBE = re.compile(r"\.probe-(\d+)-[0-9a-f]{8}")
 
 
 class Place(Record, frozen=True, kw_only=True):
@@ -146,6 +149,10 @@ def _probe(anchor: Path, parts: tuple[str, ...]) -> None:
     """Moves an empty directory from the place into its trash, as a checkpoint is moved. Raises OSError."""
     name = f".probe-{os.getpid()}-{secrets.token_hex(4)}"
     with opened(anchor, parts[:1]) as place, opened(anchor, parts) as trash:
+        for folder in (place, trash):
+            for left in map(_PROBE.fullmatch, folder.names()):
+                if left is not None and not pid_alive(int(left[1])):
+                    folder.remove_empty(left[0])
         place.make(name)
         try:
             place.move(name, trash)

@@ -113,8 +113,9 @@ def test_another_shape_is_moved_aside_too(tmp_path: Path, document: Any) -> None
     [
         {"checkpoints": [{"id": "a", "run": "a" * 32}]},
         {"checkpoints": [{"id": "a", "run": "b" * 32, "path": "/x"}]},
-        {"policy": {"keep_last": 0}},
-        {"policy": {"keep_lots": 1}},
+        {"wishes": {"own": {"keep_last": 0}}},
+        {"wishes": {"own": {"keep_lots": 1}}},
+        {"wishes": {"own": 3}},
         {"run": {"id": "c" * 32, "name": "", "root": "", "path": "/x", "own": True}},
         {"written": None},
     ],

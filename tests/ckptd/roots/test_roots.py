@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt.exceptions import AddressError, UsageError
+from ckpt.exceptions import AddressError, StateError, UsageError
 from ckptd.config.values import Root
 from ckptd.roots.roots import Roots
 from ckptd.roots.watched import Watched
@@ -52,9 +53,126 @@ def test_an_unreadable_directory_says_so(tmp_path: Path) -> None:
     assert "cannot be read: Permission denied" in done.stdout
 
 
-def test_enforcement_is_refused_for_now(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not available for them yet"):
-        Roots(None).add(str(tmp_path), "enforce", [])
+def test_enforcing_is_kept_over_a_restart_with_its_policy(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    store, path = tmp_path / "roots.json", str(tmp_path / "a")
+    roots = Roots(store)
+    watched, _ = roots.add(path, None, [])
+    assert (watched.root.mode, watched.enforced, watched.waits) == ("observe", False, False)
+    roots.propose(path, {"keep_last_n_checkpoints": 3, "keep_for": "36h"})
+    assert roots.known(path).root.policy == {}
+    roots.enforce(path)
+    for known in (roots, _loaded(store)):
+        watched = known.known(path)
+        assert (watched.enforced, watched.root.policy) == (True, {"keep_last": 3, "keep_for": 129600.0})
+    roots.set_policy(path, {"keep_best": 1})
+    roots.observe(path)
+    watched = _loaded(store).known(path)
+    assert (watched.root.mode, watched.confirmed, watched.root.policy) == ("observe", False, {"keep_best": 1})
+
+
+def test_files_of_before_policies_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    store = tmp_path / "roots.json"
+    old = {"path": str(tmp_path / "a"), "mode": "observe", "exclude": ["x*"]}
+    store.write_text(json.dumps({"format": 1, "roots": [old], "seen": [], "disks": []}))
+    (watched,) = _loaded(store).all()
+    assert watched.root == Root(path=old["path"], exclude=("x*",), origin="command")
+    assert not watched.confirmed
+
+
+def test_naming_an_enforced_root_again_leaves_it_so_unless_another_directory_stands_there(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    roots = Roots(tmp_path / "roots.json")
+    roots.add(str(runs), None, [])
+    roots.propose(str(runs), {"keep_last": 3})
+    roots.enforce(str(runs))
+    again, _ = roots.add(str(runs), None, ["old*"])
+    assert (again.enforced, again.root.policy, again.root.exclude) == (True, {"keep_last": 3}, ("old*",))
+    runs.rename(tmp_path / "elsewhere")
+    runs.mkdir()
+    again, _ = roots.add(str(runs), None, [])
+    assert (again.enforced, again.waits, again.root.policy) == (False, True, {"keep_last": 3})
+    assert _loaded(tmp_path / "roots.json").known(str(runs)).waits
+
+
+def test_an_enforced_directory_under_a_new_name_stays_enforced(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    roots = Roots(None)
+    roots.add(str(tmp_path / "runs"), None, [])
+    roots.propose(str(tmp_path / "runs"), {"keep_last": 3})
+    roots.enforce(str(tmp_path / "runs"))
+    (tmp_path / "runs").rename(tmp_path / "new")
+    added, _ = roots.add(str(tmp_path / "new"), None, [])
+    assert (added.moved_from, added.enforced, added.root.policy) == (str(tmp_path / "runs"), True, {"keep_last": 3})
+
+
+def test_a_root_around_an_enforced_one_is_refused(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    roots = Roots(None)
+    roots.add(str(inner), None, [])
+    roots.enforce(str(inner))
+    with pytest.raises(UsageError, match="which is enforced") as error:
+        roots.add(str(tmp_path / "a"), None, [])
+    assert error.value.hint == f"first `ckpt watch add {inner} --observe`, which ends its enforcement"
+    assert [w.root.path for w in roots.all()] == [str(inner)]
+
+
+def test_what_is_too_much_to_be_meant_is_never_enforced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home" / "me" / "runs").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "me"))
+    said = {"/": "the whole file system", f"{tmp_path}/home/me": "is a home", f"{tmp_path}/home": "holds home"}
+    for path, words in said.items():
+        roots = Roots(None)
+        roots.add(path, None, [])
+        with pytest.raises(UsageError, match=words):
+            roots.propose(path, None)
+        with pytest.raises(UsageError, match=words):
+            roots.enforce(path)
+    roots = Roots(None)
+    roots.add(f"{tmp_path}/home/me/runs", None, [])
+    assert roots.enforce(f"{tmp_path}/home/me/runs").enforced
+
+
+def test_a_root_of_config_toml_is_what_stands_there(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    path = str(tmp_path / "a")
+    said = Root(path=path, mode="enforce", policy={"keep_last": 3}, origin="config.toml")
+    roots = Roots(tmp_path / "roots.json")
+    roots.load([said])
+    assert roots.known(path).waits
+    with pytest.raises(UsageError, match="its policy is what stands there"):
+        roots.set_policy(path, {"keep_last": 1})
+    with pytest.raises(UsageError, match="with mode enforce"):
+        roots.observe(path)
+    assert roots.enforce(path).enforced
+    again = Roots(tmp_path / "roots.json")
+    again.load([said])
+    assert again.known(path).enforced
+    again.load([said.evolve(mode="observe")])
+    assert not again.known(path).enforced
+    with pytest.raises(UsageError, match="mode observe"):
+        again.enforce(path)
+    again.load([said])
+    assert again.known(path).waits
+
+
+def test_a_policy_of_many_runs_never_includes_what_is_unknown(tmp_path: Path) -> None:
+    roots = Roots(None)
+    roots.add(str(tmp_path), None, [])
+    for act in (roots.propose, roots.set_policy):
+        with pytest.raises(StateError, match="holds for a run that is named"):
+            act(str(tmp_path), {"include_unknown": True})
+    with pytest.raises(StateError, match="did you mean keep_last"):
+        roots.set_policy(str(tmp_path), {"keep_lst": 3})
+
+
+def _loaded(store: Path) -> Roots:
+    roots = Roots(store)
+    assert roots.load(()) == []
+    return roots
 
 
 def test_inside_is_refused_and_around_takes_over(tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def _next_steps(plan: Mapping[str, Any], target: str | None, *, is_tried: bool) 
     observed = skipped.count("observed")
     if observed:
         where = quoted(target) if target is not None and os.path.isdir(target) else "DIR"
-        yield f"{plural(observed, 'checkpoint')} would go if their directory was enforced: ckpt watch add {where} --enforce"
+        would = f"{plural(observed, 'checkpoint')} would go if their directory was enforced"
+        yield f"{would}: ckpt watch add {where} --enforce"
     if any(part.get("refused") for part in plan["runs"]):
         yield "what a policy asks is seen with `ckpt policy show RUN` and set with `ckpt policy set RUN RULE…`"
 

@@ -38,7 +38,8 @@ def _usage(lookup: Lookup, target: str | None) -> Mapping[str, Any]:
     below = runs_below(target) if target is not None else None
     place = place_of(target) if target is not None and below is None else None
     if below is None and place is None:
-        return lookup.client.get("/v1/du", run=target)
+        answer: Mapping[str, Any] = lookup.client.get("/v1/du", run=target)
+        return answer
     from ckpt.scan import usage_to_json
 
     views = [read_place(at) for at in ([Place(place.directory)] if place is not None else map(Place, below or []))]

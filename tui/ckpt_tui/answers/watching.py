@@ -14,17 +14,18 @@ from ckpt_tui.lookup import Lookup
 from ckpt_tui.render.status import NO_ROOT
 from ckpt_tui.running import running
 from ckpt_tui.trouble import quoted
+from ckpt_tui.wording import plural, size_text
 
 LOOK_S = 3600.0  # a first look at a very large directory; who waits sees for how long
 
 
-def answer_watch_add(directory: str, *, enforce: bool, exclude: Sequence[str], json: bool, quiet: bool) -> None:
-    """Answers `ckpt watch add`."""
+def answer_watch_add(directory: str, *, observe: bool, exclude: Sequence[str], json: bool, quiet: bool) -> None:
+    """Answers `ckpt watch add` without `--enforce`; `observe` ends an enforcement."""
     from ckpt.client import Client
 
     with running(json=json, quiet=quiet) as out:
-        path = _directory(directory)
-        body = {**path_fields(path), "mode": "enforce" if enforce else "observe", "exclude": list(exclude)}
+        path = real_directory(directory)
+        body = {**path_fields(path), "exclude": list(exclude), **({"mode": "observe"} if observe else {})}
         with Client.connect(answer_s=LOOK_S) as client, out.waiting(f"looking at {path}"):
             answer = client.post("/v1/roots", body)
 
@@ -36,11 +37,25 @@ def answer_watch_add(directory: str, *, enforce: bool, exclude: Sequence[str], j
         if path != os.path.abspath(os.path.expanduser(directory)):
             out.say(f"{directory} leads to {path}")
         out.data(answer, ids=[path_from_fields(answer["root"])], human=human)
-        if out.mode == "human":
+        if out.mode == "human" and answer["root"].get("mode") != "enforce":
             out.say("other tools' files are only looked at; runs of the SDK keep their own policies")
 
 
-def _directory(directory: str) -> str:
+def refuse_options(*, enforce: bool, policy: Sequence[str], take_over: bool, json: bool) -> None:
+    """Refuses options of `ckpt watch add` that do not go together."""
+    with running(json=json):
+        if enforce:
+            raise UsageError("--enforce and --observe are opposites", hint="say one of them")
+        if policy:
+            raise UsageError(
+                "--policy belongs to --enforce",
+                hint="`ckpt policy set DIR RULE…` sets the policy of a watched directory",
+            )
+        if take_over:
+            raise UsageError("--take-over belongs to --enforce", hint="a directory that is only watched has no owner")
+
+
+def real_directory(directory: str) -> str:
     """The real path of a directory that can be watched. Raises AddressError and OperationError."""
     path = os.path.realpath(os.path.expanduser(directory))
     if not os.path.lexists(path):
@@ -74,15 +89,31 @@ def answer_watch_rm(directory: str, *, yes: bool, json: bool, quiet: bool) -> No
         lookup.require_daemon()
         known = [path_from_fields(root) for root in lookup.client.get("/v1/roots")["roots"]]
         path = _watched(directory, known)
-        out.confirm(f"stop watching {path}? Files, marks and trash stay", yes=yes)
+        out.confirm(f"stop watching {path}? {_what_stays(path, lookup)}", yes=yes)
         answer = lookup.client.post("/v1/roots/remove", path_fields(path))
 
         def human() -> Iterable[str]:
             yield f"no longer watching {out.paint(path, 'bold')}"
             yield "  its files, marks and trash stay as they are"
+            trash = answer.get("trash") or {}
+            if trash.get("entries"):
+                held = f"{plural(int(trash['entries']), 'removed checkpoint')} ({size_text(int(trash['bytes']))})"
+                yield f"  {held} of other tools' runs stay in {out.paint(trash['path'])}; nothing purges them any more"
+                yield "  to have them back: watch it again, then `ckpt trash ls` and `ckpt trash restore ID`"
             yield f"  `ckpt watch add {out.paint(quoted(path))}` takes it back"
 
         out.data(answer, ids=[path], human=human)
+
+
+def _what_stays(path: str, lookup: Lookup) -> str:
+    """What becomes of the files below a directory that is not watched any more."""
+    below = path.rstrip("/") + "/"
+    held = [entry for entry in lookup.client.get("/v1/trash")["entries"] if path_from_fields(entry).startswith(below)]
+    if not held:
+        return "Files and marks stay"
+    size = size_text(sum(int(entry["bytes"]) for entry in held))
+    count = plural(len(held), "removed checkpoint")
+    return f"Files and marks stay; {count} ({size}) stay in the trash, and nothing purges them any more"
 
 
 def _watched(directory: str, known: Sequence[str]) -> str:

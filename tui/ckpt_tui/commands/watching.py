@@ -22,11 +22,24 @@ def watch_add(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory with runs, watched recursively.")],
     enforce: Annotated[
         bool,
-        typer.Option("--enforce", help="Let policies act on other tools' checkpoints too; refused so far."),
+        typer.Option(
+            "--enforce", help="Let policies act on other tools' checkpoints too, once you saw the first plan."
+        ),
+    ] = False,
+    observe: Annotated[
+        bool, typer.Option("--observe", help="Only look at it from now on; ends an enforcement.")
+    ] = False,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", metavar="RULES", help="With --enforce: what to keep; may be repeated."),
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="With --enforce: this machine takes the place of the one that did.")
     ] = False,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Directories to pass over; may be repeated.")
     ] = None,
+    yes: Yes = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -35,14 +48,33 @@ def watch_add(
     Every checkpoint that appears below it is known within a second, on a network file system within some. Nothing is
     written there. Naming a watched directory again sets its excludes, and accepts what stands there now.
 
+    With --enforce, what no rule keeps of other tools' checkpoints goes to a trash, whole and restorable. The first plan
+    is shown and has to be confirmed; until then nothing goes.
+
     \b
     Examples:
       ckpt watch add ~/runs
       ckpt watch add /data/experiments --exclude 'old-*' --exclude scratch
+      ckpt watch add ~/runs --enforce --policy 'keep_last=3 keep_best=1'
+      ckpt watch add ~/runs --observe
     """
-    from ckpt_tui.answers.watching import answer_watch_add
+    if enforce and not observe:
+        from ckpt_tui.answers.enforcing import answer_watch_enforce
 
-    answer_watch_add(directory, enforce=enforce, exclude=exclude or [], json=json, quiet=quiet)
+        answer_watch_enforce(
+            directory,
+            policy=policy or [],
+            take_over=take_over,
+            exclude=exclude or [],
+            yes=yes,
+            json=json,
+            quiet=quiet,
+        )
+        return
+    from ckpt_tui.answers.watching import answer_watch_add, refuse_options
+
+    refuse_options(enforce=enforce, policy=policy or [], take_over=take_over, json=json)
+    answer_watch_add(directory, observe=observe, exclude=exclude or [], json=json, quiet=quiet)
 
 
 def watch_ls(json: Json = False, quiet: Quiet = False) -> None:

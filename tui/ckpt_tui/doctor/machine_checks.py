@@ -8,7 +8,7 @@ from pathlib import PurePath
 from ckpt.paths import SUN_PATH_MAX
 from ckpt_tui.doctor.check import Check, ok, warning, wrong
 from ckpt_tui.doctor.facts import ConfigFile, Disk, Facts, Inotify, Place
-from ckpt_tui.render.words import span
+from ckpt_tui.render.words import full_in, span
 from ckpt_tui.trouble import SOON_FULL_S
 from ckpt_tui.wording import plural, size_text
 
@@ -171,9 +171,9 @@ def _check_disk(disk: Disk, facts: Facts) -> Check:
         return warning("disk", f"nearly full: {detail}", room, subject=about)
     if disk.total_files and (disk.free_files or 0) < min(FREE_SHARE * disk.total_files, FREE_FILES):
         return warning("disk", f"nearly out of inodes: {detail}", "remove small files", subject=about)
-    full_in = min((s for s in map(_full_in, _roots_on(disk, facts)) if s is not None), default=None)
-    if full_in is not None and full_in < SOON_FULL_S:
-        return warning("disk", f"{detail}, full in {span(full_in)} at this pace", room, subject=about)
+    seconds = min((s for s in map(_full_in, _roots_on(disk, facts)) if s is not None), default=None)
+    if seconds is not None and seconds < SOON_FULL_S:
+        return warning("disk", f"{detail}, full in {full_in(seconds)} at this pace", room, subject=about)
     return ok("disk", detail, subject=about)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ckpt_tui.output import Paint
-from ckpt_tui.render.words import count, number
-from ckpt_tui.wording import file_name, moment_text
+from ckpt_tui.render.words import count, full_in, number
+from ckpt_tui.wording import file_name, moment_text, size_text
 
 _WORDS = {
     "run.added": ("run found", "green"),
@@ -30,6 +30,8 @@ _WORDS = {
     "root.removed": ("no longer watching", ""),
     "root.degraded": ("directory unreadable", "red"),
     "root.ok": ("directory readable again", "green"),
+    "disk.filling": ("disk fills", "red"),
+    "disk.recovered": ("disk has room again", "green"),
     "daemon.started": ("daemon started", ""),
     "daemon.gap": ("earlier events forgotten", "yellow"),
     "config.reloaded": ("config read again", ""),
@@ -76,6 +78,9 @@ def _details(kind: str, event: Mapping[str, Any], names: Mapping[str, str]) -> l
             if "loss" in (event.get("nonfinite") or ())
             else "",
         ]
+    if kind.startswith("disk."):
+        soon = "" if event.get("full_in_s") is None else f"full in {full_in(float(event['full_in_s']))}"
+        return [path, soon, f"{size_text(int(event['free_bytes']))} free" if "free_bytes" in event else ""]
     if kind == "root.degraded":
         return [path, str(event.get("problem") or "")]
     return [path]

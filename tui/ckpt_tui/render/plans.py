@@ -87,10 +87,10 @@ def _row(
         where = str(item.get("id"))
     reasons = [reason["text"] for reason in item.get("reasons") or ()]
     misses = [reason["text"] for reason in item.get("near_misses") or ()]
-    if title == "KEEP":
+    why = " · ".join(reasons + misses)
+    if title == "KEEP" and misses:
         # What is said of a kept one besides its reasons is a warning.
-        misses = ["   ! " + "; ".join(misses)] if misses else []
-    why = " · ".join(reasons + misses) if title != "KEEP" else " · ".join(reasons) + "".join(misses)
+        why = f"{' · '.join(reasons)}   ! {'; '.join(misses)}"
     return [Cell(title, style), where, _metric_text(item, metrics), size_text(int(item.get("bytes") or 0)), why]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ckpt.retention.writing import given_text
 from ckpt_tui.output import Paint
-from ckpt_tui.render.words import NONE, span
+from ckpt_tui.render.words import NONE, full_in
 from ckpt_tui.tables import Cell, Column, table, wrapped
 from ckpt_tui.trouble import Trouble, root_path, root_troubles
 from ckpt_tui.wording import plural, size_text
@@ -36,7 +37,8 @@ def roots_lines(
     if any(root.get("full_in_s") is not None for root in roots):
         columns.append(Column("FULL IN", right=True))
         for row, root in zip(rows, roots, strict=True):
-            row.append(NONE if root.get("full_in_s") is None else span(float(root["full_in_s"])))
+            style = "red" if root.get("filling") else ""
+            row.append(NONE if root.get("full_in_s") is None else Cell(full_in(float(root["full_in_s"])), style))
     head, *lines = table(columns, rows, paint=paint, width=width)
     yield head
     for root, line in zip(roots, lines, strict=True):
@@ -52,13 +54,21 @@ def _row(root: Mapping[str, Any], live: bool) -> list[str | Cell]:
     state = _STATES.get(state, state) if live or state != "ok" else "readable"
     return [
         Cell(root_path(root), "bold"),
-        str(root.get("mode", "")),
+        _mode(root),
         Cell(state, _STYLES.get(state, "yellow") if live else ""),
         f"{int(root.get('runs') or 0):,}",
         f"{int(root.get('checkpoints') or 0):,}",
         size_text(int(root.get("bytes") or 0)),
         NONE if root.get("free_bytes") is None else size_text(int(root["free_bytes"])),
     ]
+
+
+def _mode(root: Mapping[str, Any]) -> Cell:
+    if root.get("waits"):
+        return Cell("enforce, waits", "yellow")
+    return Cell(
+        "enforce, by hand" if root.get("mode") == "enforce" and root.get("by_hand") else str(root.get("mode", ""))
+    )
 
 
 def _details(root: Mapping[str, Any]) -> str:
@@ -75,6 +85,7 @@ def _details(root: Mapping[str, Any]) -> str:
             origin,
             plural(int(directories), "directory", "directories") if directories is not None else "",
             f"passes over {', '.join(map(str, exclude))}" if exclude else "",
+            f"policy {given_text(root['policy'])}" if root.get("policy") else "",
         )
         if part
     )

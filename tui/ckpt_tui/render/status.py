@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckpt_tui.output import Paint
@@ -21,6 +21,7 @@ def status_lines(status: Mapping[str, Any], *, paint: Paint, width: int | None) 
     roots = status.get("roots") or ()
     yield from _running(daemon, paint) if live else _not_running(paint)
     yield from _announced(daemon.get("announced") or {})
+    yield from _waiting(status.get("asks") or (), paint)
     yield from trouble_lines([*daemon_troubles(daemon), *disk_troubles(roots)], paint=paint, width=width)
     if not roots:
         yield NO_ROOT
@@ -51,6 +52,17 @@ def _running(daemon: Mapping[str, Any], paint: Paint) -> Iterator[str]:
 def _not_running(paint: Paint) -> Iterator[str]:
     yield f"daemon   {paint('not running', 'yellow')}; `ckptd start` starts it"
     yield "         what follows was read from the disk just now"
+
+
+def _waiting(asks: Sequence[Mapping[str, Any]], paint: Paint) -> Iterator[str]:
+    """The plans that go on only when a person confirms them."""
+    for ask in asks[:5]:
+        plan = paint(str(ask["plan"]), "bold")
+        look = f"`ckpt plan {ask['run'][:8]}`" if ask.get("run") else "`ckpt plan`"
+        yield f"{paint('asks', 'yellow')}     {paint(str(ask['text']))}"
+        yield f"         look with {look}, confirm with `ckpt apply {plan}`"
+    if len(asks) > 5:
+        yield f"         and {plural(len(asks) - 5, 'more plan')} like that: `ckpt plan`"
 
 
 def _announced(announced: Mapping[str, Any]) -> Iterator[str]:

@@ -20,13 +20,13 @@ def span(seconds: float) -> str:
 
 
 def full_in(seconds: float) -> str:
-    """How long until a disk is full, in two units where they matter: 40 min, 3 h 20 min, 2 d 5 h, 9 d."""
+    """How long until a disk is full, in two units where they matter: 40 min, 3 h 20 m, 2 d 5 h, 9 d."""
     minutes = int(seconds / 60)
     hours, days = minutes // 60, minutes // 1440
     if hours < 1:
         return f"{minutes} min" if minutes else "less than a minute"
     if days < 1:
-        return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
+        return f"{hours} h {minutes % 60} m" if minutes % 60 else f"{hours} h"
     return f"{days} d {hours % 24} h" if days < 3 and hours % 24 else f"{days} d"
 
 

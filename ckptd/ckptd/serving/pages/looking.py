@@ -29,12 +29,14 @@ class Looking:
         roots: RootsShown,
         events: Events,
         daemon: Callable[[], dict[str, Any]],
+        asks: Callable[[], list[dict[str, Any]]],
     ) -> None:
         self._catalog = catalog
         self._addresses = addresses
         self._roots = roots
         self._events = events
         self._daemon = daemon
+        self._asks = asks
         self._shown = Shown()
         self.reads: dict[str, Read] = {
             "/v1/status": self._status,
@@ -47,7 +49,7 @@ class Looking:
         self.changes: dict[str, Change] = {}
 
     def _status(self, params: Params) -> dict[str, Any]:
-        return {"daemon": self._daemon(), "roots": self._roots.all()}
+        return {"daemon": self._daemon(), "roots": self._roots.all(), "asks": self._asks()}
 
     def _runs(self, params: Params) -> dict[str, Any]:
         chosen = _choice(params).of(self._catalog.all(), lambda view: filters.run_fields(view.run))

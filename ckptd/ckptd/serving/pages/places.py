@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ckpt import scan
 from ckpt.encoding import printable
@@ -14,10 +14,12 @@ from ckpt.protocol import run_to_json
 from ckptd.catalog.catalog import Catalog
 from ckptd.catalog.renewal import Renewed
 from ckptd.events import Events
+from ckptd.keeping.confirming import Confirming
 from ckptd.keeping.keeper import Keeper
 from ckptd.looking.scanner import Scanner
+from ckptd.policies import Policies
 from ckptd.roots.roots import Roots
-from ckptd.serving.asked import Body, Change, Params, Read, path
+from ckptd.serving.asked import Body, Change, Params, Read, path, text
 from ckptd.serving.pages.shapes import RootsShown, known
 
 
@@ -28,6 +30,7 @@ class Places:
         self,
         catalog: Catalog,
         roots: Roots,
+        policies: Policies,
         scanner: Scanner,
         keeper: Keeper,
         events: Events,
@@ -42,6 +45,7 @@ class Places:
         self._roots = roots
         self._scanner = scanner
         self._keeper = keeper
+        self._confirming = Confirming(catalog, roots, policies, scanner, keeper)
         self._events = events
         self._shown = shown
         self._watch = watch
@@ -50,7 +54,7 @@ class Places:
         self._rebuild = rebuild
         self.reads: dict[str, Read] = {"/v1/roots": self._list_roots}
         self.changes: dict[str, Change] = {
-            "/v1/roots": self._add_root,
+            "/v1/roots": self._change_root,
             "/v1/roots/remove": self._remove_root,
             "/v1/announce": self._announce,
             "/v1/rescan": self._rescan,
@@ -61,11 +65,38 @@ class Places:
     def _list_roots(self, params: Params) -> dict[str, Any]:
         return {"roots": self._shown.all()}
 
-    def _add_root(self, body: Body) -> dict[str, Any]:
+    def _change_root(self, body: Body) -> dict[str, Any]:
+        """Watches a directory, or looks only at it from now on; mode enforce proposes, and with a plan confirms it."""
+        mode = body.get("mode")
+        if mode not in (None, "observe", "enforce"):
+            raise UsageError(f"mode is observe or enforce, not '{printable(str(mode)[:60])}'")
+        if mode == "enforce":
+            return self._enforce(body)
+        if body.get("plan") is not None or body.get("policy") is not None:
+            raise UsageError("a plan and a policy belong to mode enforce", hint="`ckpt policy set DIR` sets a policy")
+        return self._add_root(body, "observe" if mode == "observe" else None)
+
+    def _enforce(self, body: Body) -> dict[str, Any]:
+        directory, take_over, given = path(body), body.get("take_over") is True, body.get("policy")
+        if given is not None and not isinstance(given, dict):
+            raise UsageError("'policy' has to be an object", hint='such as {"keep_last": 5}')
+        if body.get("plan") is None:
+            known = self._roots.holder(os.path.realpath(os.path.expanduser(directory)))
+            added = {} if known is not None else self._add_root(body, None)
+            watched = self._confirming.propose(directory, given, take_over=take_over)
+            return {**added, "root": self._shown.one(watched), "proposed": dict(watched.as_enforced.policy)}
+        if given is not None:
+            self._confirming.propose(directory, given, take_over=take_over)
+        applied = self._confirming.confirm(directory, text(body, "plan"), take_over=take_over)
+        watched = self._roots.known(directory)
+        self._events.emit("root.enforced", path=printable(watched.root.path), plan=applied["plan"])
+        return {"root": self._shown.one(watched), "applied": applied}
+
+    def _add_root(self, body: Body, mode: Literal["observe"] | None) -> dict[str, Any]:
         exclude = body.get("exclude") or []
         if not isinstance(exclude, list) or not all(isinstance(e, str) for e in exclude):
             raise UsageError("exclude is a list of patterns")
-        watched, absorbed = self._roots.add(path(body), None, exclude, keep=body.get("keep") is not False)
+        watched, absorbed = self._roots.add(path(body), mode, exclude, keep=body.get("keep") is not False)
         self._scanner.accept(watched)
         self._watch(watched.root.path)
         for inner in absorbed:
@@ -76,7 +107,8 @@ class Places:
         for gone in former:
             self._events.emit("root.removed", path=printable(gone))
         self._events.emit("root.added", path=printable(watched.root.path))
-        self._keeper.sweep(self._scanner.look(watched))
+        read = self._scanner.look(watched) | self._scanner.govern(watched.root.path)
+        self._keeper.sweep(read)
         return {
             "root": self._shown.one(watched),
             "absorbed": [printable(inner.root.path) for inner in absorbed],
@@ -84,12 +116,14 @@ class Places:
         }
 
     def _remove_root(self, body: Body) -> dict[str, Any]:
+        watched = self._roots.known(path(body))
+        left = self._keeper.trash_of_root(watched.root.path)
         watched = self._roots.remove(path(body))
         answer = self._shown.one(watched)
         self._scanner.forget(watched)
         self._watch(None)
         self._events.emit("root.removed", path=printable(watched.root.path))
-        return {"root": answer}
+        return {"root": answer, "trash": left}
 
     def _announce(self, body: Body) -> dict[str, Any]:
         directory = os.path.realpath(path(body))

@@ -10,7 +10,7 @@ from ckpt.scan import usage_to_json
 from ckptd.catalog.catalog import Catalog
 from ckptd.keeping.keeper import Keeper
 from ckptd.serving.addresses import Addresses
-from ckptd.serving.asked import Params, Read
+from ckptd.serving.asked import Change, Params, Read
 from ckptd.space.space import Space
 
 
@@ -23,6 +23,7 @@ class Room:
         self._keeper = keeper
         self._space = space
         self.reads: dict[str, Read] = {"/v1/du": self._usage}
+        self.changes: dict[str, Change] = {}
 
     def _usage(self, params: Params) -> dict[str, Any]:
         name = params.get("run")

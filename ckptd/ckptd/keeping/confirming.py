@@ -1,0 +1,110 @@
+"""How a root comes to be enforced: whether it can be, the policy for its first plan, and the word of a person."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ckpt import retention
+from ckpt.encoding import printable
+from ckpt.exceptions import OperationError, UsageError
+from ckpt.paths import machine_id
+from ckpt.retention import Layer
+from ckpt.trash import placing
+from ckpt.trash.owning import Owner
+from ckptd.catalog.catalog import Catalog
+from ckptd.keeping.keeper import Keeper
+from ckptd.looking.scanner import Scanner
+from ckptd.policies import Policies
+from ckptd.roots.roots import Roots
+from ckptd.roots.watched import Watched
+
+
+class Confirming:
+    """Observed roots become enforced ones."""
+
+    def __init__(self, catalog: Catalog, roots: Roots, policies: Policies, scanner: Scanner, keeper: Keeper) -> None:
+        self._catalog = catalog
+        self._roots = roots
+        self._policies = policies
+        self._scanner = scanner
+        self._keeper = keeper
+
+    def propose(self, path: str, given: Mapping[str, Any] | None, *, take_over: bool) -> Watched:
+        """Takes the policy that a root would have, so that its first plan can be made. Nothing is enforced by it.
+
+        `given` None stands for the policy that it has. Raises UsageError, StateError, AddressError or OperationError
+        where the root cannot be enforced, and where no rule says what to keep in it.
+        """
+        watched = self._roots.propose(path, given)
+        try:
+            self._check_state(watched)
+            self._check_rules(watched)
+            self._place(watched, take_over=take_over)
+        except (UsageError, OperationError):
+            watched.proposed = None
+            raise
+        return watched
+
+    def confirm(self, path: str, plan_id: str, *, take_over: bool) -> dict[str, Any]:
+        """Enforces a root and carries its first plan out, which somebody has seen. Returns what `apply` does.
+
+        Raises UsageError, with the id of the present plan, when the world changed since; then nothing was done.
+        """
+        watched = self._roots.known(path)
+        root = watched.root.path
+        self._check_state(watched)
+        place = self._place(watched, take_over=take_over)
+
+        def enforce() -> None:
+            if take_over and place.owner.exists():
+                Owner(place.owner).claim(machine_id(), time.time(), take_over=True)
+            self._roots.enforce(root)
+            self._scanner.govern(root)
+
+        return self._keeper.confirm(plan_id, root, enforce)
+
+    def _check_state(self, watched: Watched) -> None:
+        if watched.state == "degraded":
+            raise UsageError(
+                f"{printable(watched.root.path)} is not to be believed now: {watched.problem}",
+                hint="what is removed is decided by what lies there; bring it back first",
+            )
+
+    def _check_rules(self, watched: Watched) -> None:
+        """Raises UsageError where nothing at all would ever be removed, because no rule says what to keep."""
+        root = watched.as_enforced
+        layers: list[Layer] = [("config.toml [policy]", self._policies.config.policy), ("root", root.policy)]
+        if retention.merge(layers).policy.has_rules:
+            return
+        views = [view for view in self._catalog.all() if view.run.root == root.path and not view.run.own]
+        if any(self._policies.preview(view, root).plan.policy.has_rules for view in views):
+            return
+        said = "`policy = {keep_last = 3}` in its [[root]]" if root.origin == "config.toml" else "--policy"
+        raise UsageError(
+            f"no rule says what to keep below {printable(root.path)}, so nothing would ever be removed",
+            hint=f"say it with {said}, such as --policy 'keep_last=3 keep_best=1', --policy 'keep_every_n_epochs=10', "
+            "or --policy max_bytes=500GB",
+        )
+
+    def _place(self, watched: Watched, *, take_over: bool) -> placing.Place:
+        """Where its trash will lie. Raises OperationError where it cannot, and where another machine owns the root."""
+        root = watched.root.path
+        files = (file for view in self._catalog.all() for c in view.checkpoints for file in (c.path, *c.files))
+        place = placing.where(root, files)
+        why = placing.obstacle(place, os.path.join(root, "any"))
+        if why is not None:
+            raise OperationError(
+                f"what is removed below {printable(root)} cannot be kept: {why}",
+                hint=f"the trash would be {printable(place.directory)}; removed checkpoints are never deleted at once",
+            )
+        if place.owner.exists() and not take_over:
+            owned = Owner(place.owner).read()
+            if owned is not None and owned.machine != machine_id():
+                raise OperationError(
+                    f"another machine enforces {printable(root)}: {printable(owned.host)} ({printable(owned.machine)})",
+                    hint="one machine alone removes in it; make it this one with --take-over",
+                )
+        return place
