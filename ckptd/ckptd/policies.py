@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ckpt import retention, scan
+from ckpt.encoding import printable
 from ckpt.exceptions import CkptError
 from ckpt.retention import Layer, Merged, Policy, Situation
 from ckpt.retention.quantities import size_text
@@ -89,7 +90,7 @@ def situation_for(view: RunView, watched: Watched | None, config: Config, merged
         enforced=own or (watched is not None and watched.enforced),
         own_policy=own and set(merged.origins.values()) <= {"run.json"},
         named=bool(view.wishes.said) or any(rule.names_one for rule in rules_for(view, config)),
-        degraded=view.wishes.doubt or _not_believed(watched),
+        degraded=view.wishes.doubt or _not_believed(view.run.path, watched),
     )
 
 
@@ -140,11 +141,25 @@ def _governed(view: RunView, watched: Watched | None, config: Config, now: float
     return scan.governed(view, merged, situation, now)
 
 
-def _not_believed(watched: Watched | None) -> str | None:
-    if watched is None or watched.state != "degraded":
+def _not_believed(path: str, watched: Watched | None) -> str | None:
+    """Why what is seen of a run at a path is not to be believed now; None when it is."""
+    if watched is None:
         return None
-    return watched.problem or "its directory is not to be believed now"
+    if watched.state == "degraded":
+        return watched.problem or "its directory is not to be believed now"
+    for point in watched.missing:
+        if _inside(path, point):
+            return f"the file system at {printable(point)} is not mounted"
+    for place in watched.unreadable:
+        if _inside(path, place) or _inside(place, path):
+            return f"{printable(place)} cannot be read"
+    return None
+
+
+def _inside(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def _seen(watched: Watched | None) -> dict[str, Any]:
-    return {} if watched is None else {"state": watched.state, "problem": watched.problem}
+    names = ("state", "problem", "missing", "unreadable")
+    return {} if watched is None else {name: getattr(watched, name) for name in names}

@@ -5,7 +5,7 @@ following  a look at what events marked dirty, once it has been quiet for a mome
 polling    a look every few seconds at what no event tells of
 training   the states of running trainings, and files that are being written
 flushing   the catalog's files
-measuring  what is free on the disks, and whether one fills
+measuring  what is free on the disks; whether one fills, so that the trash has to make room
 planning   plans that the passing of time alone changes, from what is known; the disk is not looked at
 beating    proof that events come through; the watcher is started anew when they do not
 idling     the end of a daemon that nobody needs
@@ -248,7 +248,9 @@ class Rounds:
 
     def _measure(self) -> None:
         parts = self._parts
-        parts.space.look([watched.root.path for watched in parts.roots.all()], parts.catalog.all(), time.time())
+        roots = [watched.root.path for watched in parts.roots.all()]
+        if parts.space.look(roots, parts.catalog.all(), time.time()):
+            parts.keeper.purge_due()
 
     async def _keep_beating(self) -> None:
         missed = 0

@@ -30,8 +30,10 @@ Changes (POST with a JSON body; "key" in a body makes a repeat harmless):
     /v1/trash/restore  {"ids": […]}                    {"restored": [{"id", "path"}]}
     /v1/trash/purge    {"ids": […]}                    {"purged": […], "freed"}
     /v1/undo           {}                              {"undone": act}
-    /v1/roots          {"path", "mode", "exclude"}     {"root": root, "absorbed": [path…]}
-    /v1/roots/remove   {"path"}                        {"root": root}
+    /v1/roots          {"path", "mode"?: "observe", "exclude"?}                     {"root": root, "absorbed": [path…]}
+      {"path", "mode": "enforce", "policy"?, "take_over"?} only proposes           {"root": root, "proposed": {…}}
+      and with "plan", the id of its first plan, confirms it                       {"root": root, "applied": {…}}
+    /v1/roots/remove   {"path"}                        {"root": root, "trash": {"entries", "bytes", "path"}}
     /v1/announce       {"path"}                        {"run": run}
     /v1/rescan         {"path"?}                       {"runs", "checkpoints"}: after a full look at the disk
       {"rebuild": true}: trusts nothing remembered      and "marks": [sentence…] that were given back

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,16 +66,16 @@ def content(directory: Path) -> dict[str, File]:
 class Training:
     """A process that trains with a real framework, and waits after each save until `go_on`."""
 
-    def __init__(self, framework: str, directory: Path, last: int, *, resume: bool, log: Path) -> None:
+    def __init__(self, framework: str, directory: Path, until: Sequence[int], log: Path) -> None:
         self.directory = directory
         self.seen: dict[str, File] = {}
         """Every file that it ever had after a save: relative path to what it was then."""
-        self.end: dict[str, Any] | None = None
-        """What its library said at the end."""
+        self.end: dict[str, Any] = {}
+        """What its library said when it ended last."""
         self._log = log
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, str(TRAININGS), framework, str(directory), str(last), *(["resume"] if resume else [])],
+                [sys.executable, str(TRAININGS), framework, str(directory), *map(str, until)],
                 env={**os.environ, **QUIET, "TMPDIR": str(log.parent)},
                 cwd=log.parent,
                 stdin=subprocess.PIPE,
@@ -85,19 +85,21 @@ class Training:
             )
 
     def saved(self) -> int | None:
-        """Waits for the next save, and says which; None when the training has ended well."""
+        """Waits for the next save, and says which; None when the training ends, to be resumed or for good."""
         for line in self._lines:
             if line.startswith(MARK):
                 said = json.loads(line[len(MARK) :])
                 if "saved" not in said:
                     self.end = said
-                    continue
+                    return None
                 for path, file in said["files"].items():
                     self.seen[str(Path(path).relative_to(self.directory))] = tuple(file)
                 return int(said["saved"])
-        code = self._process.wait(SECONDS)
-        assert code == 0 and self.end is not None, self._log.read_text()[-6000:]
-        return None
+        raise AssertionError(self._log.read_text()[-6000:])
+
+    def finish(self) -> None:
+        """Waits for the end of the process, which has to be a good one."""
+        assert self._process.wait(SECONDS) == 0, self._log.read_text()[-6000:]
 
     def go_on(self) -> None:
         assert self._process.stdin is not None
@@ -134,8 +136,9 @@ class Box:
         first = self.client.get("/v1/plan", root=str(directory), enforced="1")
         self.client.post("/v1/roots", {**asked, "plan": first["id"]})
 
-    def train(self, framework: str, directory: Path, last: int, *, resume: bool = False) -> Training:
-        training = Training(framework, directory, last, resume=resume, log=self._base / f"{framework}.log")
+    def train(self, framework: str, directory: Path, *until: int) -> Training:
+        """Starts a training that ends at the first of `until`, and is then resumed until the next."""
+        training = Training(framework, directory, until, self._base / f"{framework}.log")
         self._trainings.append(training)
         return training
 
@@ -152,6 +155,7 @@ class Box:
                 [reason["text"] for reason in c["verdict"]["reasons"]],
             )
             for c in self.view(directory)["checkpoints"]
+            if c["verdict"] is not None
         }
 
     def trash(self) -> list[dict[str, Any]]:
@@ -161,13 +165,13 @@ class Box:
     def brought_back(self, directory: Path, seen: Mapping[str, File]) -> set[str]:
         """Restores all that was removed, and checks that it is as it was written; the names of what came back."""
         before = content(directory)
-        entries = self.trash()
+        # Of what was written again under the same name, the last: the place can be taken once.
+        entries = list({entry["path"]: entry for entry in reversed(self.trash())}.values())
         self.client.post("/v1/trash/restore", {"ids": [entry["id"] for entry in entries]})
         after = content(directory)
         back = set(after) - set(before)
         assert {path: after[path] for path in back} == {path: seen[path] for path in back}
         assert {path: after[path] for path in before} == before
-        assert self.trash() == []
         return {os.path.relpath(entry["path"], directory) for entry in entries}
 
     def becomes(self, directory: Path, names: set[str]) -> None:
@@ -184,6 +188,7 @@ class Box:
         return "the run is not known"
 
     until = staticmethod(until)
+    content = staticmethod(content)
 
     def close(self) -> None:
         for training in self._trainings:
@@ -196,7 +201,13 @@ def box(tmp_path: Path) -> Iterator[Box]:
     with (tmp_path / "daemon.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", QUICK, "run"],
-            env={**os.environ, "CKPTD_SETTLE_S": "0.05", "CKPTD_RESCAN_S": "2", "CKPTD_FLUSH_S": "0.1"},
+            env={
+                **os.environ,
+                "CKPTD_SETTLE_S": "0.05",
+                "CKPTD_RESCAN_S": "0.5",
+                "CKPTD_PLAN_S": "0.1",
+                "CKPTD_FLUSH_S": "0.1",
+            },
             stdin=subprocess.DEVNULL,
             stderr=log,
         )

@@ -2,7 +2,9 @@
 
 Each says in one line of JSON what it has written, and at its end what its library makes of it.
 
-Usage: python enforced_trainings.py lightning|transformers|accelerate DIRECTORY UNTIL [resume]
+After the first number of epochs, steps or saves it ends, and is then resumed until the next.
+
+Usage: python enforced_trainings.py lightning|transformers|accelerate DIRECTORY UNTIL…
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def value(curve: Sequence[float], place: int) -> float:
     return curve[min(place, len(curve) - 1)]
 
 
-def with_lightning(directory: Path, until: int, resume: bool) -> None:
+def with_lightning(directory: Path, until: int, *, resume: bool) -> None:
     """Epochs of two steps: the best two, the last, and one file an epoch, by two callbacks in one directory."""
     import lightning
     from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -109,7 +111,7 @@ def with_lightning(directory: Path, until: int, resume: bool) -> None:
     )
 
 
-def with_transformers(directory: Path, until: int, resume: bool) -> None:
+def with_transformers(directory: Path, until: int, *, resume: bool) -> None:
     """A save every second step, of which two and the best stay; at the end the best is loaded."""
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments, set_seed
 
@@ -158,7 +160,7 @@ def with_transformers(directory: Path, until: int, resume: bool) -> None:
     tell(began=began[0], ended=trainer.state.global_step, best=best, best_value=trainer.state.best_metric, loaded=same)
 
 
-def with_accelerate(directory: Path, until: int, resume: bool) -> None:
+def with_accelerate(directory: Path, until: int, *, resume: bool) -> None:
     """Saves with automatic names, of which two stay; a step of the schedule between."""
     from accelerate import Accelerator
     from accelerate.utils import ProjectConfiguration
@@ -186,4 +188,5 @@ def with_accelerate(directory: Path, until: int, resume: bool) -> None:
 
 if __name__ == "__main__":
     trainings = {"transformers": with_transformers, "lightning": with_lightning, "accelerate": with_accelerate}
-    trainings[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]), "resume" in sys.argv[4:])
+    for place, until in enumerate(sys.argv[3:]):
+        trainings[sys.argv[1]](Path(sys.argv[2]), int(until), resume=place > 0)

@@ -20,7 +20,7 @@ def test_a_training_with_top_k_is_never_surprised(box: Any, tmp_path: Path) -> N
     root.mkdir()
     box.enforce(root, POLICY)
 
-    training = box.train("lightning", run, 6)
+    training = box.train("lightning", run, 6, 8)
     while (epoch := training.saved()) is not None:
         there = {f"top-epoch={n}.ckpt" for n in TOP.get(epoch, {1, 3})}
         there |= {"last.ckpt", f"each-epoch={epoch}.ckpt", f"each-epoch={BEST.get(epoch, 3)}.ckpt"}
@@ -32,16 +32,16 @@ def test_a_training_with_top_k_is_never_surprised(box: Any, tmp_path: Path) -> N
     assert (first["best"], first["best_value"]) == (str(place / "top-epoch=3.ckpt"), 3.0)
 
     # `ckpt_path="last"` takes last.ckpt, which Lightning wrote with its newest best.
-    again = box.train("lightning", run, 8, resume=True)
-    while again.saved() is not None:
-        again.go_on()
-    assert (again.end["began"], again.end["ended"]) == (8, 16)
-    assert (again.end["best"], again.end["kept"]) == (first["best"], first["kept"])
+    while training.saved() is not None:
+        training.go_on()
+    training.finish()
+    assert (training.end["began"], training.end["ended"]) == (8, 16)
+    assert (training.end["best"], training.end["kept"]) == (first["best"], first["kept"])
     left = {"top-epoch=1.ckpt", "top-epoch=3.ckpt", "last.ckpt", "each-epoch=3.ckpt", "each-epoch=7.ckpt"}
     box.becomes(place, left)
 
     # Nothing lies beside what the trainer wrote, and what was removed comes back as it was.
     assert set(os.listdir(root)) == {"vit", ".ckptd"} and set(os.listdir(run)) == {"checkpoints"}
-    back = box.brought_back(run, {**training.seen, **again.seen})
+    back = box.brought_back(run, training.seen)
     assert {os.path.basename(name) for name in back} >= {f"each-epoch={n}.ckpt" for n in (0, 1, 2, 4, 5, 6)}
     assert all("each-epoch=" in name for name in back)

@@ -105,6 +105,20 @@ def test_a_situation_knows_who_spoke_and_who_was_named() -> None:
     assert situation_for(said, lost, Config(), merge(())).degraded == "its disk is gone"
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"missing": ("/runs/group",)}, "the file system at /runs/group is not mounted"),
+        ({"unreadable": ("/runs/group/exp/inner",)}, "/runs/group/exp/inner cannot be read"),
+        ({"unreadable": ("/runs/group",)}, "/runs/group cannot be read"),
+        ({"missing": ("/runs/other",), "unreadable": ("/runs/group/ex",)}, None),
+    ],
+)
+def test_a_run_that_is_partly_out_of_sight_is_not_believed(fields: dict[str, Any], said: str | None) -> None:
+    watched = Watched(Root(path="/runs", mode="enforce"), confirmed=True, **fields)
+    assert situation_for(view(own=False), watched, Config(), merge(())).degraded == said
+
+
 def hugging_face(directory: Path, step: int, loss: float) -> None:
     directory.mkdir(parents=True)
     save_file({"w": torch.ones(8)}, directory / "model.safetensors")

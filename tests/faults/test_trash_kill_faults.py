@@ -28,7 +28,7 @@ from ckpt.trash.journal import Journal
 
 STRACE = shutil.which("strace")
 ALL = int(os.environ.get("CKPTD_FAULT_ROUNDS") or 2) > 2
-SOME = 8  # points of an act that are tried otherwise
+SOME = 4  # points of an act that are tried otherwise
 CHANGING = (
     *("mkdir", "mkdirat", "write", "ftruncate", "fsync", "rename", "renameat", "renameat2"),
     *("link", "linkat", "unlink", "unlinkat", "rmdir", "chmod", "fchmodat"),

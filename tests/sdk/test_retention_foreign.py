@@ -8,6 +8,7 @@ import pytest
 
 from ckpt.records import Checkpoint, Verdict
 from ckpt.retention import FOREIGN, Policy, RunPlan, Situation, combine, plan, plan_to_json
+from ckpt.retention.refusing import refusal
 
 START, NOW = 1_700_000_000.0, 1_700_100_000.0
 ENFORCED = Situation(own=False, enforced=True, own_policy=False)
@@ -122,6 +123,16 @@ def test_a_series_begins_alike_up_to_the_first_digit(names: list[str]) -> None:
     assert ids(decide(world, keep_last=1).remove) == {1, 2}
 
 
+def test_a_model_for_use_that_is_named_like_its_series_stays() -> None:
+    full = [c.evolve(kinds={"weights": 5, "optimizer": 10}) for c in trained()]
+    merged = [saved(n, path=f"/runs/exp/checkpoint-{n}-merged", kinds={"weights": 5}) for n in (150, 250)]
+    made = decide([*full, *merged], keep_last=1)
+    assert ids(made.skip) == {150, 250} and ids(made.remove) == {100, 200, 300, 400, 500}
+    assert "weights alone" in reasons(made, 150)[0]
+    only_weights = [c.evolve(kinds={"weights": 5}) for c in trained()]
+    assert ids(decide(only_weights, keep_last=1).remove) == {100, 200, 300, 400, 500}, "all of them are saved like that"
+
+
 def test_data_sets_base_models_and_exports_beside_a_run_never_go() -> None:
     others = [
         saved(901, path="/runs/exp/train.pt", framework="torch", step=None, bytes=10**12),
@@ -137,6 +148,14 @@ def test_data_sets_base_models_and_exports_beside_a_run_never_go() -> None:
         assert not ids(made.remove) & set(range(900, 910)) and ids(made.skip) == set(range(901, 908))
     budget = decide([*trained(), *others], max_bytes=100)
     assert ids(budget.remove) == set(), "bytes that are no checkpoint's fill no budget"
+
+
+def test_a_file_of_another_time_does_not_change_which_of_a_copied_run_is_newest() -> None:
+    """All times of a copied run are about the same and say nothing; a data set beside it has a time of its own."""
+    copied = [saved(n, saved_at=START + 1 - n / 1000, touched_at=START) for n in (100, 200, 300)]
+    data = saved(9, path="/runs/exp/train.pt", framework="torch", step=None, saved_at=START - 10**6)
+    assert ids(decide(copied, keep_last=1, monitor="none").remove) == {200}, "300 is the newest, 100 is so by its time"
+    assert ids(decide([*copied, data], keep_last=1, monitor="none").remove) == {200}
 
 
 def test_only_a_policy_that_names_the_run_reaches_what_is_unknown() -> None:
@@ -230,6 +249,7 @@ def test_a_degraded_root_loses_nothing() -> None:
     assert made.remove == () and ids(made.skip) == {100, 200, 300, 400}
     assert reasons(made, 100) == ["not removed now: its disk was taken away"]
     assert verdict(made, 100).near_misses
+    assert decide(trained(), ENFORCED.evolve(degraded="")).remove == (), "also where nobody can say why"
     own = [saved(number, seq=number) for number in range(1, 5)]
     made = plan(own, Policy(keep_last=1), NOW, situation=Situation(degraded="its policy cannot be used"))
     assert made.remove == () and ids(made.skip) == {1, 2, 3}
@@ -257,10 +277,16 @@ def test_the_best_without_a_metric_to_choose_them_by_is_refused() -> None:
     assert nobody.refused is not None and nobody.refused.endswith("did you mean eval_loss?")
 
 
+def test_a_plan_that_would_leave_nothing_is_refused() -> None:
+    assert refusal(trained(), 0, Policy(keep_last=1), ENFORCED) == "no complete checkpoint would be left"
+    assert refusal(trained(), 1, Policy(keep_last=1), ENFORCED) is None
+
+
 def test_without_a_monitor_a_person_is_asked_unless_there_is_none() -> None:
     asked = decide(trained(), monitor=None, max_share=1.0)
     assert asked.remove and asked.ask is not None and asked.ask.startswith("no monitor is known")
     assert decide(trained(), monitor="none", max_share=1.0).ask is None
+    assert decide(trained(), monitor=None, keep_best_of={"eval_loss": 1}, max_share=1.0).ask is None
     assert decide(trained(), max_share=1.0).ask is None
     assert decide(trained(), monitor=None, keep_last=9).ask is None
 

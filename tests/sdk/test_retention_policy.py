@@ -32,6 +32,7 @@ HOUR, DAY = 3600.0, 86400.0
         ("keep_within", "1.5d", 1.5 * DAY),
         ("keep_within", "2w", 14 * DAY),
         ("keep_within", "45 S", 45.0),
+        ("keep_within", 90.12345, 90.123),
         ("max_age", 7200, 7200.0),
         ("max_age", "1000d", 1000 * DAY),
         ("max_bytes", 200, 200),
@@ -247,7 +248,8 @@ def test_a_policy_is_told_in_plain_sentences(raw: dict[str, Any], sentence: str)
 def test_what_no_rule_needs_is_not_told() -> None:
     assert describe(Policy(keep_last=5)) == [
         "Keeps the 5 newest.",
-        "Whatever the rules: the newest, the best by loss (lower is better), and what is pinned, tagged or in use stay.",
+        "Whatever the rules: the newest, the best by loss (lower is better), and what is pinned, tagged or in use "
+        "stay.",
         "What is removed waits in the trash for 1 day.",
     ]
     told = describe(Policy(keep_last=5, monitor="none"))
@@ -289,7 +291,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
             lambda pair: {"every": pair[0], "within": None if pair[1] is None else pair[0] + pair[1]}
         ),
         max_size=3,
-        unique_by=lambda stretch: float(stretch["every"] or 0),
+        unique_by=lambda stretch: round(float(stretch["every"] or 0), 3),
     ),
     "keep_within": st.none() | TIMES,
     "keep_steps": st.lists(st.integers(0, 10**15), max_size=4, unique=True),

@@ -6,11 +6,15 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given as cases
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from ckpt.exceptions import StateError
 from ckpt.retention import Policy, given, parse
 from ckpt.retention.fields import RULES, SETTINGS
 from ckpt.retention.spelling import OTHER_NAMES
+from ckpt.retention.writing import given_text
 
 
 def test_only_what_is_given_is_given() -> None:
@@ -155,3 +159,29 @@ def test_texts_that_cannot_be_meant_are_refused(texts: list[str], told: str) -> 
     with pytest.raises(StateError) as caught:
         parse(texts)
     assert told in str(caught.value)
+
+
+WRITABLE: dict[str, st.SearchStrategy[Any]] = {
+    "keep_last": st.none() | st.integers(1, 10**9),
+    "keep_every_n_steps": st.integers(1, 10**15),
+    "keep_best_of": st.dictionaries(
+        st.sampled_from(["acc", "eval/f1", "a.b"]), st.none() | st.integers(1, 9), min_size=1
+    ),
+    "keep_every": st.lists(st.floats(1, 1e9), min_size=1, max_size=3, unique_by=lambda every: round(every, 3)),
+    "keep_within": st.floats(1, 1e9),
+    "keep_steps": st.lists(st.integers(0, 10**15), min_size=1, max_size=3, unique=True),
+    "keep_tagged": st.booleans(),
+    "max_bytes": st.integers(1, 10**18),
+    "monitor": st.sampled_from(["none", "val_loss"]),
+    "mode": st.sampled_from(["min", "max"]),
+    "metric_grace": st.floats(0, 1e9),
+    "max_share": st.floats(0, 1),
+    "tag_best": st.booleans(),
+}
+
+
+@settings(max_examples=300, deadline=None)
+@cases(st.fixed_dictionaries({}, optional=WRITABLE))
+def test_given_fields_can_be_typed_again_as_they_are_shown(raw: dict[str, Any]) -> None:
+    fields = given(raw)
+    assert parse([given_text(fields)] if fields else []) == fields

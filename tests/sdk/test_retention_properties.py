@@ -184,7 +184,7 @@ def test_of_others_only_what_a_training_plainly_wrote_goes_and_only_when_enforce
         assert c.framework == "lightning" or c.kinds.get("weights")
     if made.remove and len(made.remove) > policy.max_share * (len(made.keep) + len(made.remove)):
         assert made.ask is not None and "max_share" in made.ask
-    if made.remove and policy.monitor is None:
+    if made.remove and policy.monitor is None and not policy.keep_best_of:
         assert made.ask is not None and "no monitor" in made.ask
 
 
@@ -322,6 +322,36 @@ def test_applying_a_plan_leaves_nothing_to_remove(
     policy = Policy(**rules, **followed, max_bytes=budget)
     left = [c for c in world[0] if c.id not in removed(world, policy)]
     assert removed((left, world[1]), policy) == set()
+
+
+@CASES
+@given(
+    st.lists(st.tuples(st.integers(0, 40), EPOCHS, VALUES, st.integers(1, 900)), max_size=25),
+    RULES,
+    st.sampled_from(["min", "max"]),
+)
+def test_a_growing_run_that_is_planned_at_every_save_ends_like_one_that_is_planned_once(
+    saves: list[tuple[int, float | None, float | None, int]], rules: dict[str, Any], mode: str
+) -> None:
+    """Nothing is lost by acting early: no rule lets go of what it would want again."""
+    policy = Policy(**rules, monitor="loss", mode=mode, missing_metric="ignore")
+    everything: list[Checkpoint] = []
+    present: list[Checkpoint] = []
+    now = NOW
+    for number, (step, epoch, loss, pause) in enumerate(saves):
+        now += pause
+        metrics = {} if loss is None else {"acc": -loss}
+        new = Checkpoint(
+            id=f"{number:012x}", run="r", path=f"/r/{number}", seq=number, step=step, epoch=epoch, loss=loss,
+            metrics=metrics, saved_at=now,
+        )  # fmt: skip
+        everything.append(new)
+        present.append(new)
+        lost = gone(plan(present, policy, now))
+        present = [c for c in present if c.id not in lost]
+    once = plan(everything, policy, now)
+    if once.refused is None:
+        assert {c.id for c in present} == {d.checkpoint.id for d in once.keep}
 
 
 @CASES

@@ -257,6 +257,12 @@ def test_a_metric_that_may_still_come_keeps_its_checkpoint_waiting() -> None:
     assert kept(ignored) == {1, 5} and misses(ignored, 2) == ["no val_loss recorded: not ranked"]
 
 
+def test_the_start_of_a_fork_waits_for_nothing() -> None:
+    world = [checkpoint(1, label="fork"), measured(2, val_loss=1.0), measured(3, val_loss=2.0)]
+    made = decide(world, now=NOON + 9, monitor="val_loss", keep_best=1)
+    assert reasons(made, 1) == ["start of this fork"] and made.changes_at is None
+
+
 def test_every_metric_that_a_rule_asks_for_is_waited_for_and_no_other() -> None:
     world = [measured(1, loss=1.0, acc=0.5), measured(2, loss=2.0), measured(3, loss=3.0), measured(4, loss=4.0)]
     assert kept(decide(world, now=NOON + 9, keep_last=1)) == {1, 4}

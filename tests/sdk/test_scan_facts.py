@@ -97,3 +97,15 @@ def test_a_pinned_checkpoint_that_its_trainer_removed_is_told(tmp_path: Path) ->
     (run / "step_10.pt").unlink()
     after = scan.read_run(run, foreign_marks=said)
     assert after.run.problems == ("step_10.pt was removed: the content that was marked (pinned) is gone",)
+
+
+def test_data_whose_name_has_a_number_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    rows = {"inputs": torch.zeros(8, 4), "labels": torch.zeros(8)}
+    for number in range(2):
+        torch.save(rows, tmp_path / f"epoch_{number}.pt")
+        torch.save({"z": torch.zeros(8, 4), "epoch": number}, tmp_path / f"latents_{number}.pt")
+        torch.save({"model": {"w": torch.zeros(4)}, "epoch": number}, tmp_path / f"state_{number}.pt")
+        optimizer = {"state": {0: {"m": torch.zeros(4)}}, "param_groups": []}
+        torch.save({"model": {"w": torch.zeros(4)}, "optimizer": optimizer}, tmp_path / f"whole_epoch_{number}.pt")
+    labels = {os.path.basename(c.path)[:-5]: c.label for c in scan.read_run(tmp_path).checkpoints}
+    assert labels == {"epoch": "export", "latents": "export", "state": None, "whole_epoch": None}

@@ -12,6 +12,8 @@ import torch
 
 from ckpt import Run, files
 from ckpt.paths import RunPaths
+from ckpt.protocol import checkpoint_to_json
+from ckpt.records import Checkpoint
 from ckpt.retention import Policy
 from ckpt.retention.rehearsing import rehearse
 from ckpt.scan import read_run
@@ -22,23 +24,21 @@ from ckpt.trash import Trash
 
 def remove(directory: Path, *steps: int) -> list[str]:
     """Moves checkpoints into the run's trash; returns the ids of the entries."""
-    from ckpt.protocol import checkpoint_to_json
-
     trash = Trash(RunPaths(directory).trash)
-    ids = []
-    for checkpoint in read_run(directory).checkpoints:
-        if checkpoint.step in steps:
-            entry = trash.remove(
-                [Path(name) for name in checkpoint.files],
-                run=checkpoint.run,
-                plan="p",
-                reasons=(),
-                near_misses=(),
-                keep_for_s=0.0,
-                checkpoint=checkpoint_to_json(checkpoint),
-            )
-            ids.append(entry.id)
-    return ids
+    return [_trashed(trash, c) for c in read_run(directory).checkpoints if c.step in steps]
+
+
+def _trashed(trash: Trash, checkpoint: Checkpoint) -> str:
+    entry = trash.remove(
+        [Path(name) for name in checkpoint.files],
+        run=checkpoint.run,
+        plan="p",
+        reasons=(),
+        near_misses=(),
+        keep_for_s=0.0,
+        checkpoint=checkpoint_to_json(checkpoint),
+    )
+    return entry.id
 
 
 def test_what_is_there_in_the_trash_and_purged(runs: Any) -> None:
@@ -138,6 +138,29 @@ def test_a_foreign_run_has_its_marks_elsewhere(tmp_path: Path) -> None:
     past = history(read_run(directory, foreign_marks=marks), marks)
     assert len(past.saves) == 3 and [said.checkpoint for said in past.said] == [marked]
     assert history(view).said == ()
+
+
+def test_what_was_removed_below_a_foreign_root_lies_in_its_trash(tmp_path: Path) -> None:
+    from ckpt.trash import placing
+
+    root, directory = tmp_path / "others", tmp_path / "others/cnn"
+    directory.mkdir(parents=True)
+    for epoch in (1, 2, 3):
+        state = {"model": {"w": torch.ones(2)}, "epoch": epoch, "global_step": 10 * epoch}
+        torch.save(state, directory / f"e_{epoch}.pt")
+    view = read_run(directory, root=root)
+    place = placing.where(root, [name for c in view.checkpoints for name in c.files])
+    placing.make(place)
+    entries = [_trashed(place.open(), c) for c in view.checkpoints if c.step != 30]
+    place.open().purge(entries[0])
+    past = history(read_run(directory, root=root))
+    assert sorted(c.step or 0 for c in past.saves) == [10, 20, 30] and past.removed == 2
+    assert history(read_run(directory, root=tmp_path)).removed == 0, "another root is another run"
+
+
+def test_the_monitor_of_a_foreign_run_is_its_trainers(tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.ones(2)}, "epoch": 1, "global_step": 10}, tmp_path / "e_1.pt")
+    assert [origin for origin, _ in read_run(tmp_path).wishes.layers] == ["trainer", "command"]
 
 
 def test_a_policy_that_is_tried_follows_the_runs_monitor(runs: Any) -> None:

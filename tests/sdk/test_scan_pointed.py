@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from ckpt import protocol, refs, scan
+from ckpt.retention import Situation, merge
 from ckpt.scan.names import is_newest
 
 
@@ -153,3 +154,18 @@ def test_what_ray_saved_last_is_the_latest(tmp_path: Path) -> None:
     pointed = [os.path.basename(c.path) for c in scan.read_run(tmp_path).checkpoints if c.pointed]
     assert pointed == ["checkpoint_000001"]
     assert order(tmp_path)[0] == scan.read_run(tmp_path).checkpoints[0].step
+
+
+def test_a_stale_pointer_leaves_the_newest_by_time_alone(tmp_path: Path) -> None:
+    """A copy, or a trainer that was killed between its save and its pointer, leaves `latest` behind."""
+    for step, age_s in ((10, 500), (20, 400), (30, 300), (40, 200)):
+        path = tmp_path / f"global_step{step}.pt"
+        content = {"global_step": step, "model": {"w": torch.full((4,), float(step))}}
+        torch.save({**content, "optimizer": {"state": {0: {"m": torch.zeros(4)}}, "param_groups": []}}, path)
+        os.utime(path, (time.time() - age_s,) * 2)
+    (tmp_path / "latest").write_text("global_step20.pt")
+    asked = merge([("root", {"keep_last": 1, "min_age": 0, "max_share": 1, "unmonitored": True})])
+    enforced = Situation(own=False, enforced=True, own_policy=False)
+    view = scan.governed(scan.read_run(tmp_path), asked, enforced, time.time() + 1000)
+    assert {d.checkpoint.step for d in view.plan.keep} == {20, 40}
+    assert {d.checkpoint.step for d in view.plan.remove} == {10, 30}

@@ -145,6 +145,14 @@ def test_entries_are_listed_newest_first_and_their_ids_sort_by_time(run: Path) -
     assert older.id < newer.id
 
 
+def test_entries_of_one_moment_keep_the_order_of_their_removal(run: Path) -> None:
+    removed = []
+    for step in range(300, 312):
+        removed.append(remove(run, save(run, step), now=2000.0).id)
+    assert [entry.id for entry in trash_of(run).entries()] == removed[::-1]
+    assert [entry.id for entry in trash_of(run).due(1e9)] == removed
+
+
 def test_a_restore_never_overwrites(run: Path) -> None:
     entry = remove(run, pair(run, 100))
     pair(run, 100)[1].write_text("another")
@@ -467,6 +475,8 @@ def test_the_reserve_is_private_and_comes_back(run: Path) -> None:
     entry = remove(run, pair(run, 100))
     reserve = run / ".trash" / "reserve"
     assert stat.S_IMODE(reserve.stat().st_mode) == 0o600
+    spares = sorted(path.name for path in reserve.parent.glob("reserve.*"))
+    assert spares == [f"reserve.{number}" for number in range(1, 8)]
     reserve.unlink()
     trash_of(run).purge(entry.id)
     assert reserve.stat().st_size == 64 << 10
@@ -485,3 +495,90 @@ def test_nothing_is_made_where_a_link_in_place_of_the_trash_leads(run: Path, tmp
         with pytest.raises(AddressError, match="nothing in the trash"):
             act(before[0])
     assert sorted(path.name for path in elsewhere.iterdir()) == before
+
+
+def half_removed(run: Path) -> TrashEntry:
+    """A removal that ended after its first rename: the marker is in the trash, the weights are not."""
+    entry = remove(run, pair(run, 100))
+    data, _ = pair(run, 100)
+    (run / ".trash" / entry.id / "checkpoints" / data.name).rename(data)
+    lines = (run / ".trash" / "journal.jsonl").read_text().splitlines(keepends=True)
+    (run / ".trash" / "journal.jsonl").write_text("".join(lines[:-1]))
+    return entry
+
+
+def test_a_removal_that_was_interrupted_is_finished_if_nothing_changed(run: Path) -> None:
+    before = snapshot(run)
+    entry = half_removed(run)
+    (said,) = trash_of(run).recover()
+    assert said.endswith("the removal was finished")
+    assert not any(path.exists() for path in pair(run, 100))
+    trash_of(run).restore(entry.id)
+    assert snapshot(run) == before
+
+
+def test_a_removal_that_was_interrupted_is_taken_back_if_the_rest_changed(run: Path) -> None:
+    half_removed(run)
+    data, marker = pair(run, 100)
+    os.utime(data)
+    (said,) = trash_of(run).recover()
+    assert "had changed meanwhile, and the removal was taken back" in said
+    assert data.exists() and marker.exists()
+    assert trash_of(run).entries() == [] and trash_of(run).recover() == []
+
+
+def test_a_removal_that_was_interrupted_overwrites_nothing_that_is_new(run: Path) -> None:
+    entry = half_removed(run)
+    new = save(run, 100, b"new")
+    (said,) = trash_of(run).recover()
+    assert "other files have its names now" in said
+    assert new[0].read_bytes() == b"new" and [found.id for found in trash_of(run).entries()] == [entry.id]
+    assert trash_of(run).recover() == []
+
+
+def test_a_directory_that_cannot_be_tidied_after_a_restore_is_tidied_later(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = remove(run, pair(run, 100))
+    trash = trash_of(run)
+
+    def refused(found: TrashEntry) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trash._moves, "clear", refused)
+        assert trash.restore(entry.id) == pair(run, 100)
+    assert (run / ".trash" / entry.id).exists()
+    assert [line.endswith("the restore was finished") for line in trash.recover()] == [True]
+    assert not (run / ".trash" / entry.id).exists() and all(path.exists() for path in pair(run, 100))
+
+
+PURGE_AS_NOBODY = """
+import os, sys
+sys.path[:0] = sys.argv[2].split(":")
+import fcntl
+from pathlib import Path
+from ckpt.trash import Trash
+os.setgid(65534)
+os.setuid(65534)
+run = Path(sys.argv[1])
+(run / "checkpoint-1" / "inner").mkdir(parents=True)
+(run / "checkpoint-1" / "inner" / "a.pt").write_bytes(b"x" * 100)
+os.chmod(run / "checkpoint-1" / "inner", 0o500)
+trash = Trash(run / ".trash")
+entry = trash.remove([run / "checkpoint-1"], run="r", checkpoint={}, plan="", reasons=[], keep_for_s=1.0)
+print(trash.purge(entry.id))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="changes the user")
+def test_a_purge_empties_directories_that_are_read_only(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    os.chown(tmp_path / "run", 65534, 65534)
+    for part in (tmp_path, *tmp_path.parents[:3]):
+        if part.stat().st_uid == 0 and part != Path("/tmp"):
+            os.chmod(part, part.stat().st_mode | 0o055)
+    command = [sys.executable, "-I", "-c", PURGE_AS_NOBODY, str(tmp_path / "run"), ":".join(p for p in sys.path if p)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("100", "")
+    assert not list((tmp_path / "run").rglob("*.pt"))

@@ -90,6 +90,23 @@ def test_looking_makes_nothing(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    place = placing.where(tmp_path, [])
+    placing.make(place)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    probe = place.trash / f".probe-{child.pid}-0123abcd"
+    owner = Path(place.directory) / f".owner.json.{child.pid}-0123abcd.tmp"
+    reserve = place.trash / f".reserve.{child.pid}-0123abcd.tmp"
+    probe.mkdir()
+    for path in (owner, reserve):
+        path.write_bytes(b"torn")
+        os.utime(path, (1.0, 1.0))
+    placing.make(place)
+    assert place.open().recover() == []
+    assert not any(path.exists() for path in (probe, owner, reserve))
+
+
 @pytest.mark.parametrize("what", ["file", "link"])
 def test_a_name_that_is_taken_is_refused_and_left(tmp_path: Path, what: str) -> None:
     checkpoint = hf(tmp_path / "runs" / "exp", 1)

@@ -1,4 +1,4 @@
-"""`ckpt watch add --enforce`: the first plan of a directory that other tools write, with a daemon in its own process."""
+"""`ckpt watch add --enforce`: the first plan of a directory that other tools write, with a real daemon."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ckpt.client import daemon_note
 
 RULES = "keep_last=4 monitor=eval_loss min_age=0 max_share=100%"
 # Files that were just written count as quiet, as otherwise nothing would go for a minute.
-DAEMON = "import sys, ckpt.retention.outside as o; o.SETTLE_S = 0.0; from ckptd.cli import main; main(sys.argv[1:])"
+DAEMON = "import ckpt.retention.outside as o; o.SETTLE_S = 0.0; from ckptd.cli import main; main()"
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def ckptd(tmp_path: Path, eventually: Any) -> Iterator[Callable[..., None]]:
         running.append(process)
         eventually(lambda: (daemon_note() or {}).get("pid") == process.pid)
 
-    start()
     try:
+        start()
         yield start
     finally:
         end()
@@ -93,6 +93,8 @@ def test_the_first_plan_is_shown_confirmed_and_carried_out(ckpt: Any, ckptd: Any
     assert (again.code, "is enforced already" in again.err) == (0, True)
     assert ckpt("watch", "add", root, "--observe").code == 0
     assert (told(ckpt, root)["mode"], told(ckpt, root)["confirmed"]) == ("observe", False)
+    # Another machine may take its place without being told to.
+    assert not (root / ".ckptd" / "owner.json").exists()
     left = ckpt("watch", "rm", root, answer="y")
     assert "3 removed checkpoints" in left.err
     assert "nothing purges them any more" in left.out
@@ -173,9 +175,8 @@ def test_a_root_of_config_toml_waits_for_its_first_plan(ckpt: Any, ckptd: Any, r
     there = ckpt("watch", "add", root, "--observe")
     assert (there.code, "config.toml" in there.err) == (2, True)
     # A stricter policy is told when it is taken; it goes through the normal limits and asks.
-    config.write_text(
-        config.read_text().replace("keep_last = 4", "keep_last = 1").replace("max_share = 1", "max_share = 0.5")
-    )
+    stricter = rules.replace("keep_last = 4", "keep_last = 1").replace("max_share = 1", "max_share = 0.5")
+    config.write_text(config.read_text().replace(rules, stricter))
     from ckpt.client import Client
 
     with Client.connect(autostart=False) as client:

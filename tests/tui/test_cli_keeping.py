@@ -48,6 +48,45 @@ def test_a_plan_of_a_path_needs_no_daemon(training: Path, ckpt: Any) -> None:
     assert len(names(training)) == 5
 
 
+def test_other_rules_are_tried_on_a_path_and_change_nothing(training: Path, ckpt: Any) -> None:
+    answer = ckpt("plan", training, "--policy", "keep_last=1 keep_best=1")
+    assert answer.code == 0
+    assert answer.out.startswith("exp1   keeps last 1, best 1 by loss   keep 2")
+    assert "asks first: removes 3 of 5" in answer.out
+    assert "ckpt apply" not in answer.out + answer.err and "nothing was done" in answer.err
+    below = ckpt("plan", training.parent, "--policy", "keep_last=1", "--policy", "keep_best=1", "--json").json
+    assert [c["step"] for c in below["runs"][0]["remove"]] == [40, 30, 20]
+    assert len(names(training)) == 5
+
+
+def test_rules_that_are_none_are_refused_with_what_is_meant(training: Path, ckpt: Any) -> None:
+    answer = ckpt("plan", training, "--policy", "kep_last=3")
+    assert answer.code == 2 and "keep_last" in answer.err
+    assert ckpt("plan", training, "--policy", "keep_last=-1").code == 2
+    nowhere = ckpt("plan", "--policy", "keep_last=3")
+    assert nowhere.code == 2 and "which run or directory" in nowhere.err
+
+
+def test_a_foreign_directory_says_what_would_go_and_how(tmp_path: Path, ckpt: Any) -> None:
+    import torch
+
+    run = tmp_path / "lab" / "lit" / "checkpoints"
+    run.mkdir(parents=True)
+    for epoch in range(4):
+        torch.save(
+            {"epoch": epoch, "global_step": epoch * 10, "pytorch-lightning_version": "2.6.0", "callbacks": {},
+             "state_dict": {"w": torch.zeros(2)}, "optimizer_states": [], "lr_schedulers": [], "loops": {}},
+            run / f"epoch={epoch}-step={epoch * 10}.ckpt",
+        )  # fmt: skip
+    before = sorted(tmp_path.rglob("*"))
+    answer = ckpt("plan", tmp_path / "lab", "--policy", "keep_last=1 monitor=none")
+    assert answer.code == 0 and answer.out.count("settling: written") == 4
+    assert "no rule" in ckpt("plan", tmp_path / "lab").out
+    assert "ckpt policy set" in ckpt("plan", tmp_path / "lab").err
+    assert ckpt("trash", "ls", tmp_path / "lab", "--json").json == {"entries": []}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_json_of_a_plan_is_the_contract(training: Path, ckpt: Any) -> None:
     answer = ckpt("plan", training, "--json").json
     assert set(answer) >= {"id", "runs", "freed_now", "freed_at_purge"}
@@ -124,6 +163,30 @@ def test_an_enforced_removal_comes_back(runs: Any, ckpt: Any, daemon: Any, event
     purged = ckpt("trash", "purge", entry["id"][:6], answer="y", terminal=True)
     assert purged.code == 0 and "1 checkpoint deleted" in purged.out
     assert ckpt("trash", "purge", "--all", "--yes", "--json").json == {"purged": [], "freed": 0}
+
+
+def test_a_plan_of_a_watched_directory_is_the_daemons_and_is_applied_once(
+    runs: Any, ckpt: Any, daemon: Any, eventually: Any
+) -> None:
+    directory = runs.run("exp1", policy={"keep_last": 2})
+    lock = FileLock(RunPaths(directory).lock)
+    lock.acquire({"pid": os.getpid(), "host": "here", "program": "test"})
+    try:
+        for number in range(1, 5):
+            runs.checkpoint(directory, step=number * 10)
+        plan = eventually(
+            lambda: (p := ckpt("plan", runs.base, "--json").json)["runs"] and len(p["runs"][0]["remove"]) == 2 and p
+        )
+        refused = ckpt("apply", plan["id"], "--yes")
+        assert refused.code == 3 and "held by process" in refused.out
+        assert len(names(directory)) == 4
+        again = ckpt("apply", plan["id"], "--yes", "--json")
+        assert again.json["freed_now"] == 0 and again.json["freed_at_purge"] == 0
+    finally:
+        lock.release()
+    eventually(lambda: len(names(directory)) == 2)
+    late = ckpt("apply", plan["id"], "--yes")
+    assert late.code == 2 and "new plan" in late.err
 
 
 def test_a_plan_is_written_with_all_its_reasons() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,14 @@ def test_taking_away_what_was_never_attached(runs: Any, ckpt: Any) -> None:
 
 def test_late_metrics_through_the_daemon(runs: Any, ckpt: Any, daemon: Any, eventually: Any) -> None:
     directory: Path = runs.run("exp1", checkpoints=3)
+    pointer = directory / "checkpoints/best.pt"
+    pointer.symlink_to("step-000030.pt")
     eventually(lambda: ckpt("ls", "exp1", "--json").code == 0)
     eventually(lambda: ckpt("ls", "exp1", "--json").json["run"]["checkpoints"] == 3)
     answer = ckpt("metric", "set", "exp1@step:10", "loss=0.01", "wer=inf", "--json")
     assert answer.code == 0 and "best" in answer.json["checkpoint"]["tags"]
     assert answer.json["checkpoint"]["nonfinite"] == ["wer"]
+    eventually(lambda: os.path.realpath(pointer) == str(directory / "checkpoints/step-000010.pt"))
     assert ckpt("show", "exp1@best", "--json").json["checkpoint"]["step"] == 10
     # By its path the daemon hears of it too.
     ckpt("metric", "set", f"{directory}@step:20", "loss=0.001")
@@ -68,3 +72,11 @@ def test_help_shows_how(ckpt: Any) -> None:
     for command in ("set", "rm"):
         answer = ckpt("metric", command, "--help")
         assert answer.code == 0 and f"ckpt metric {command} exp3@step:4000" in answer.out
+
+
+def test_show_says_which_metrics_came_later(runs: Any, ckpt: Any) -> None:
+    directory = runs.run("exp1")
+    runs.checkpoint(directory, step=10, metrics={"acc": 0.5})
+    ckpt("metric", "set", directory, "bleu=31.5", "--step", "12")
+    shown = ckpt("show", f"{directory}@latest").out
+    assert "bleu  31.5 (measured at step 12)" in shown and "acc  0.5\n" in shown

@@ -168,3 +168,20 @@ def test_help_shows_how(ckpt: Any) -> None:
     for command in ("show", "set", "test"):
         answer = ckpt("policy", command, "--help")
         assert answer.code == 0 and f"ckpt policy {command} exp3" in answer.out
+
+
+def test_what_config_toml_says_of_a_run_goes_before_a_command(
+    ten: Path, ckpt: Any, daemon: Any, eventually: Any, own_places: Path
+) -> None:
+    from ckpt.client import Client
+
+    (own_places / "config").mkdir(exist_ok=True)
+    (own_places / "config/config.toml").write_text('[[run]]\nmatch = "exp1"\npolicy = {keep_last = 8}\n')
+    eventually(lambda: ckpt("ls", "exp1", "--json").code == 0)
+    with Client.connect(autostart=False) as client:
+        client.post("/v1/reload")
+    answer = ckpt("policy", "set", "exp1", "keep_last=3", "keep_best=2", "--yes")
+    assert answer.code == 0 and "keep_last stays as config.toml [[run]] exp1 says" in answer.err
+    shown = ckpt("policy", "show", "exp1", "--json").json
+    assert shown["policy"]["keep_last"] == 8 and shown["origins"]["keep_best"] == "command"
+    assert "edit config.toml" in ckpt("policy", "show", "exp1").out

@@ -106,7 +106,7 @@ def test_the_list_says_where_a_directory_comes_from(tmp_path: Path, ckpt: Any, d
 
 def test_a_question_is_asked_before_a_directory_is_taken_off(tmp_path: Path, ckpt: Any, daemon: Any) -> None:
     answer = ckpt("watch", "rm", tmp_path / "runs", answer="n")
-    assert answer.code == 1 and "Files, marks and trash stay" in answer.err and "nothing was done" in answer.err
+    assert answer.code == 1 and "Files and marks stay" in answer.err and "nothing was done" in answer.err
     assert ckpt("watch", "ls", "-q").out == f"{tmp_path}/runs\n"
 
 

@@ -51,7 +51,7 @@ def _run_effects(old: tuple[RunRule, ...], new: tuple[RunRule, ...]) -> list[str
     told = [
         f"policy of {printable(match)}: {_policy(before.get(match, {}))} -> {_policy(after.get(match, {}))}"
         for match in (*after, *(match for match in before if match not in after))
-        if before.get(match) != after.get(match)
+        if before.get(match, {}) != after.get(match, {})
     ]
     if not told and old != new:
         told.append(f"runs: the order is {', '.join(printable(rule.match) for rule in new)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from ckpt import retention
 from ckpt.encoding import printable
-from ckpt.exceptions import OperationError, UsageError
+from ckpt.exceptions import CkptError, OperationError, UsageError
 from ckpt.paths import machine_id
 from ckpt.retention import Layer
 from ckpt.trash import placing
@@ -57,6 +58,7 @@ class Confirming:
         root = watched.root.path
         self._check_state(watched)
         place = self._place(watched, take_over=take_over)
+        before, was_confirmed = watched.root, watched.confirmed
 
         def enforce() -> None:
             if take_over and place.owner.exists():
@@ -64,7 +66,20 @@ class Confirming:
             self._roots.enforce(root)
             self._scanner.govern(root)
 
-        return self._keeper.confirm(plan_id, root, enforce)
+        try:
+            return self._keeper.confirm(plan_id, root, enforce)
+        except CkptError:
+            if watched.confirmed and not was_confirmed:
+                # The world changed in the very moment: what was confirmed is not what would be done.
+                self._roots.take_back(root, before)
+                self._scanner.govern(root)
+            raise
+
+    def give_up(self, root: str) -> None:
+        """Lets another machine enforce a root that this one does not any more. What lies in its trash stays."""
+        for place in placing.possible(root):
+            with contextlib.suppress(OperationError):
+                Owner(place.owner).release(machine_id())
 
     def _check_state(self, watched: Watched) -> None:
         if watched.state == "degraded":

@@ -123,7 +123,8 @@ class Enforcing:
     ) -> None:
         decided = {decision.checkpoint.id: decision for decision in fresh.plan.remove}
         target = Bin(fresh, self._trashes)
-        for name, checkpoint in wanted.items():
+        # Plans tell the newest first; the oldest goes first, so that it is also purged first.
+        for name, checkpoint in reversed(list(wanted.items())):
             if self._is_stopping():
                 break
             decision, seen = decided.get(name), stamps[name]

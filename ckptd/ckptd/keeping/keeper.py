@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ckpt.encoding import path_fields, printable
+from ckpt.encoding import path_fields, printable, quoted
 from ckpt.exceptions import AddressError, CkptError, UsageError
 from ckpt.paths import StatePaths
 from ckpt.retention import Plan
@@ -99,8 +99,7 @@ class Keeper:
 
     def find(self, plan_id: str) -> Plan:
         """The plan with an id, whatever it is of, as `apply` would carry it out. Raises UsageError as that does."""
-        with self._lock:
-            return self._planning.current(plan_id)[1]
+        return self._planning.current(plan_id)[1]
 
     def check(self, plan_id: str, root: str) -> Plan:
         """The plan of a root's runs, as it would be enforced, by its id.
@@ -140,7 +139,7 @@ class Keeper:
         with self._lock:
             scope, plan = self._planning.current(plan_id)
             if scope.enforced:
-                self._refuse_unless_enforced(scope)
+                self._refuse_unless_enforced(plan)
             self._planning.was_applied(plan_id)
             removed: list[dict[str, Any]] = []
             left: list[dict[str, Any]] = []
@@ -166,15 +165,19 @@ class Keeper:
         """The plans that wait for a person's word: {"run": id or None for all together, "plan", "text", "at"}."""
         return [ask for ask in self._asks.all() if ask["run"] is None or self._catalog.get(ask["run"]) is not None]
 
-    def _refuse_unless_enforced(self, scope: Scope) -> None:
-        for watched in self._roots.all():
-            if scope.root in (None, watched.root.path) and watched.enforced:
-                return
-        where = printable(scope.root or "DIR")
-        raise UsageError(
-            "this plan only shows what would be removed: its root is not enforced",
-            hint=f"enforce it: ckpt watch add {where} --enforce",
-        )
+    def _refuse_unless_enforced(self, plan: Plan) -> None:
+        """Raises UsageError for a plan that only says what would be, were its roots enforced."""
+        for part in plan.runs:
+            view = self._catalog.get(part.run) if part.remove else None
+            if view is None or view.run.own:
+                continue
+            watched = self._roots.holder(view.run.path)
+            if watched is None or not watched.enforced:
+                where = quoted(view.run.root if watched is None else watched.root.path)
+                raise UsageError(
+                    "this plan only shows what would be removed: its root is not enforced",
+                    hint=f"enforce it: ckpt watch add {where} --enforce",
+                )
 
     # By itself
 

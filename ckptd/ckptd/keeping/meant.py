@@ -75,7 +75,7 @@ def _metric(said: Said, checkpoint: Checkpoint, before: Marks) -> Meant:
 
 def _unmetric(said: Said, checkpoint: Checkpoint, before: Marks) -> Meant:
     names, known = said.get("names"), before.metrics.get(checkpoint.id, {})
-    if not isinstance(names, list):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UsageError("'names' has to be a list of metrics")
     late_metrics.check_attached(known, names)
     return Meant({"names": names}, _again(names, known))

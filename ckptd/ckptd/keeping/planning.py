@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from ckpt import retention
@@ -39,7 +40,10 @@ class Issued(Record, frozen=True, kw_only=True):
 
 
 class Planning:
-    """Makes plans from the catalog, at the time of a clock and with what is open now. Reads no checkpoint."""
+    """Makes plans from the catalog, at the time of a clock and with what is open now. Reads no checkpoint.
+
+    May be used from several threads.
+    """
 
     def __init__(self, catalog: Catalog, roots: Roots, policies: Policies, scanner: Scanner, clock: Clock) -> None:
         self._catalog = catalog
@@ -47,6 +51,7 @@ class Planning:
         self._policies = policies
         self._scanner = scanner
         self._clock = clock
+        self._lock = threading.Lock()
         self._issued: dict[str, list[Issued]] = {}
         self._applied: dict[str, None] = {}
 
@@ -93,10 +98,11 @@ class Planning:
         views = [self.present(view, enforced=scope.enforced, in_use=in_use) for view in self.views(scope)]
         plan = retention.combine(view.plan for view in views)
         issued = Issued(scope=scope, in_use=frozenset().union(*(view.situation.in_use for view in views)))
-        known = [other for other in self._issued.pop(plan.id, []) if other.scope != scope]
-        self._issued[plan.id] = [*known, issued]
-        while len(self._issued) > _ISSUED:
-            del self._issued[next(iter(self._issued))]
+        with self._lock:
+            known = [other for other in self._issued.pop(plan.id, []) if other.scope != scope]
+            self._issued[plan.id] = [*known, issued]
+            while len(self._issued) > _ISSUED:
+                del self._issued[next(iter(self._issued))]
         return plan
 
     def current(self, plan_id: str) -> tuple[Scope, Plan]:

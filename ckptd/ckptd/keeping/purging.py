@@ -106,6 +106,7 @@ class Purging:
     def _due(self, shelf: Shelf, now: float) -> None:
         if not shelf.is_ours():
             return
+        shelf.renew()
         if shelf.run is None and shelf.name not in self._recovered:
             # What a killed daemon left half way; an own run's training recovers its own.
             recover(shelf.trash, shelf.name)

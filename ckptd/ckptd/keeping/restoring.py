@@ -12,6 +12,7 @@ from ckpt.exceptions import UsageError
 from ckpt.paths import RunPaths, StatePaths
 from ckpt.protocol import checkpoint_from_json
 from ckpt.scan.recording import content_of
+from ckpt.trash import TrashEntry
 from ckptd.events import Events
 from ckptd.journal import Journal
 from ckptd.keeping.trashes import Shelved
@@ -55,5 +56,12 @@ class Restoring:
         if item.run is not None:
             places.stay(kept, item.run)
             file = os.path.relpath(path, item.run.path)
-        content = content_of(checkpoint_from_json(item.entry.checkpoint))
-        marks.append(kept, "pin", checkpoint, file=file, fingerprint=content, why="restored")
+        marks.append(kept, "pin", checkpoint, file=file, fingerprint=_content_of(item.entry), why="restored")
+
+
+def _content_of(entry: TrashEntry) -> str | None:
+    """What stands for the content of a removed checkpoint, so that its pin follows it; None when it does not say."""
+    try:
+        return content_of(checkpoint_from_json(entry.checkpoint))
+    except (KeyError, ValueError, TypeError):
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,13 @@ class Shelf:
             return True
         owned = Owner(self.place.owner).read()
         return owned is None or owned.machine == machine_id()
+
+    def renew(self) -> None:
+        """Says that this machine is at work in the trash of an enforced root. Raises OperationError."""
+        if self.place is not None and self.watched is not None and self.watched.enforced:
+            owner = Owner(self.place.owner)
+            if owner.read() is not None:
+                owner.renew(machine_id(), time.time())
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class Scanner:
         with self._looking:
             read = self._look(watched)
             self._remember()
-            return read
+            return read | self.govern(watched.root.path)
 
     def dirty(self, directories: Mapping[str, bool]) -> set[str]:
         """Looks at what lies in and below changed directories; True means that runs may have come or gone there.

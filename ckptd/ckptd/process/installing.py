@@ -115,8 +115,8 @@ def _what_stays(path: Path) -> list[str]:
         f"these stay: the config in {config_home()}; catalog, marks, journal and log in {state.directory}; removed "
         "checkpoints in the `.trash` of their runs, those of enforced directories in `.ckptd/trash` there (or in "
         "`.ckptd-NAME/trash` beside them)",
-        "nothing purges that trash while no ckptd runs; `ckptd start`, then `ckpt trash ls` and `ckpt trash restore` or "
-        "`ckpt trash purge`",
+        "nothing purges that trash while no ckptd runs; to have it back or be rid of it: `ckptd start`, then "
+        "`ckpt trash ls`, and `ckpt trash restore` or `ckpt trash purge`",
     ]
     drop_ins = path.with_name(f"{UNIT_NAME}.d")
     if drop_ins.is_dir():

@@ -103,7 +103,8 @@ class Roots:
                 )
             if holder is not None and holder.root.origin == "config.toml":
                 if keep:
-                    self._aside[real] = Root(path=real, exclude=tuple(exclude), origin="command")
+                    known = self._aside.get(real, Root(path=real))
+                    self._aside[real] = known.evolve(exclude=tuple(exclude), origin="command")
                 origin = "config.toml"
                 exclude = holder.root.exclude
             inner = [w for w in self._watched.values() if _inside(w.root.path, real) and w.root.path != real]
@@ -209,6 +210,11 @@ class Roots:
                 self._said_there(watched, "observe")
             self._change(watched, watched.root.evolve(mode="observe"), confirmed=False)
             return watched
+
+    def take_back(self, path: str, root: Root) -> None:
+        """Unmakes an `enforce` whose first plan could not be carried out; `root` is what was there before."""
+        with self._lock:
+            self._change(self.known(path), root, confirmed=False)
 
     def set_policy(self, path: str, given: Mapping[str, Any]) -> Watched:
         """Sets the given fields of the policy of what lies below a root. Raises as `enforce` does, and StateError."""

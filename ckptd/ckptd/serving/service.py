@@ -92,7 +92,7 @@ class Service:
         marks, removals, roots_alone = threading.RLock(), threading.RLock(), threading.RLock()
         self._alone: dict[str, tuple[threading.RLock, ...]] = {
             "/v1/marks": (marks,),
-            "/v1/policy": (roots_alone, marks),
+            "/v1/policy": (marks,),
             "/v1/undo": (removals, marks),
             "/v1/apply": (removals,),
             "/v1/trash/restore": (removals,),

@@ -6,23 +6,27 @@ their policies remove stays in the trash first and then makes room again, which 
 beside them is believed as it was observed; and where several saves fell into the hour that was observed, trainings
 are not believed to take more than was lost.
 
-A trend needs ten minutes, and it has to hold over the whole time and over the second half of it: neither a file that
-came and went nor a copy that is over makes one. What lies in the trash is not counted as free.
+A trend needs twenty minutes, in each sixth of which something was lost, or an hour with one pause: neither a file that
+came and went nor a copy of ten minutes makes one. What lies in the trash is not counted as free.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from ckptd.space.cadence import SAVES_MIN, Cadence
-from ckptd.space.samples import Sample
+from ckptd.space.samples import KEPT_S, Sample
 
-SEEN_MIN_S = 600.0  # a shorter time says nothing about when a disk is full
+SEEN_MIN_S = 1200.0  # a shorter time says nothing about when a disk is full
 FAR_S = 30 * 86400.0  # what is farther away than this is not foretold
-_POINTS = 60  # samples of a window that are compared, each with each
-_NOISE = 2.0  # a trend loses this many times as much as single samples are off it
+_WINDOWS = ((SEEN_MIN_S, 0), (KEPT_S, 1))  # seconds that are looked at, and how many parts of them may lose nothing
+_PARTS = 6
+_NOISE = 1.5  # a part loses this many times as much as single samples in it are off
+_OFF = 0.1  # a loss beside the trainings that is a smaller share of theirs may be an error of measuring
+_BACK = 0.25  # what may come back in one part, of what a part usually loses
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ def full_in_s(free: int, samples: Sequence[Sample], trainings: Iterable[tuple[Ca
         if expected > 0 and all(SAVES_MIN * cadence.interval_s <= seen_s for cadence, _ in growing):
             believed = min(1.0, max(0.0, observed) / expected)
     growths = [Growth(growth.pace * believed, growth.most) for _, pair in growing for growth in pair]
-    growths.append(Growth(max(0.0, (observed or 0.0) - expected)))
+    beside = (observed or 0.0) - expected
+    growths.append(Growth(beside if beside > _OFF * expected else 0.0))
     seconds = _until_taken(free, growths)
     return seconds if seconds is not None and seconds <= FAR_S else None
 
@@ -66,41 +71,36 @@ def growth_of(cadence: Cadence, trashed: int) -> tuple[Growth, Growth]:
 
 def pace_of(samples: Sequence[Sample]) -> float | None:
     """Bytes in a second that free space loses lastingly; 0 where it does not, None when too little was seen."""
-    if len(samples) < 4 or samples[-1].at - samples[0].at < SEEN_MIN_S:
+    if not samples or samples[-1].at - samples[0].at < SEEN_MIN_S:
         return None
-    middle = (samples[0].at + samples[-1].at) / 2
-    whole = _slope(samples)
-    later = _slope([sample for sample in samples if sample.at >= middle])
-    return max(0.0, min(whole, later))
+    now, seen_s = samples[-1].at, samples[-1].at - samples[0].at
+    for window, pauses in _WINDOWS:
+        pace = _lasting(samples, now - min(window, seen_s), pauses)
+        if pace > 0:
+            return pace
+    return 0.0
 
 
-def _slope(samples: Sequence[Sample]) -> float:
-    """The median of the paces between all pairs of samples (Theil and Sen), which a few of them cannot turn.
+def _lasting(samples: Sequence[Sample], since: float, pauses: int) -> float:
+    """The pace of a loss that goes through all parts of the time since then but so many; 0 where none does.
 
-    0 where single samples are off the line by as much as it falls.
+    The median of each part is compared, so that what comes and goes within one is not seen.
     """
-    chosen = _thinned(samples)
-    paces = [
-        (earlier.free - later.free) / (later.at - earlier.at)
-        for index, earlier in enumerate(chosen)
-        for later in chosen[index + 1 :]
-        if later.at > earlier.at
-    ]
-    if not paces:
+    width = (samples[-1].at - since) / _PARTS
+    parts: list[list[int]] = [[] for _ in range(_PARTS)]
+    for sample in samples:
+        if sample.at >= since:
+            parts[min(_PARTS - 1, int((sample.at - since) / width))].append(sample.free)
+    if not all(parts):
         return 0.0
-    pace = median(paces)
-    start = median(sample.free + pace * sample.at for sample in chosen)
-    off = median(abs(sample.free + pace * sample.at - start) for sample in chosen)
-    lost = abs(pace) * (chosen[-1].at - chosen[0].at)
-    return pace if lost > _NOISE * off else 0.0
-
-
-def _thinned(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """At most so many samples, spread evenly, the last among them."""
-    if len(samples) <= _POINTS:
-        return samples
-    last = len(samples) - 1
-    return [samples[round(index * last / (_POINTS - 1))] for index in range(_POINTS)]
+    levels = [median(part) for part in parts]
+    losses = [earlier - later for earlier, later in pairwise(levels)]
+    usual = median(losses)
+    spread = median(median(abs(free - level) for free in part) for part, level in zip(parts, levels, strict=True))
+    goes_on = sum(loss > 0 for loss in losses) >= len(losses) - pauses and min(losses) >= -_BACK * usual
+    if not goes_on or usual <= _NOISE * spread:
+        return 0.0
+    return (levels[0] - levels[-1]) / (width * (_PARTS - 1))
 
 
 def _until_taken(free: float, growths: Iterable[Growth]) -> float | None:

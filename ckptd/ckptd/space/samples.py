@@ -19,6 +19,13 @@ class Room:
     device: int
     free: int
     total: int
+    file_system: int = 0
+    """Its own number, as the system knows it: another disk may get the device of one that is gone."""
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What tells it from every other."""
+        return self.device, self.file_system
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,31 +42,31 @@ def room_at(path: str) -> Room | None:
         device, info = os.stat(path).st_dev, os.statvfs(path)
     except OSError:
         return None
-    return Room(device, info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize)
+    return Room(device, info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize, info.f_fsid)
 
 
 class Samples:
-    """Free space by device. May be used from several threads."""
+    """Free space by disk. May be used from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._taken: dict[int, deque[Sample]] = {}
+        self._taken: dict[tuple[int, int], deque[Sample]] = {}
 
     def take(self, rooms: Iterable[Room], now: float) -> None:
         """Remembers what is free now, at most every EVERY_S seconds; `now` is of a clock that does not jump."""
         with self._lock:
             for room in rooms:
-                kept = self._taken.setdefault(room.device, deque())
+                kept = self._taken.setdefault(room.identity, deque())
                 if not kept or now - kept[-1].at >= EVERY_S:
                     kept.append(Sample(now, room.free))
-            for device in list(self._taken):
-                kept = self._taken[device]
+            for identity in list(self._taken):
+                kept = self._taken[identity]
                 while kept and kept[0].at < now - KEPT_S:
                     kept.popleft()
                 if not kept:
-                    del self._taken[device]
+                    del self._taken[identity]
 
-    def of(self, device: int) -> tuple[Sample, ...]:
+    def of(self, room: Room) -> tuple[Sample, ...]:
         """The samples of one disk, oldest first."""
         with self._lock:
-            return tuple(self._taken.get(device, ()))
+            return tuple(self._taken.get(room.identity, ()))

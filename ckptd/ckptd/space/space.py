@@ -12,10 +12,12 @@ from ckpt.encoding import path_fields
 from ckpt.exceptions import CkptError
 from ckpt.scan import RunView
 from ckptd.space.alarm import FILLING_S, Alarm, judged
-from ckptd.space.cadence import Cadence, cadence
+from ckptd.space.cadence import Cadence, cadence, largest
 from ckptd.space.forecast import full_in_s
+from ckptd.space.pressure import wanted_free
 from ckptd.space.samples import Room, Samples, room_at
 
+_Identity = tuple[int, int]
 _TRASH_S = 60.0  # the trash of a training is listed again after so long
 
 
@@ -54,42 +56,48 @@ class Space:
         self._clock = clock
         self._limit_s = limit_s
         self._samples = Samples()
-        self._alarms: dict[int, Alarm] = {}
-        self._full_in: dict[int, float | None] = {}
+        self._alarms: dict[_Identity, Alarm] = {}
+        self._full_in: dict[_Identity, float | None] = {}
         self._listed: dict[str, tuple[float, int]] = {}
 
-    def look(self, roots: Iterable[str], views: Iterable[RunView], now: float) -> None:
+    def look(self, roots: Iterable[str], views: Iterable[RunView], now: float) -> bool:
         """Looks at the disks of some roots and of the runs that train, and tells of one that fills or has recovered.
 
-        `now` is Unix seconds, the clock of the checkpoints.
+        `now` is Unix seconds, the clock of the checkpoints. Returns whether a disk has less free than should be, so
+        that something has to leave the trash early.
         """
         at = self._clock()
-        rooms: dict[int, tuple[str, Room]] = {}
+        rooms: dict[_Identity, tuple[str, Room]] = {}
         for path in roots:
             _add(rooms, path)
-        trainings: dict[int, list[tuple[Cadence, int]]] = {}
+        trainings: dict[_Identity, list[tuple[Cadence, int]]] = {}
+        needed: dict[_Identity, int] = {}
         for view in views:
+            disk = _add(rooms, view.run.path) if view.run.status == "training" else None
+            if disk is None:
+                continue
+            needed[disk] = max(needed.get(disk, 0), largest([view]))
             found = cadence(view, now)
-            device = None if found is None else _add(rooms, view.run.path)
-            if found is not None and device is not None:
-                trainings.setdefault(device, []).append((found, self._in_trash(view.run.id, at)))
+            if found is not None:
+                trainings.setdefault(disk, []).append((found, self._in_trash(view.run.id, at)))
         self._samples.take((room for _, room in rooms.values()), at)
-        for device, (path, room) in rooms.items():
-            full = full_in_s(room.free, self._samples.of(device), trainings.get(device, ()))
-            self._full_in[device] = full
-            self._alarms[device], told = judged(self._alarms.get(device, Alarm()), full, at, self._limit_s)
+        for disk, (path, room) in rooms.items():
+            full = full_in_s(room.free, self._samples.of(room), trainings.get(disk, ()))
+            self._full_in[disk] = full
+            self._alarms[disk], told = judged(self._alarms.get(disk, Alarm()), full, at, self._limit_s)
             if told is not None:
                 self._emit(told, **path_fields(path), full_in_s=full, free_bytes=room.free)
-        for device in self._full_in.keys() - rooms.keys():
-            del self._full_in[device], self._alarms[device]
+        for disk in self._full_in.keys() - rooms.keys():
+            del self._full_in[disk], self._alarms[disk]
+        return any(room.free < wanted_free(room.total, needed.get(disk, 0)) for disk, (_, room) in rooms.items())
 
     def of(self, path: str) -> Outlook:
         """The disk that a path lies on: what is free now, and what the last look foresaw."""
         room = room_at(path)
         if room is None:
             return Outlook()
-        alarm = self._alarms.get(room.device, Alarm())
-        return Outlook(room.device, room.free, room.total, self._full_in.get(room.device), alarm.filling)
+        alarm = self._alarms.get(room.identity, Alarm())
+        return Outlook(room.device, room.free, room.total, self._full_in.get(room.identity), alarm.filling)
 
     def _in_trash(self, run: str, at: float) -> int:
         known = self._listed.get(run)
@@ -102,10 +110,10 @@ class Space:
         return known[1]
 
 
-def _add(rooms: dict[int, tuple[str, Room]], path: str) -> int | None:
-    """Adds the disk of a path under the first path that was seen on it; its device, None when it cannot be asked."""
+def _add(rooms: dict[_Identity, tuple[str, Room]], path: str) -> _Identity | None:
+    """Adds the disk of a path under the first path that was seen on it; its identity, None when it cannot be asked."""
     room = room_at(os.path.realpath(path))
     if room is None:
         return None
-    rooms.setdefault(room.device, (path, room))
-    return room.device
+    rooms.setdefault(room.identity, (path, room))
+    return room.identity

@@ -4,9 +4,13 @@
     given()     what people write, as its fields         reading.py, fields.py, spelling.py, quantities.py
     merge()     what several places ask, as one          layers.py
     describe()  a policy in plain sentences              describing.py
-    rules       one small function each, in one table    rules.py
-    plan()      the rules over one run's checkpoints     planner.py
+    rules       one small function each, in one table    rules.py: counts.py, grids.py, times.py, floor.py
+    budget      room for what no rule keeps              budget.py
+    outside     what a plan does not decide on, and why  outside.py, recognising.py
+    refusing    what is not done, or only if confirmed   refusing.py
+    plan()      all of it over one run's checkpoints     planner.py, deciding.py
     combine()   plans of several runs under one id       planner.py
+    rehearse()  a policy over past saves                 rehearsing.py, rehearsed.py
     *_to_json   the shape of `ckpt plan --json`          presenting.py
 
 Kept is the union of what every rule keeps by itself. A rule never removes, only the absence of every keep does, so

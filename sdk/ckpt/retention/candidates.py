@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -91,4 +92,4 @@ Rule = Callable[[Candidates, Policy], Iterator[Selection]]
 
 def until(ends: Sequence[float], now: float) -> float | None:
     """The first of some times that is still to come."""
-    return min((end for end in ends if end > now), default=None)
+    return min((end for end in ends if now < end < math.inf), default=None)

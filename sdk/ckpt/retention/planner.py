@@ -146,14 +146,15 @@ def _everything(run: str, ordered: Sequence[Checkpoint], policy: Policy) -> RunP
 
 def _withheld(remove: Iterable[Decision], refused: str | None, situation: Situation) -> dict[str, Verdict]:
     """What stays of that which the rules leave over, by id."""
-    for rule, why in (
-        ("degraded", situation.degraded and f"not removed now: {printable(situation.degraded)}"),
-        ("refused", refused and f"not removed: {refused}"),
-        ("observed", None if situation.enforced else "observed only: nothing is enforced here"),
-    ):
-        if why:
-            return _as_skipped(remove, Reason(rule=rule, text=why))
-    in_use = [decision for decision in remove if decision.checkpoint.id in situation.in_use] if situation.in_use else []
+    if situation.degraded is not None:
+        return _as_skipped(remove, Reason(rule="degraded", text=f"not removed now: {printable(situation.degraded)}"))
+    if refused is not None:
+        return _as_skipped(remove, Reason(rule="refused", text=f"not removed: {refused}"))
+    if not situation.enforced:
+        return _as_skipped(remove, Reason(rule="observed", text="observed only: nothing is enforced here"))
+    if not situation.in_use:
+        return {}
+    in_use = [decision for decision in remove if decision.checkpoint.id in situation.in_use]
     return _as_skipped(in_use, Reason(rule="in_use", text="in use: a process has it open"))
 
 

@@ -63,7 +63,7 @@ def whole(name: str, value: Any, least: int, most: int, hint: str | None = None)
 
 
 def duration(name: str, value: Any, least: float = 0.0) -> float:
-    """Seconds of at least `least`, from a number of seconds or a text such as `36h`, `7d` or `1h 30m`."""
+    """Seconds of at least `least`, to the millisecond, from a number of them or a text such as `36h` or `1h 30m`."""
     seconds = _seconds(name, value) if isinstance(value, str) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds != seconds:
         raise StateError(
@@ -74,7 +74,7 @@ def duration(name: str, value: Any, least: float = 0.0) -> float:
         raise StateError(f"{name} is {shown(value)}, and has to be {least:g} second{'s' * (least != 1)} or more")
     if seconds > LONGEST:
         raise StateError(f"{name} is {shown(value)}, and has to be 1000 years at most")
-    return float(seconds) + 0.0
+    return round(float(seconds), 3) + 0.0
 
 
 def _seconds(name: str, text: str) -> float:

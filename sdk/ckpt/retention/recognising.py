@@ -20,10 +20,15 @@ def unknown(complete: Iterable[Checkpoint]) -> dict[str, str]:
     """Of a foreign run's complete checkpoints those that are no known training checkpoint: id to why."""
     given = list(complete)
     why = {checkpoint.id: text for checkpoint in given if (text := _strange(checkpoint)) is not None}
-    series = Counter(series_of(checkpoint) for checkpoint in given if checkpoint.id not in why)
-    for checkpoint in given:
+    known = [checkpoint for checkpoint in given if checkpoint.id not in why]
+    going_on = {series_of(checkpoint) for checkpoint in known if checkpoint.kinds.get("optimizer", 0)}
+    for checkpoint in known:
+        if _only_weights(checkpoint) and series_of(checkpoint) in going_on:
+            why[checkpoint.id] = "weights alone, and others of its series hold an optimizer too"
+    series = Counter(series_of(checkpoint) for checkpoint in known if checkpoint.id not in why)
+    for checkpoint in known:
         if checkpoint.id not in why and series[series_of(checkpoint)] < 2:
-            why[checkpoint.id] = "the only one of its kind beside each other"
+            why[checkpoint.id] = "the only one of its kind in its directory"
     return why
 
 
@@ -45,3 +50,7 @@ def _strange(checkpoint: Checkpoint) -> str | None:
     ):
         return "no weights or optimizer are known in it"
     return None
+
+
+def _only_weights(checkpoint: Checkpoint) -> bool:
+    return checkpoint.kinds.get("weights", 0) > 0 and not checkpoint.kinds.get("optimizer", 0)

@@ -29,7 +29,8 @@ def refusal(inside: Sequence[Checkpoint], kept: int, policy: Policy, situation: 
 def question(removed: int, of: int, policy: Policy, situation: Situation) -> str | None:
     """Why the removal of `removed` of `of` checkpoints has to be confirmed; None when it has not."""
     asked = []
-    if not situation.own and policy.monitor is None and not policy.unmonitored:
+    named = policy.monitor is not None or policy.unmonitored or policy.keep_best_of
+    if not situation.own and not named:
         asked.append('no monitor is known, so the best is not kept; name one, or say monitor = "none"')
     if (not situation.own or not situation.own_policy) and removed > policy.max_share * of:
         share, limit = percent(removed / of), percent(policy.max_share)

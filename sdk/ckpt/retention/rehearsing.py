@@ -19,7 +19,7 @@ from ckpt.retention.planner import RunPlan, plan
 from ckpt.retention.policy import Policy
 from ckpt.retention.situation import Situation
 
-_DENSE = 64
+_DENSE = 32
 """Up to so many checkpoints are planned at every save; more of them less often, so that time grows with the saves."""
 _TICKS = 3  # plans between two saves because only time passes
 

@@ -23,7 +23,7 @@ def time_text(seconds: float) -> str:
     for length, unit in _UNITS:
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:.0f}{unit}"
-    return f"{seconds:.12g}s"
+    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds!r}s"
 
 
 def _items(name: str, value: Any) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _items(name: str, value: Any) -> Iterator[str]:
     elif isinstance(value, tuple | list):
         yield f"{name}={','.join(map(str, value))}"
     else:
-        yield f"{name}={printable(value) if isinstance(value, str) else f'{value:.12g}'}"
+        yield f"{name}={printable(value) if isinstance(value, str) else value}"
 
 
 def _stretch(stretch: Mapping[str, float | None]) -> str:

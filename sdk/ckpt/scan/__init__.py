@@ -8,6 +8,7 @@ to a checkpoint is another name of it, not another checkpoint.
     excludes.py  where nobody looks        cache.py     what has not changed     signature.py  whether a run has
     finding.py   how runs are told         live/        metrics that grow        curves.py     metrics over steps
     reading.py   the run of a directory    own.py       runs that the SDK made   failing.py    errors of disk and system
+    history.py   every save ever known     trying.py    policies that people ask about
     numbers.py   numbers in others' JSON   registered.py  which root a path lies in
     occupied.py  what files take on disk   usage.py     what runs take, by kind
 

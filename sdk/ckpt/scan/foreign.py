@@ -78,7 +78,7 @@ def read_foreign(
         problems=tuple(problems),
     )
     own = {} if monitor is None else {"monitor": monitor, "mode": mode}
-    wishes = Wishes(own=own, said=marks.policy)
+    wishes = Wishes(own=own, origin="trainer", said=marks.policy)
     merged = retention.merge(wishes.layers)
     whole = size(entry for made in recorded for entry in made.unit.entries)
     alone = unique(entry.info for made in recorded for entry in made.unit.names)

@@ -20,6 +20,8 @@ class Wishes(Record, frozen=True, kw_only=True):
 
     own: dict[str, Any] = msgspec.field(default_factory=dict)
     """The policy in run.json; of a foreign run only its trainer's monitor and mode."""
+    origin: str = "run.json"
+    """Where that stands: `run.json` or `trainer`."""
     said: dict[str, Any] = msgspec.field(default_factory=dict)
     """What `ckpt policy set` said of this run."""
     doubt: str | None = None
@@ -28,7 +30,7 @@ class Wishes(Record, frozen=True, kw_only=True):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The policy where nothing above the run has a say."""
-        return ("run.json", self.own), ("command", self.said)
+        return (self.origin, self.own), ("command", self.said)
 
 
 class RunView(Record, frozen=True, kw_only=True):

@@ -39,10 +39,8 @@ _HINTS = {
 class Trash:
     """The trash in one directory, for files below `base` (the directory that holds it, unless given).
 
-    It lies in the base directory, or in one beside that.
-
-    Acts of several processes wait for each other; LockedError after 10 s. Before its first act an object finishes
-    what a crash left half way.
+    It lies in the base directory or in one beside that. Acts of several processes wait for each other; LockedError
+    after 10 s. Before its first act an object finishes what a crash left half way.
     """
 
     def __init__(self, directory: Path, *, base: Path | None = None) -> None:
@@ -143,9 +141,10 @@ class Trash:
                 if isinstance(error, OSError):
                     raise self._failed("restored", entry, error) from error
                 raise
+            # What cannot be tidied now stays begun, and the next recovery tidies it.
             with contextlib.suppress(OSError):
                 self._moves.clear(entry)
-            self._journal.end("restored", entry.id)
+                self._journal.end("restored", entry.id)
         return [self.base / item.name for item in order]
 
     def purge(self, entry_id: str) -> int:
@@ -195,6 +194,9 @@ class Trash:
                 self._is_recovered = True
                 recovery.recover(self._journal, self._moves, self._read_journaled)
             yield
+        except OSError as error:
+            shown = printable(str(self.directory))
+            raise OperationError(f"the trash {shown} cannot be used: {error.strerror or error}") from error
         finally:
             lock.release()
 
@@ -220,11 +222,16 @@ class Trash:
         self._journal.hold_reserve()
 
     def _new_id(self, at: float) -> str:
-        """Milliseconds in 11 hexadecimal digits, which last until the year 2527, and 4 of chance."""
-        while True:
-            name = f"{max(0, int(at * 1000)):011x}{secrets.token_hex(2)}"
-            if not os.path.lexists(self.directory / name):
-                return name
+        """Milliseconds in 11 hexadecimal digits, which last until the year 2527, and 4 of chance.
+
+        Of several within the same millisecond each is greater than those before it.
+        """
+        moment = f"{max(0, int(at * 1000)):011x}"
+        same = [name for name in self._entry_names() if name.startswith(moment)]
+        name = f"{int(max(same), 16) + 1:015x}" if same else moment + secrets.token_hex(2)
+        while os.path.lexists(self.directory / name):
+            name = f"{int(name, 16) + 1:015x}"
+        return name
 
     def _entry_names(self) -> list[str]:
         if not self._is_there():

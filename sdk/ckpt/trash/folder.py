@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ckpt import files
+from ckpt.encoding import printable
 
 _RELATIVE = os.open in os.supports_dir_fd and os.rename in os.supports_dir_fd
 _RENAME_NOREPLACE = 1
@@ -41,14 +42,14 @@ class Folder:
         if self._fd is None:
             info = os.lstat(path)
             if not stat.S_ISDIR(info.st_mode) or path.is_symlink():
-                raise NotADirectoryError(errno.ENOTDIR, f"{name} is a link or a file", str(path))
+                raise NotADirectoryError(errno.ENOTDIR, f"{printable(name)} is a link or a file", str(path))
             return Folder(path, None)
         try:
             return Folder(path, os.open(name, _OPEN | _NO_LINK, dir_fd=self._fd))
         except OSError as error:
             # Which of the two a link is depends on the system.
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise NotADirectoryError(errno.ENOTDIR, f"{name} is a link or a file", str(path)) from None
+                raise NotADirectoryError(errno.ENOTDIR, f"{printable(name)} is a link or a file", str(path)) from None
             raise
 
     def look(self, name: str) -> os.stat_result | None:
@@ -83,8 +84,10 @@ class Folder:
         """Removes an empty directory; False when there is something in it, or it is none."""
         try:
             os.rmdir(self._name(name), dir_fd=self._fd)
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR):
+                return False
+            raise
         return True
 
     def allow(self, name: str) -> None:

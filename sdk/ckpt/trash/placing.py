@@ -18,7 +18,7 @@ from pathlib import Path
 from ckpt import mounts
 from ckpt.encoding import printable
 from ckpt.exceptions import OperationError
-from ckpt.files import pid_alive
+from ckpt.files import pid_alive, sweep_temporaries
 from ckpt.records import Record
 from ckpt.trash.acts import Trash
 from ckpt.trash.folder import opened
@@ -135,6 +135,7 @@ def make(place: Place) -> None:
                 folder.make(name, mode=0o700)
                 made.append(parts[: depth + 1])
         _probe(anchor, parts)
+        sweep_temporaries(Path(place.directory))
     except OSError as error:
         for taken in reversed(made):
             with contextlib.suppress(OSError), opened(anchor, taken[:-1]) as folder:

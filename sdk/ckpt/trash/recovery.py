@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable
 
+from ckpt import files
 from ckpt.encoding import printable
 from ckpt.trash.entries import ENTRY_ID, TrashEntry
 from ckpt.trash.journal import Journal
@@ -21,6 +22,7 @@ def recover(journal: Journal, moves: Moves, read: Read) -> list[str]:
     What cannot be done now is said too, and stays open for the next time.
     """
     said: list[str] = []
+    files.sweep_temporaries(moves.trash)
     open_acts = journal.open_acts()
     with os.scandir(moves.trash) as found:
         names = {entry.name.removesuffix(PURGING) for entry in found if entry.name.endswith(PURGING)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckptd.config.effects import effects
-from ckptd.config.values import Config, Root
+from ckptd.config.values import Config, Limits, Root, RunRule
 
 
 def test_the_same_config_changes_nothing() -> None:
@@ -34,3 +34,30 @@ def test_every_change_is_a_sentence() -> None:
         "/data/x: changes are looked for",
         "/data/z: changes are told by events",
     ]
+
+
+def test_changes_of_policies_are_sentences() -> None:
+    old = Config(
+        policy={"keep_last": 5},
+        runs=(RunRule(match="a*", policy={"keep_best": 1}), RunRule(match="b", policy={})),
+        roots=(Root(path="/x"),),
+    )
+    new = Config(
+        policy={"keep_last": 3, "keep_for": 129600.0},
+        runs=(RunRule(match="a*", policy={"keep_best": 2}), RunRule(match="c", policy={"keep_last": None})),
+        roots=(Root(path="/x", mode="enforce", policy={"max_bytes": 500 * 10**9}), Root(path="/y", mode="enforce")),
+        limits=Limits(bytes_per_run=10**12),
+        warn_before=3600.0,
+    )
+    assert effects(old, new) == [
+        "warn_before: 6h -> 1h",
+        "bytes_per_run: 200 GB -> 1 TB",
+        "policy: keep_last=5 -> keep_last=3 keep_for=36h",
+        "policy of a*: keep_best=1 -> keep_best=2",
+        "policy of c: no rule -> keep_last=off",
+        "watches /y (mode enforce)",
+        "/x: mode observe -> enforce",
+        "/x: policy no rule -> max_bytes=500GB",
+    ]
+    turned = old.evolve(runs=old.runs[::-1])
+    assert effects(old, turned) == ["runs: the order is b, a*"]

@@ -294,3 +294,37 @@ def test_a_variable_that_is_no_number_of_seconds_is_refused(tmp_path: Path, valu
     (problem,) = read(tmp_path, {"CKPTD_RESCAN_S": value}).problems
     assert isinstance(problem, Problem)
     assert problem.sentence() == f"CKPTD_RESCAN_S is a number of seconds from 0.1 to 86400, not '{value}'"
+
+
+def test_every_mistake_of_a_policy_has_its_own_line(tmp_path: Path) -> None:
+    found = reading(
+        tmp_path,
+        """[policy]
+keep_last = "many"
+keep_bst = 3
+[[root]]
+path = "/x"
+[[root]]
+path = "/y"
+[root.policy]
+max_bytes = "much"
+[[run]]
+match = "a"
+policy = {keep_last = 0}
+""",
+    )
+    assert [(key, line) for key, line, _ in told(found)] == [
+        ("policy.keep_last", 2),
+        ("policy.keep_bst", 3),
+        ("root[2].policy.max_bytes", 9),
+        ("run[1].policy.keep_last", 12),
+    ]
+    assert found.config.policy == {}
+
+
+def test_an_enforced_root_without_a_rule_is_warned_of(tmp_path: Path) -> None:
+    text = f"[[root]]\npath = '{tmp_path}'\nmode = 'enforce'\n"
+    (warning,) = reading(tmp_path, text).warnings
+    assert "no policy says what to keep" in warning.message
+    assert warning.line == 3
+    assert not reading(tmp_path, text + "[policy]\nkeep_last = 3\n").warnings

@@ -76,6 +76,8 @@ def test_undo_gives_back_the_late_value_that_was_there_before(world: Any, own: P
         {"kind": "metric", "metrics": [["acc", 1]]},
         {"kind": "unmetric"},
         {"kind": "unmetric", "names": []},
+        {"kind": "unmetric", "names": [["acc"]]},
+        {"kind": "metric", "metrics": {"acc": 1}, "step": "7"},
         {"kind": "unmetric", "names": ["acc"]},
         {"kind": "policy", "policy": {}},
         {"kind": "measure"},
@@ -139,7 +141,18 @@ def test_a_policy_of_a_foreign_run(world: Any, foreign: Path) -> None:
 
 @pytest.mark.parametrize(
     "policy",
-    [{"keep_las": 3}, {"keep_last": 0}, {"keep_last": -1}, {"keep_best": 1, "monitor": "none"}, {"max_bytes": "x"}],
+    [
+        {"keep_las": 3},
+        {"keep_last": 0},
+        {"keep_last": -1},
+        {"keep_last": [1]},
+        {"keep_best": 1, "monitor": "none"},
+        {"keep_every": {"every": []}},
+        {"keep_best_of": {"": 1}},
+        {"monitor": {}},
+        {"max_age": "NaN"},
+        {"max_bytes": "x"},
+    ],
 )
 def test_policies_that_cannot_be(world: Any, own: Path, policy: dict[str, Any]) -> None:
     with pytest.raises(StateError):

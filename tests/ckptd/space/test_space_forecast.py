@@ -33,7 +33,7 @@ def test_minutes_are_no_trend() -> None:
     samples = over(540, falling(90 * MB))
     assert pace_of(samples) is None
     assert full_in_s(samples[-1].free, samples) is None
-    later = over(660, falling(90 * MB))
+    later = over(1210, falling(60 * MB))
     assert full_in_s(later[-1].free, later) is not None
 
 
@@ -60,11 +60,21 @@ def test_a_dip_does_not_hide_a_fall() -> None:
     assert pace_of(samples) == pytest.approx(10 * MB, rel=0.1)
 
 
-@pytest.mark.parametrize("begins", [0, 300, 1200])
-def test_a_copy_that_is_over_is_no_trend(begins: int) -> None:
-    # 60 GB of a data set in ten minutes, then nothing for at least half of the time.
-    samples = over(3600, lambda at: 200 * GB - min(60 * GB, max(0.0, at - begins) * 100 * MB))
-    assert full_in_s(samples[-1].free, samples) is None
+@pytest.mark.parametrize("begins", [0, 300, 1250, 1800])
+def test_a_copy_of_minutes_is_no_trend_at_any_time_after(begins: int) -> None:
+    # 60 GB of a data set in five minutes.
+    samples = over(5400, lambda at: 200 * GB - min(60 * GB, max(0.0, at - begins) * 200 * MB))
+    for end in range(1300, 5400, 60):
+        seen = [sample for sample in samples if end - 3600 <= sample.at <= end]
+        assert full_in_s(seen[-1].free, seen) is None, end
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_disk_whose_level_jumps_is_no_trend(seed: int) -> None:
+    rng = random.Random(seed)
+    levels = [rng.uniform(45, 50) * GB for _ in range(30)]
+    found = full_in_s(45 * GB, over(3600, lambda at: levels[int(at // 125)]))
+    assert found is None or found > 6 * 3600
 
 
 def test_a_staircase_of_saves_is_a_fall() -> None:
@@ -75,7 +85,7 @@ def test_a_staircase_of_saves_is_a_fall() -> None:
 def test_growing_free_space_and_few_samples_are_no_trend() -> None:
     assert pace_of(over(3600, falling(-MB))) == 0.0
     assert pace_of([]) is None
-    assert pace_of([Sample(0.0, 9), Sample(3600.0, 1)]) is None
+    assert not pace_of([Sample(0.0, 9), Sample(3600.0, 1)])
     assert full_in_s(5 * GB, over(3600, lambda at: 5 * GB)) is None
 
 
@@ -93,7 +103,7 @@ def test_a_training_that_keeps_everything_is_foretold_without_a_trend() -> None:
     """Two saves an hour are no trend, and are known."""
     cadence = Cadence(interval_s=1800, bytes=5 * GB, lasting=1.0)
     assert full_in_s(50 * GB, (), [(cadence, 0)]) == pytest.approx(5 * 3600)
-    flat = over(1200, lambda at: 50 * GB)
+    flat = over(1300, lambda at: 50 * GB)
     assert full_in_s(50 * GB, flat, [(cadence, 0)]) == pytest.approx(5 * 3600)
 
 
@@ -141,14 +151,3 @@ def test_a_training_is_not_believed_to_take_more_than_was_lost() -> None:
     assert full_in_s(50 * GB, flat[:10], [(cadence, 0)]) == pytest.approx(3000)
     half = over(3600, falling(GB / 120))
     assert full_in_s(half[-1].free, half, [(cadence, 0)]) == pytest.approx(half[-1].free / (GB / 120), rel=0.02)
-
-
-def test_a_full_hour_of_samples_is_judged_fast() -> None:
-    samples = over(3600, falling(MB), every=5.0)
-    assert len(samples) > 700
-    import time
-
-    before = time.process_time()
-    for _ in range(10):
-        full_in_s(GB, samples)
-    assert time.process_time() - before < 1.0

@@ -29,12 +29,13 @@ def answer_plan(
             raise UsageError(
                 "say which run or directory to try the policy on", hint="ckpt plan RUN --policy keep_last=3"
             )
+        is_tried = bool(policy) or enforced
         plan, names = tried(lookup, target or "", policy) if policy else _plan(lookup, target, enforced)
         if not plan["runs"]:
             out.say("no run is known yet: `ckpt watch add DIR`, or make one with ckpt.Run.create()")
-        out.data(plan, ids=[plan["id"]], human=lambda: _plan_lines(plan, names, out, everything))
+        out.data(plan, ids=[plan["id"]], human=lambda: _plan_lines(plan, names, out, everything, is_tried))
         if out.mode == "human":
-            for line in _next_steps(plan, target, is_tried=bool(policy) or enforced):
+            for line in _next_steps(plan, target, is_tried=is_tried):
                 out.say(line)
 
 
@@ -63,14 +64,18 @@ def _as_if(enforced: bool) -> dict[str, str]:
     return {"enforced": "1"} if enforced else {}
 
 
-def _plan_lines(plan: Mapping[str, Any], names: Names, out: Output, everything: bool = False) -> Iterable[str]:
+def _plan_lines(
+    plan: Mapping[str, Any], names: Names, out: Output, everything: bool = False, is_tried: bool = False
+) -> Iterable[str]:
     from ckpt_tui.render.plans import plan_lines
 
-    return plan_lines(plan, names, paint=out.paint, everything=everything)
+    return plan_lines(plan, names, paint=out.paint, everything=everything, is_tried=is_tried)
 
 
 def _next_steps(plan: Mapping[str, Any], target: str | None, *, is_tried: bool) -> Iterable[str]:
     """What a person may do now."""
+    from ckpt_tui.render.plans import is_ruled
+
     if is_tried:
         yield "nothing was done: this is what such a policy would do where it is enforced"
         return
@@ -82,7 +87,7 @@ def _next_steps(plan: Mapping[str, Any], target: str | None, *, is_tried: bool) 
         where = quoted(target) if target is not None and os.path.isdir(target) else "DIR"
         would = f"{plural(observed, 'checkpoint')} would go if their directory was enforced"
         yield f"{would}: ckpt watch add {where} --enforce"
-    if any(part.get("refused") for part in plan["runs"]):
+    if any(part.get("refused") or (part["keep"] and not is_ruled(part["policy"])) for part in plan["runs"]):
         yield "what a policy asks is seen with `ckpt policy show RUN` and set with `ckpt policy set RUN RULE…`"
 
 

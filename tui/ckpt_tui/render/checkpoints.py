@@ -168,7 +168,7 @@ def checkpoint_lines(
         lines += [f"{'':<14} {paint(reason.text)}" for reason in verdict.reasons]
         lines += [f"{'':<14} not kept by: {paint(reason.text)}" for reason in verdict.near_misses]
     if checkpoint.metrics:
-        lines += ["", *metric_lines(checkpoint.metrics, said_by_name, paint=paint)]
+        lines += ["", *metric_lines(checkpoint.metrics, said_by_name, checkpoint.measured, paint=paint)]
     if inspection is not None:
         lines += content_lines(inspection, all_tensors=all_tensors, paint=paint, width=width)
     return lines

@@ -58,14 +58,20 @@ def inspection_lines(inspection: Mapping[str, Any], *, all_tensors: bool, paint:
     return lines + content_lines(inspection, all_tensors=all_tensors, paint=paint, width=width)
 
 
-def metric_lines(metrics: Mapping[str, Any], said_by_name: Collection[str], *, paint: Paint) -> list[str]:
-    """The metrics by name under their heading."""
+def metric_lines(
+    metrics: Mapping[str, Any],
+    said_by_name: Collection[str],
+    measured: Mapping[str, int] | None = None,
+    *,
+    paint: Paint,
+) -> list[str]:
+    """The metrics by name under their heading. `measured` has the steps of those that were attached later."""
+    from_name = {name: " (from its name)" for name in metrics if f"metrics.{name}" in said_by_name}
+    later = {name: f" (measured at step {step})" for name, step in (measured or {}).items()}
+    said = {**from_name, **later}
     return [
         paint("metrics", "bold"),
-        *(
-            f"  {paint(name)}  {number(value)}{' (from its name)' if f'metrics.{name}' in said_by_name else ''}"
-            for name, value in sorted(metrics.items())
-        ),
+        *(f"  {paint(name)}  {number(value)}{said.get(name, '')}" for name, value in sorted(metrics.items())),
     ]
 
 

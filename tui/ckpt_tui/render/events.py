@@ -23,11 +23,14 @@ _WORDS = {
     "checkpoint.trashed": ("checkpoint to the trash", "yellow"),
     "checkpoint.restored": ("checkpoint restored", "green"),
     "checkpoint.purged": ("checkpoint purged", "yellow"),
+    "plan.asks": ("plan waits for a word", "yellow"),
     "tag.moved": ("tag moved", "cyan"),
     "mark": ("marked", "cyan"),
     "state": ("training", ""),
     "root.added": ("watching", ""),
     "root.removed": ("no longer watching", ""),
+    "root.policy": ("policy of a directory set", "cyan"),
+    "root.enforced": ("enforcing", "green"),
     "root.degraded": ("directory unreadable", "red"),
     "root.ok": ("directory readable again", "green"),
     "disk.filling": ("disk fills", "red"),
@@ -58,6 +61,8 @@ def _details(kind: str, event: Mapping[str, Any], names: Mapping[str, str]) -> l
     checkpoint, was = (names.get(str(event.get(key)), str(event.get(key) or "")) for key in ("checkpoint", "was"))
     if kind.startswith("checkpoint."):
         return [file_name(path) if path else checkpoint, _step(event)]
+    if kind == "plan.asks":
+        return [f"{event.get('text')}: `ckpt plan`, then `ckpt apply {event.get('plan')}`"]
     if kind == "run.status":
         return [f"{event.get('was')} → {event.get('status')}"]
     if kind == "run.moved" and event.get("to"):
@@ -65,7 +70,7 @@ def _details(kind: str, event: Mapping[str, Any], names: Mapping[str, str]) -> l
     if kind == "tag.moved":
         return [str(event.get("tag")), f"{was or 'nothing'} → {checkpoint or 'nothing'}"]
     if kind == "mark":
-        return [checkpoint, str(event.get("mark")), str(event.get("name") or event.get("text") or "")]
+        return [checkpoint, str(event.get("mark")), _said(event)]
     if kind == "state":
         loss = event.get("loss")
         epoch = event.get("epoch")
@@ -88,3 +93,14 @@ def _details(kind: str, event: Mapping[str, Any], names: Mapping[str, str]) -> l
 
 def _step(event: Mapping[str, Any]) -> str:
     return "" if event.get("step") is None else f"step {count(event['step'])}"
+
+
+def _said(event: Mapping[str, Any]) -> str:
+    """What a mark says."""
+    if isinstance(event.get("metrics"), Mapping):
+        return ", ".join(f"{name} {number(value)}" for name, value in event["metrics"].items())
+    if isinstance(event.get("names"), list):
+        return ", ".join(map(str, event["names"]))
+    if isinstance(event.get("policy"), Mapping):
+        return ", ".join(map(str, event["policy"])) or "nothing is asked by command any more"
+    return str(event.get("name") or event.get("text") or "")

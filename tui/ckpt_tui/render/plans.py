@@ -17,17 +17,23 @@ _MOST = 40
 
 
 def plan_lines(
-    plan: Mapping[str, Any], names: Mapping[str, str], *, paint: Paint, everything: bool = False
+    plan: Mapping[str, Any],
+    names: Mapping[str, str],
+    *,
+    paint: Paint,
+    everything: bool = False,
+    is_tried: bool = False,
 ) -> list[str]:
     """The decisions of a plan with all their reasons. `names` gives a run's name for its id.
 
-    What is removed is told whole; of what stays only the newest, unless `everything` is asked for.
+    What is removed is told whole; of what stays only the newest, and nothing where no rule is given, unless
+    `everything` is asked for. `is_tried` is for a plan that cannot be carried out.
     """
     lines: list[str] = []
     for run in plan["runs"]:
         if lines:
             lines.append("")
-        lines += _run_lines(run, str(plan["id"]), names, paint, everything)
+        lines += _run_lines(run, None if is_tried else str(plan["id"]), names, paint, everything)
     total = sum(len(run["remove"]) for run in plan["runs"])
     if plan["runs"]:
         lines.append("")
@@ -42,7 +48,7 @@ def plan_lines(
 
 
 def _run_lines(
-    run: Mapping[str, Any], plan: str, names: Mapping[str, str], paint: Paint, everything: bool
+    run: Mapping[str, Any], plan: str | None, names: Mapping[str, str], paint: Paint, everything: bool
 ) -> list[str]:
     policy = run.get("policy") or {}
     counts = "   ".join(
@@ -54,7 +60,8 @@ def _run_lines(
         lines.append(f"  {paint('nothing is removed:', 'yellow')} {paint(run['refused'])}")
     if run.get("ask"):
         question = paint("asks first:", "yellow")
-        lines.append(f"  {question} {paint(run['ask'])}; `ckpt apply {plan}` confirms it")
+        how = "" if plan is None else f"; `ckpt apply {plan}` confirms it"
+        lines.append(f"  {question} {paint(run['ask'])}{how}")
     if run.get("over_bytes"):
         over = f"{size_text(int(run['over_bytes']))} above max_bytes, and nothing more may go"
         lines.append(f"  {paint('over its budget:', 'yellow')} {over}")
@@ -63,14 +70,19 @@ def _run_lines(
     metrics = _monitors(policy)
     rows: list[list[str | Cell]] = []
     for name, title, style in _ACTIONS:
-        shown = run[name] if everything or name == "remove" else run[name][:_MOST]
+        shown = run[name] if everything or name == "remove" else [*filter(_is_decided, run[name])][:_MOST]
         rows += [_row(item, title, style, metrics, shared) for item in shown]
-        rest = run[name][len(shown) :]
+        rest = [] if len(shown) < _MOST else run[name][len(shown) :]
         if rest:
             what = f"{len(rest)} older ones as well, {size_text(_bytes(rest))}: --all shows them"
             rows.append([Cell(title, style), "…", "", "", what])
     columns = [Column(), Column(right=True), Column(), Column(right=True), Column()]
     return lines + (table(columns, rows, paint=paint, head=False) if rows else [])
+
+
+def _is_decided(item: Mapping[str, Any]) -> bool:
+    """Whether a rule has something to say of it."""
+    return any(reason.get("rule") != "no_rule" for reason in item.get("reasons") or ())
 
 
 def _row(
@@ -110,6 +122,16 @@ def _monitors(policy: Mapping[str, Any]) -> list[str]:
 
 def rules_text(policy: Mapping[str, Any], paint: Paint) -> str:
     """The rules of a policy in a few words."""
+    rules = ", ".join(_rules(policy))
+    return paint(f"keeps {rules}" if rules else "no rule: nothing is removed", "dim")
+
+
+def is_ruled(policy: Mapping[str, Any]) -> bool:
+    """Whether a policy has any rule; without one nothing is removed."""
+    return bool(_rules(policy))
+
+
+def _rules(policy: Mapping[str, Any]) -> list[str]:
     by = f" by {policy['monitor']}" if policy.get("monitor") else ""
     told = [
         _counted("last {}", policy.get("keep_last")),
@@ -124,8 +146,7 @@ def rules_text(policy: Mapping[str, Any], paint: Paint) -> str:
         f"what is younger than {span(float(policy['max_age']))}" if policy.get("max_age") else "",
         f"up to {size_text(int(policy['max_bytes']))}" if policy.get("max_bytes") else "",
     ]
-    rules = ", ".join(text for text in told if text)
-    return paint(f"keeps {rules}" if rules else "no rule: nothing is removed", "dim")
+    return [text for text in told if text]
 
 
 def _counted(text: str, value: Any) -> str:

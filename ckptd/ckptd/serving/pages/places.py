@@ -97,6 +97,8 @@ class Places:
         if not isinstance(exclude, list) or not all(isinstance(e, str) for e in exclude):
             raise UsageError("exclude is a list of patterns")
         watched, absorbed = self._roots.add(path(body), mode, exclude, keep=body.get("keep") is not False)
+        if mode == "observe":
+            self._confirming.give_up(watched.root.path)
         self._scanner.accept(watched)
         self._watch(watched.root.path)
         for inner in absorbed:
@@ -107,8 +109,7 @@ class Places:
         for gone in former:
             self._events.emit("root.removed", path=printable(gone))
         self._events.emit("root.added", path=printable(watched.root.path))
-        read = self._scanner.look(watched) | self._scanner.govern(watched.root.path)
-        self._keeper.sweep(read)
+        self._keeper.sweep(self._scanner.look(watched))
         return {
             "root": self._shown.one(watched),
             "absorbed": [printable(inner.root.path) for inner in absorbed],
@@ -119,6 +120,7 @@ class Places:
         watched = self._roots.known(path(body))
         left = self._keeper.trash_of_root(watched.root.path)
         watched = self._roots.remove(path(body))
+        self._confirming.give_up(watched.root.path)
         answer = self._shown.one(watched)
         self._scanner.forget(watched)
         self._watch(None)

@@ -88,11 +88,17 @@ def _stored(tensors: Sequence[Placed], counted: set[tuple[int, str]]) -> int:
         if storage is None:
             total += placed.info.bytes
             continue
-        for held in storage.parts or (storage,):
-            place = (id(held.home), held.key)
-            if held.home is not None and place not in counted:
+        if not storage.parts:
+            place = (id(storage.home), storage.key)
+            if place not in counted:
                 counted.add(place)
-                total += held.home.stored_bytes(held) or 0
+                total += placed.stored
+            continue
+        for part in storage.parts:
+            place = (id(part.home), part.key)
+            if part.home is not None and place not in counted:
+                counted.add(place)
+                total += part.home.stored_bytes(part) or 0
     return total
 
 
