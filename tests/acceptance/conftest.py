@@ -131,10 +131,16 @@ class Box:
 
     def enforce(self, directory: Path, policy: dict[str, Any]) -> None:
         """Lets a policy act on a directory; its first plan is confirmed."""
-        asked = {"path": str(directory), "mode": "enforce"}
-        self.client.post("/v1/roots", {**asked, "policy": policy})
-        first = self.client.get("/v1/plan", root=str(directory), enforced="1")
-        self.client.post("/v1/roots", {**asked, "plan": first["id"]})
+        said = " ".join(f"{name}={value}" for name, value in policy.items())
+        command = ["watch", "add", str(directory), "--enforce", "--policy", said, "--yes"]
+        done = subprocess.run(
+            [sys.executable, "-c", "from ckpt_tui.cli import main; main()", *command],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, done.stderr
 
     def train(self, framework: str, directory: Path, *until: int) -> Training:
         """Starts a training that ends at the first of `until`, and is then resumed until the next."""
@@ -163,7 +169,10 @@ class Box:
         return entries
 
     def brought_back(self, directory: Path, seen: Mapping[str, File]) -> set[str]:
-        """Restores all that was removed, and checks that it is as it was written; the names of what came back."""
+        """Restores all that was removed; the names of what came back.
+
+        Checks that it is as it was written, and that nothing lies there that the training did not write.
+        """
         before = content(directory)
         # Of what was written again under the same name, the last: the place can be taken once.
         entries = list({entry["path"]: entry for entry in reversed(self.trash())}.values())
@@ -172,6 +181,7 @@ class Box:
         back = set(after) - set(before)
         assert {path: after[path] for path in back} == {path: seen[path] for path in back}
         assert {path: after[path] for path in before} == before
+        assert set(after) <= set(seen)
         return {os.path.relpath(entry["path"], directory) for entry in entries}
 
     def becomes(self, directory: Path, names: set[str]) -> None:

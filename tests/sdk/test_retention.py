@@ -203,7 +203,7 @@ def test_the_moving_tags() -> None:
     }
     assert moving_tags(world, Policy(monitor="val_loss")) == {five: ("latest",), two: ("best", "best-1")}
     assert moving_tags(world, Policy(monitor="val_loss", tag_best=False)) == {five: ("latest",)}
-    assert moving_tags(world, Policy(monitor="none")) == {five: ("latest",)}
+    assert moving_tags([checkpoint(1, loss=0.5)], Policy(monitor="none")) == {one: ("latest",)}
     assert moving_tags([checkpoint(4, NAN)], policy) == {f"{4:012x}": ("latest",)}
     assert moving_tags([], policy) == {}
     newest_and_best = moving_tags([checkpoint(1, 0.3), checkpoint(2, 0.1)], Policy(monitor="val_loss"))

@@ -299,7 +299,7 @@ def test_marks_that_cannot_be_read_hide_no_run_and_keep_everything(runs) -> None
     (directory / "marks.jsonl").mkdir()
     view = scan.read_run(directory)
     assert not view.plan.remove and len(view.checkpoints) == 3
-    assert view.run.problems == ("marks.jsonl cannot be read, so everything is kept: not a regular file",)
+    assert view.run.problems == ("marks.jsonl cannot be read: not a regular file, so everything is kept",)
 
 
 def test_pipes_in_a_run_are_not_waited_for(runs) -> None:

@@ -241,3 +241,15 @@ def test_a_prune_that_could_remove_nothing_has_failed(training: Path, ckpt: Any,
     assert "nothing could be removed" in answer.err and "undo" not in answer.out
     assert "held by process" in answer.out
     assert len(names(training)) == 5
+
+
+def test_status_says_which_plans_wait_and_what_to_do() -> None:
+    from ckpt_tui.render.status import status_lines
+
+    asks = [{"run": "abcdef0123", "plan": "8f3c", "text": "removes 8 of 10 (80 %)", "at": 1.0},
+            {"run": None, "plan": "9d1e", "text": "800 checkpoints of 200 runs at once", "at": 1.0}]  # fmt: skip
+    lines = list(status_lines({"daemon": {}, "roots": [], "asks": asks}, paint=Paint(False), width=None))
+    told = "\n".join(lines)
+    assert "removes 8 of 10 (80 %)" in told
+    assert "look with `ckpt plan abcdef01`, confirm with `ckpt apply 8f3c`" in told
+    assert "look with `ckpt plan`, confirm with `ckpt apply 9d1e`" in told

@@ -18,7 +18,7 @@ from ckptd.keeping.opened import user_of_entry
 from ckptd.keeping.patience import Patience, SomeStay
 from ckptd.keeping.trashes import Shelf, Trashes
 from ckptd.space.cadence import largest
-from ckptd.space.pressure import due_early
+from ckptd.space.pressure import due_early, wanted_free
 from ckptd.space.samples import Room, room_at
 
 
@@ -53,11 +53,7 @@ class Purging:
                 continue
             believed.append(shelf)
             self._attempt(shelf, partial(self._due, shelf, now))
-        for shelf, entries, free in self._pressed(believed):
-            if self._is_stopping():
-                return
-            why = f"the disk is nearly full: {free} bytes free"
-            self._attempt(shelf, partial(self._all, shelf, entries, early=True, why=why))
+        self._patience.attempt("pressure", "room on a full disk", partial(self._relieve, believed))
 
     def purge(self, shelf: Shelf, entries: Sequence[TrashEntry], **why: Any) -> tuple[list[TrashEntry], int]:
         """Deletes entries of one trash; returns those that are gone and the bytes freed.
@@ -69,7 +65,8 @@ class Purging:
             raise OperationError(f"another machine owns the trash {printable(shelf.name)}", hint="purge it there")
         gone: list[TrashEntry] = []
         freed = 0
-        with nullcontext() if shelf.run is None else holding(shelf.run):
+        # The trash has a lock of its own. A training that fills the disk must not keep its trash from making room.
+        with nullcontext() if shelf.run is None or why.get("early") else holding(shelf.run):
             shelf.trash.recover()
             for entry in entries:
                 if _is_open(shelf.trash, entry):
@@ -85,6 +82,13 @@ class Purging:
     def _attempt(self, shelf: Shelf, act: Callable[[], None]) -> None:
         self._patience.attempt(shelf.name, f"the trash {printable(shelf.name)}", act)
 
+    def _relieve(self, shelves: Sequence[Shelf]) -> None:
+        for shelf, entries, free in self._pressed(shelves):
+            if self._is_stopping():
+                return
+            why = f"the disk is nearly full: {free} bytes free"
+            self._attempt(shelf, partial(self._all, shelf, entries, early=True, why=why))
+
     def _pressed(self, shelves: Sequence[Shelf]) -> Iterator[tuple[Shelf, list[TrashEntry], int]]:
         """What has to go before its time because its disk would otherwise fill, and the bytes that are free there."""
         disks: dict[int, tuple[Room, list[Shelf]]] = {}
@@ -93,13 +97,14 @@ class Purging:
             if room is not None and shelf.is_ours():
                 disks.setdefault(room.device, (room, []))[1].append(shelf)
         for room, mine in disks.values():
-            lying = [(entry, shelf) for shelf in mine for entry in shelf.trash.entries()]
-            if not lying:
-                continue
             needed = largest(view for view in self._catalog.all() if _device(view.run.path) == room.device)
-            chosen = due_early((entry for entry, _ in lying), room.free, room.total, needed)
+            if room.free >= wanted_free(room.total, needed):
+                continue
+            lying = {shelf.name: shelf.trash.entries() for shelf in mine}
+            entries = (entry for found in lying.values() for entry in found)
+            chosen = {entry.id for entry in due_early(entries, room.free, room.total, needed)}
             for shelf in mine:
-                picked = [entry for entry, holder in lying if holder is shelf and entry in chosen]
+                picked = [entry for entry in lying[shelf.name] if entry.id in chosen]
                 if picked:
                     yield shelf, picked, room.free
 

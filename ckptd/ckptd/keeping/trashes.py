@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckpt.encoding import printable
 from ckpt.paths import RunPaths, machine_id
 from ckpt.records import Run
 from ckpt.trash import Trash, TrashEntry, placing
@@ -15,6 +17,8 @@ from ckpt.trash.owning import Owner
 from ckptd.catalog.catalog import Catalog
 from ckptd.roots.roots import Roots
 from ckptd.roots.watched import Watched
+
+log = logging.getLogger("ckptd.keeper")
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,15 @@ class Trashes:
             yield Shelf(place.open(), watched=watched, place=place)
 
     def entries(self, run: str | None = None) -> list[Shelved]:
-        """What lies in all trashes, or what was of one run, newest first. Raises OSError."""
-        found = [
-            Shelved(shelf, entry, self._run_of(shelf, entry))
-            for shelf in self.all()
-            if run is None or shelf.run is None or shelf.run.id == run
-            for entry in shelf.trash.entries()
-        ]
+        """What lies in all trashes that can be read, or what was of one run, newest first."""
+        found: list[Shelved] = []
+        for shelf in self.all():
+            if run is None or shelf.run is None or shelf.run.id == run:
+                try:
+                    found += [Shelved(shelf, entry, self._run_of(shelf, entry)) for entry in shelf.trash.entries()]
+                except OSError as error:
+                    # One disk that fails must not hide what can be brought back from the others.
+                    log.warning("the trash %s cannot be read: %s", printable(shelf.name), error.strerror)
         chosen = [item for item in found if run is None or item.run_id == run]
         return sorted(chosen, key=lambda item: item.entry.trashed_at, reverse=True)
 

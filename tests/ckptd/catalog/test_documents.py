@@ -139,3 +139,17 @@ def test_equal_texts_of_a_run_are_one_object() -> None:
 )
 def test_a_nan_equals_a_nan_and_nothing_else_changes(one: Any, other: Any, equal: bool) -> None:
     assert alike(one, other) is alike(other, one) is equal
+
+
+def test_equal_sizes_by_kind_are_one_object_after_reading(tmp_path: Path) -> None:
+    kinds = {"weights": 10, "optimizer": 20}
+    made = tuple(Checkpoint(id=f"{n}" * 12, run="r", path=f"/r/{n}.pt", kinds=dict(kinds)) for n in range(1, 5))
+    run = Run(id="r", name="r", root="/", path="/r", own=True, unique_bytes=7)
+    view = RunView(run=run, checkpoints=made, plan=plan(made, Policy(), 0.0))
+    storage = DocumentStorage(tmp_path / "x.json")
+    storage.write({"runs": {"1": to_document(view, "1", None)}})
+    read = storage.read()
+    assert read is not None
+    again = from_document(read["runs"]["1"])
+    assert again.run.unique_bytes == 7 and again.checkpoints[0].kinds == kinds
+    assert len({id(checkpoint.kinds) for checkpoint in again.checkpoints}) == 1

@@ -52,6 +52,8 @@ def answer_watch_enforce(
                 return
             names = {run["id"]: run["name"] for run in client.get("/v1/runs")["runs"]}
             _preview(out, plan, names)
+            if root.get("by_hand"):
+                out.say(f"nothing goes by itself there: {root['by_hand']}; only plans that you apply are carried out")
             try:
                 out.confirm(_question(path, plan), yes=yes)
             except Declined:

@@ -243,6 +243,8 @@ def answer_trash_purge(ids: Sequence[str], *, everything: bool, yes: bool, json:
 
         def human() -> Iterable[str]:
             yield f"{plural(len(purged), 'checkpoint')} deleted, {size_text(int(answer['freed']))} freed"
+            if len(purged) < len(entries):
+                yield f"{len(entries) - len(purged)} left alone: a process has them open"
 
         out.data(answer, ids=[_id(item) for item in purged], human=human)
 
