@@ -119,11 +119,28 @@ def checkpoint_stem(step: int | None, epoch: float | None) -> str:
 
 
 _COMMON_TEMPORARIES = (".tmp", "tmp.", "recovery_tmp.")
+_STEP = re.compile(r"(?:checkpoint|ckpt|(?:global_?)?step|epoch|iter(?:ation)?)[-_=]?\d{1,12}", re.IGNORECASE)
+_CUT = re.compile(r"(?:.*[-_.])?(?:global_)?(?:epoch|step)=\d{1,12}[-_.,](?:.*[-_.,=])?[A-Za-z]\w*")
+_CUT_AGAIN = re.compile(r".*=-?\d[\d.]*[-_.,](?:.*[-_.,=])?[A-Za-z]\w*")
 
 
 def is_temporary(name: str) -> bool:
     """Whether a file name is that of a write in progress (ours or a common one)."""
     return TEMPORARY.match(name) is not None or name.startswith(_COMMON_TEMPORARIES) or name.endswith(".tmp")
+
+
+def is_step(directory: str) -> bool:
+    """Whether a directory's name is that of one step or epoch, so that the files in it are one checkpoint."""
+    return _STEP.fullmatch(directory.rpartition("/")[2]) is not None
+
+
+def is_cut(directory: str) -> bool:
+    """Whether a directory's name is the beginning of a checkpoint's, cut at a slash in the name of a metric.
+
+    `{epoch}-{val/acc}` becomes `epoch=3-val/acc=0.9.ckpt`.
+    """
+    above, name = os.path.split(directory)
+    return _CUT.fullmatch(name) is not None or (_CUT_AGAIN.fullmatch(name) is not None and is_cut(above))
 
 
 def machine_id() -> str:

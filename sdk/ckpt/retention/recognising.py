@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ckpt import refs
+from ckpt.paths import is_cut, is_step
 from ckpt.records import Checkpoint
 
 _CONTAINERS = frozenset({"torch", "safetensors"})
@@ -33,9 +34,22 @@ def unknown(complete: Iterable[Checkpoint]) -> dict[str, str]:
 
 
 def series_of(checkpoint: Checkpoint) -> tuple[str, str, str]:
-    """The series that a checkpoint belongs to: framework, directory, and its name up to the first digit."""
+    """The series that a checkpoint belongs to: framework, directory, and its name up to the first digit.
+
+    The directory of a step is a part of the name, so that `step-1/model.pt` and `step-2/model.pt` are of one series.
+    """
     directory, _, name = checkpoint.path.rpartition("/")
-    return checkpoint.framework, directory, _DIGIT.split(name, maxsplit=1)[0]
+    beginning = _DIGIT.split(name, maxsplit=1)[0]
+    while is_cut(directory):
+        directory, beginning = _upwards(directory, beginning)
+    if is_step(directory):
+        directory, beginning = _upwards(directory, beginning)
+    return checkpoint.framework, directory, beginning
+
+
+def _upwards(directory: str, beginning: str) -> tuple[str, str]:
+    above, _, name = directory.rpartition("/")
+    return above, f"{_DIGIT.split(name, maxsplit=1)[0]}…/{beginning}"
 
 
 def _strange(checkpoint: Checkpoint) -> str | None:

@@ -6,7 +6,7 @@ import re
 
 from ckpt.formats import Inspection
 from ckpt.formats.meanings.names import from_name
-from ckpt.scan.finding import is_cut, is_step
+from ckpt.paths import is_cut, is_step
 
 _UNFINISHED = re.compile(
     r"^tmp[-_]|[-_.](?:orbax-checkpoint-)?(?:tmp|temp|unfinished|partial|incomplete)(?![a-z]).*$", re.I

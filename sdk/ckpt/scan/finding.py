@@ -5,21 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 from pathlib import Path
 
 from ckpt import formats
 from ckpt.formats.directories import known
 from ckpt.formats.directories.bounds import MAX_DEPTH
-from ckpt.paths import RunPaths, is_temporary
+from ckpt.paths import RunPaths, is_cut, is_step, is_temporary
 
 CHECKPOINT_DIRECTORIES = frozenset({"checkpoints", "checkpoint", "ckpts", "ckpt", "weights", "models", "recipe_state"})
 """Names that stand for a part of a run and not for the run."""
-_STEP = re.compile(r"(?:checkpoint|ckpt|(?:global_?)?step|epoch|iter(?:ation)?)[-_=]?\d{1,12}", re.IGNORECASE)
-
-_CUT = re.compile(r"(?:.*[-_.])?(?:global_)?(?:epoch|step)=\d{1,12}[-_.,](?:.*[-_.,=])?[A-Za-z]\w*")
-_CUT_AGAIN = re.compile(r".*=-?\d[\d.]*[-_.,](?:.*[-_.,=])?[A-Za-z]\w*")
 
 
 def is_own(directory: Path) -> bool:
@@ -42,20 +37,6 @@ def may_be_checkpoint(name: str) -> bool:
 def is_part(directory: str) -> bool:
     """Whether a directory's name stands for a part of the run above it."""
     return os.path.basename(directory).lower() in CHECKPOINT_DIRECTORIES
-
-
-def is_step(directory: str) -> bool:
-    """Whether a directory's name is that of one step or epoch, so that the files in it are one checkpoint."""
-    return _STEP.fullmatch(os.path.basename(directory)) is not None
-
-
-def is_cut(directory: str) -> bool:
-    """Whether a directory's name is the beginning of a checkpoint's, cut at a slash in the name of a metric.
-
-    `{epoch}-{val/acc}` becomes `epoch=3-val/acc=0.9.ckpt`.
-    """
-    above, name = os.path.split(directory)
-    return _CUT.fullmatch(name) is not None or (_CUT_AGAIN.fullmatch(name) is not None and is_cut(above))
 
 
 def run_above(directory: str, top: str) -> str:

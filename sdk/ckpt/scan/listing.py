@@ -16,9 +16,9 @@ from ckpt.formats.directories import known
 from ckpt.formats.directories.bounds import MAX_DEPTH, MAX_FILES
 from ckpt.formats.directories.links import reached
 from ckpt.formats.directories.names import TORCHTUNE_BESIDE, TORCHTUNE_RECIPE
-from ckpt.paths import is_temporary
+from ckpt.paths import is_cut, is_step, is_temporary
 from ckpt.scan.excludes import is_excluded
-from ckpt.scan.finding import is_cut, is_part, is_step, may_be_checkpoint
+from ckpt.scan.finding import is_part, may_be_checkpoint
 from ckpt.scan.names import METADATA, SNAPSHOT, is_link, is_pointer, may_belong
 
 _BESIDE = frozenset({SNAPSHOT, "result.json", "latest_checkpointed_iteration.txt", TORCHTUNE_RECIPE})

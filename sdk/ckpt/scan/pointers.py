@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from ckpt.encoding import printable
 from ckpt.formats.source import Source, Unreadable
+from ckpt.paths import is_step
 from ckpt.scan.failing import is_exhausted
-from ckpt.scan.finding import is_step
 from ckpt.scan.listing import Entry
 from ckpt.scan.names import GOING_ON, SNAPSHOT
 from ckpt.scan.recording import Recorded

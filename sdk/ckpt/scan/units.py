@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from ckpt.encoding import printable
 from ckpt.formats.directories.belonging import dating
-from ckpt.scan.finding import is_step, may_be_checkpoint
+from ckpt.paths import is_step
+from ckpt.scan.finding import may_be_checkpoint
 from ckpt.scan.listing import Directory, Entry, Listing
 from ckpt.scan.names import Series, epoch_of_dated, epoch_of_metadata, is_moving, owners_of, series_of
 

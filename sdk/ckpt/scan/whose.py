@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError
-from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX
-from ckpt.scan.finding import is_own, is_step, may_be_checkpoint, run_above, topmost_checkpoint
+from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, is_step
+from ckpt.scan.finding import is_own, may_be_checkpoint, run_above, topmost_checkpoint
 from ckpt.scan.listing import listing
 
 
