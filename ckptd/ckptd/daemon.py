@@ -130,9 +130,10 @@ class Daemon:
         return 0
 
     def reload(self) -> dict[str, Any]:
-        """Takes config.toml anew and looks at everything; says what changed. Nothing is removed by it.
+        """Takes config.toml anew, and has everything looked at soon; says what changed.
 
-        Raises UsageError for a file that is not understood: then everything stays as it was.
+        Nothing is removed before it returns; what the new policies ask for goes after that look, as ever. Raises
+        UsageError for a file that is not understood: then everything stays as it was.
         """
         with self._reloading:
             try:

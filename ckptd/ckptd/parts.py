@@ -11,6 +11,7 @@ from ckptd.catalog.catalog import Catalog
 from ckptd.config.values import Config
 from ckptd.events import Events
 from ckptd.journal import Journal
+from ckptd.keeping.clock import Clock
 from ckptd.keeping.keeper import Keeper
 from ckptd.keeping.marking import Marking
 from ckptd.keeping.undo import Undo
@@ -82,10 +83,11 @@ def reading(state: StatePaths, *, stored_roots: bool) -> Parts:
 
 def _assemble(state: StatePaths, journal: Journal, catalog: Catalog, roots: Roots, *, looks_only: bool) -> Parts:
     events = Events(journal)
-    policies = Policies(roots)
+    clock = Clock()
+    policies = Policies(roots, clock)
     scanner = Scanner(roots, policies, catalog, events, state, journal=journal, prune=not looks_only)
     kept = None if looks_only else state
-    keeper = Keeper(catalog, roots, policies, scanner, events, journal, kept, lambda: policies.config.limits)
+    keeper = Keeper(catalog, roots, policies, scanner, events, journal, kept, clock, lambda: policies.config.limits)
     marking = Marking(scanner, events, journal, kept)
     undo = Undo(catalog, journal, keeper, marking)
     space = Space(events.emit, lambda run: sum(frees_bytes(item.entry) for item in keeper.entries(run)))

@@ -6,24 +6,25 @@ For an own run with rules of its own, the weaker first:
 
 and for every other run:
 
-    its monitor < config.toml [policy] < its root < command < config.toml [[run]]
+    a guess of its monitor < its monitor < config.toml [policy] < its root < command < config.toml [[run]]
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckpt import retention, scan
 from ckpt.encoding import printable
 from ckpt.exceptions import CkptError
+from ckpt.paths import is_inside
 from ckpt.retention import Layer, Merged, Policy, Situation
 from ckpt.retention.quantities import size_text
-from ckpt.scan import RunView
+from ckpt.scan import RunView, Wishes
 from ckptd.catalog.catalog import Catalog
 from ckptd.config.values import Config, Root, RunRule
+from ckptd.keeping.clock import Clock
 from ckptd.roots.roots import Roots
 from ckptd.roots.watched import Watched
 
@@ -31,33 +32,48 @@ from ckptd.roots.watched import Watched
 class Policies:
     """What holds now. May be used from several threads; `config` is replaced as a whole."""
 
-    def __init__(self, roots: Roots, config: Config | None = None) -> None:
+    def __init__(self, roots: Roots, clock: Clock, config: Config | None = None) -> None:
+        """`clock` says for when plans are made."""
         self._roots = roots
+        self._clock = clock
+        self._asked: dict[str, _Asked] = {}
         self.config = Config() if config is None else config
 
-    def govern(self, view: RunView, now: float | None = None) -> RunView:
+    def govern(self, view: RunView) -> RunView:
         """The run under the policy that holds for it; the same object where nothing changes.
 
-        `now` in Unix seconds. Reads nothing, raises nothing.
+        Reads nothing, raises nothing.
         """
-        return _governed(view, self._roots.holder(view.run.path), self.config, time.time() if now is None else now)
+        watched = self._roots.holder(view.run.path)
+        config, asked = self.config, self._asked.get(view.run.path)
+        if asked is None or not asked.is_of(view, watched, config):
+            asked = self._asked[view.run.path] = _Asked.now(view, watched, config)
+        return _governed(view, watched, asked, self._clock.now())
+
+    def forget(self, path: str) -> None:
+        """There is no run in a directory any more."""
+        self._asked.pop(path, None)
+
+    def due(self, views: Iterable[RunView]) -> list[RunView]:
+        """Those whose plan the passing of time alone has changed."""
+        now = self._clock.now()
+        return [view for view in views if view.plan.changes_at is not None and view.plan.changes_at <= now]
 
     def preview(self, view: RunView, root: Root) -> RunView:
         """The run as it would be planned were this its root, its first plan confirmed."""
         watched = self._roots.holder(view.run.path)
-        return _governed(view, Watched(root, confirmed=True, **_seen(watched)), self.config, time.time())
+        enforced = Watched(root, confirmed=True, **_seen(watched))
+        return _governed(view, enforced, _Asked.now(view, enforced, self.config), self._clock.now())
 
     def as_enforced(self, view: RunView) -> RunView:
         """The run as the first plan of its root shows it: its policy in force, and the plan confirmed."""
         watched = self._roots.holder(view.run.path)
         return view if watched is None else self.preview(view, watched.as_enforced)
 
-    def refresh(self, catalog: Catalog, below: str | None = None) -> list[tuple[RunView, RunView]]:
-        """Governs all runs of a catalog, or those below a root, anew; returns those that changed, before and after."""
+    def refresh(self, catalog: Catalog, views: Iterable[RunView]) -> list[tuple[RunView, RunView]]:
+        """Governs runs of a catalog anew; returns those that changed, before and after."""
         changed = []
-        for view in catalog.all():
-            if below is not None and view.run.root != below:
-                continue
+        for view in views:
             while (fresh := self.govern(view)) is not view:
                 if catalog.swap(view, fresh):
                     changed.append((view, fresh))
@@ -69,6 +85,39 @@ class Policies:
         return changed
 
 
+class _Asked(NamedTuple):
+    """What is asked for of a run, put together. It holds as long as those who ask are the same."""
+
+    wishes: Wishes
+    name: str
+    below: str
+    root: Root | None
+    config: Config
+    merged: Merged
+    unusable: str | None
+    """Why together it is no policy."""
+
+    @classmethod
+    def now(cls, view: RunView, watched: Watched | None, config: Config) -> _Asked:
+        """What is asked for of a run that lies in a root."""
+        root, unusable = None if watched is None else watched.root, None
+        try:
+            merged = retention.merge(layers_for(view, root, config))
+        except CkptError as error:
+            # What a person wrote is checked where it is written; together it may still be no policy.
+            merged, unusable = Merged(), f"its policies do not go together: {error.message}"
+        return cls(view.wishes, view.run.name, view.run.root, root, config, merged, unusable)
+
+    def is_of(self, view: RunView, watched: Watched | None, config: Config) -> bool:
+        """Whether those who ask are still the same."""
+        return (
+            self.wishes is view.wishes
+            and self.root is (None if watched is None else watched.root)
+            and self.config is config
+            and (self.name, self.below) == (view.run.name, view.run.root)
+        )
+
+
 def layers_for(view: RunView, root: Root | None, config: Config) -> list[Layer]:
     """What is asked for of a run, the weakest first. Raises StateError when its own policy is none."""
     wishes = view.wishes
@@ -78,8 +127,7 @@ def layers_for(view: RunView, root: Root | None, config: Config) -> list[Layer]:
     above: list[Layer] = [("config.toml [policy]", config.policy)]
     if root is not None:
         above.append(("config.toml [[root]]" if root.origin == "config.toml" else "root", root.policy))
-    own = "run.json" if view.run.own else "trainer"
-    return [(own, wishes.own), *above, ("command", wishes.said), *rules]
+    return [*wishes.weakest, *above, ("command", wishes.said), *rules]
 
 
 def situation_for(view: RunView, watched: Watched | None, config: Config, merged: Merged) -> Situation:
@@ -89,6 +137,7 @@ def situation_for(view: RunView, watched: Watched | None, config: Config, merged
         own=own,
         enforced=own or (watched is not None and watched.enforced),
         own_policy=own and set(merged.origins.values()) <= {"run.json"},
+        guessed=merged.guessed,
         named=bool(view.wishes.said) or any(rule.names_one for rule in rules_for(view, config)),
         degraded=view.wishes.doubt or _not_believed(view.run.path, watched),
     )
@@ -121,16 +170,11 @@ def more_removed(changed: Iterable[tuple[RunView, RunView]]) -> str | None:
     )
 
 
-def _governed(view: RunView, watched: Watched | None, config: Config, now: float) -> RunView:
-    unusable = None
-    try:
-        merged = retention.merge(layers_for(view, None if watched is None else watched.root, config))
-    except CkptError as error:
-        # What a person wrote is checked where it is written; together it may still be no policy.
-        merged, unusable = Merged(), f"its policies do not go together: {error.message}"
-    situation = situation_for(view, watched, config, merged)
-    if unusable is not None:
-        situation = situation.evolve(degraded=situation.degraded or unusable)
+def _governed(view: RunView, watched: Watched | None, asked: _Asked, now: float) -> RunView:
+    merged = asked.merged
+    situation = situation_for(view, watched, asked.config, merged)
+    if asked.unusable is not None:
+        situation = situation.evolve(degraded=situation.degraded or asked.unusable)
     if (
         view.plan.policy == merged.policy
         and view.situation == situation
@@ -148,16 +192,12 @@ def _not_believed(path: str, watched: Watched | None) -> str | None:
     if watched.state == "degraded":
         return watched.problem or "its directory is not to be believed now"
     for point in watched.missing:
-        if _inside(path, point):
+        if is_inside(path, point):
             return f"the file system at {printable(point)} is not mounted"
     for place in watched.unreadable:
-        if _inside(path, place) or _inside(place, path):
+        if is_inside(path, place) or is_inside(place, path):
             return f"{printable(place)} cannot be read"
     return None
-
-
-def _inside(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def _seen(watched: Watched | None) -> dict[str, Any]:

@@ -234,9 +234,9 @@ class Rounds:
         took = 0.0
         while True:
             await asyncio.sleep(max(self._rhythm.plan_s, _COURTESY * took))
-            now, began = time.time(), time.monotonic()
-            if any((at := view.plan.changes_at) is not None and at <= now for view in self._parts.catalog.all()):
-                changed = await asyncio.to_thread(self._parts.scanner.govern)
+            began = time.monotonic()
+            changed = await asyncio.to_thread(self._parts.scanner.govern_due)
+            if changed:
                 await asyncio.to_thread(self._parts.keeper.sweep, changed)
             took = time.monotonic() - began
 
@@ -250,7 +250,7 @@ class Rounds:
         parts = self._parts
         roots = [watched.root.path for watched in parts.roots.all()]
         if parts.space.look(roots, parts.catalog.all(), time.time()):
-            parts.keeper.purge_due()
+            parts.keeper.make_room()
 
     async def _keep_beating(self) -> None:
         missed = 0

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ckpt.paths import is_inside
+
 NETWORK = frozenset(
     {
         "9p",
@@ -75,7 +77,7 @@ def file_system(table: str, path: str) -> str | None:
     """
     best, kind = -1, None
     for _, point, found in _mounts(table):
-        if len(point) >= best and _inside(path, point):
+        if len(point) >= best and is_inside(path, point):
             best, kind = len(point), found
     return kind
 
@@ -92,7 +94,7 @@ def mounted_below(table: str, directories: Iterable[str]) -> frozenset[tuple[str
     """Number and place of each mount at or below one of the directories. No event tells when that changes."""
     places = tuple(directories)
     return frozenset(
-        (number, point) for number, point, _ in _mounts(table) if any(_inside(point, place) for place in places)
+        (number, point) for number, point, _ in _mounts(table) if any(is_inside(point, place) for place in places)
     )
 
 
@@ -108,10 +110,6 @@ def _mounts(table: str) -> Iterator[tuple[str, str, str]]:
         fields = mount.split(" ")
         if found and len(fields) >= 5:
             yield fields[0], _unescaped(fields[4]), source.split(" ")[0]
-
-
-def _inside(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def _unescaped(field: str) -> str:

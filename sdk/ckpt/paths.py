@@ -139,7 +139,9 @@ def is_cut(directory: str) -> bool:
 
     `{epoch}-{val/acc}` becomes `epoch=3-val/acc=0.9.ckpt`.
     """
-    above, name = os.path.split(directory)
+    above, _, name = directory.rpartition("/")
+    if "=" not in name:
+        return False
     return _CUT.fullmatch(name) is not None or (_CUT_AGAIN.fullmatch(name) is not None and is_cut(above))
 
 
@@ -314,6 +316,11 @@ def socket_path() -> Path:
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
         path = _fallback("s") / f"{digest}.sock"
     return path
+
+
+def is_inside(path: str, directory: str) -> bool:
+    """Whether an absolute path is a directory or lies in it, by their texts alone."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def relative_to(path: Path | str, base: Path | str) -> str:

@@ -304,7 +304,7 @@ def test_roots_through_the_api_survive_a_restart(start: Callable[..., Running], 
         for path, said in ((str(runs.base / "exp1"), "already watched"), ("/nowhere", "does not exist")):
             with pytest.raises(UsageError, match=said):
                 client.post("/v1/roots", {"path": path})
-        with pytest.raises(UsageError, match="not available for them yet"):
+        with pytest.raises(UsageError, match="no rule says what to keep"):
             client.post("/v1/roots", {"path": str(runs.base), "mode": "enforce"})
     first.end()
     start()

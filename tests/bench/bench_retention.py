@@ -1,4 +1,7 @@
-"""CPU time of plans over 100 000 checkpoints, under a common and a rich policy; prints one JSON line.
+"""CPU time of plans over 100 000 checkpoints; prints one JSON line.
+
+`plan` is a common policy and `rich` one of all rules, over a run of our own; `foreign` is one of somebody else's, of
+which the last save settles. What the garbage collector does meanwhile counts.
 
 python tests/bench/bench_retention.py [COUNT]
 """
@@ -11,7 +14,9 @@ import sys
 import time
 
 from ckpt.records import Checkpoint
-from ckpt.retention import Policy, combine, plan
+from ckpt.retention import FOREIGN, OWN, Policy, combine, plan
+
+NOW = 1.8e9
 
 
 def world(count: int) -> list[Checkpoint]:
@@ -37,6 +42,23 @@ def world(count: int) -> list[Checkpoint]:
     return checkpoints
 
 
+def foreign_world(count: int) -> list[Checkpoint]:
+    """The same run as another tool would have written it, each save in a directory of its step."""
+    return [
+        checkpoint.evolve(
+            path=f"/runs/exp/step-{checkpoint.step}/model.pt",
+            framework="lightning",
+            seq=None,
+            kinds={"weights": 1 << 29, "optimizer": 1 << 29},
+            unique_bytes=1 << 30,
+            saved_at=NOW - (count - number) * 60.0,
+            touched_at=NOW - (count - number - 1) * 60.0 - 1,
+        )
+        for checkpoint in world(count)
+        if (number := checkpoint.seq) is not None
+    ]
+
+
 POLICIES = {
     "plan": Policy(keep_last=5, keep_best=3, monitor="val_loss", keep_every_n_epochs=10, keep_every_n_steps=5000),
     "rich": Policy(
@@ -52,19 +74,27 @@ POLICIES = {
         max_age=3600.0,
         max_bytes=10**13,
     ),
+    "foreign": Policy(
+        keep_last=5,
+        keep_best=3,
+        monitor="val_loss",
+        keep_best_of={"acc": {"keep": 3, "mode": "max"}},
+        keep_every_n_epochs=10,
+    ),
 }
 
 
 def main() -> None:
     """Measures, prints, asserts nothing about the clock."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    checkpoints = world(count)
     figures: dict[str, object] = {"bench": "retention", "checkpoints": count}
     for name, policy in POLICIES.items():
+        checkpoints = foreign_world(count) if name == "foreign" else world(count)
+        situation = FOREIGN.evolve(enforced=True) if name == "foreign" else OWN
         planned, combined, removed = [], [], 0
         for _ in range(5):
             start = time.process_time()
-            made = plan(checkpoints, policy, 1.8e9)
+            made = plan(checkpoints, policy, NOW, situation=situation)
             middle = time.process_time()
             combine([made])
             planned.append(middle - start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ckpt import marks
+from ckpt import marks, retention
 from ckpt.records import Run
 from ckpt.retention import Policy, merge, plan
 from ckpt.scan import RunView, Wishes
 from ckptd.config.values import Config, Root, RunRule
+from ckptd.keeping.clock import Clock
 from ckptd.policies import layers_for, more_removed, situation_for
 from ckptd.roots.watched import Watched
 
@@ -45,9 +47,20 @@ def test_an_own_run_with_rules_hears_its_training_the_command_and_its_name() -> 
     assert merged.origins["keep_best"] == "config.toml [[run]] exp"
 
 
+def test_a_guess_of_the_monitor_stands_below_everything_and_is_known_as_one() -> None:
+    wishes = Wishes(origin="trainer", guessed={"monitor": "val_loss", "mode": "min"})
+    for said, guessed in (({}, True), ({"unmonitored": True}, False), ({"monitor": "acc"}, False)):
+        run = view(own=False, wishes=wishes.evolve(said=said))
+        merged = merge(layers_for(run, ROOT, Config()))
+        assert (merged.origins.get("monitor") == "guess") == guessed == merged.guessed
+        assert situation_for(run, None, Config(), merged).guessed == guessed
+    trained = view(own=False, wishes=Wishes(own={"monitor": "acc"}, origin="trainer", guessed={"monitor": "val_loss"}))
+    assert merge(layers_for(trained, ROOT, Config())).origins["monitor"] == "trainer"
+
+
 @pytest.mark.parametrize(("own", "origin"), [(True, "run.json"), (False, "trainer")])
 def test_a_run_that_says_nothing_hears_all_that_is_above_it(own: bool, origin: str) -> None:
-    wishes = Wishes(own={"monitor": "acc", "mode": "max"}, said={"max_bytes": None})
+    wishes = Wishes(own={"monitor": "acc", "mode": "max"}, origin=origin, said={"max_bytes": None})
     merged = merge(layers_for(view(own=own, wishes=wishes), ROOT.evolve(origin="config.toml"), CONFIG))
     assert (merged.policy.keep_last, merged.policy.keep_for, merged.policy.max_bytes) == (4, 60.0, None)
     assert (merged.origins["monitor"], merged.origins["keep_last"]) == (origin, "config.toml [[root]]")
@@ -188,16 +201,54 @@ def test_what_did_not_change_is_not_planned_again(world: Any, root: Path) -> Non
     assert all(one is other for one, other in zip(before, world.catalog.all(), strict=True))
 
 
-def test_time_alone_changes_a_plan(world: Any, root: Path) -> None:
+def test_time_alone_changes_a_plan(world: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world.roots.propose(str(root), {**STRICT, "min_age": 3600.0})
     world.roots.enforce(str(root))
     world.scanner.govern()
     (one, _) = world.catalog.all()
     assert removed(world) == {}
     assert one.plan.changes_at is not None
-    assert world.policies.govern(one, one.plan.changes_at - 1.0) is one
-    later = world.policies.govern(one, time.time() + 7200.0)
-    assert len(later.plan.remove) == 2
+    monkeypatch.setattr(Clock, "now", lambda self: one.plan.changes_at - 1.0)
+    assert world.policies.govern(one) is one
+    assert world.scanner.govern_due() == set()
+    monkeypatch.setattr(Clock, "now", lambda self: time.time() + 7200.0)
+    assert world.scanner.govern_due() == {view.run.id for view in world.catalog.all()}
+    assert removed(world) == {"one": [1, 2], "two": [1, 2]}
+    assert world.scanner.govern_due() == set()
+
+
+def test_what_time_makes_due_is_swept_with_whatever_is_swept(
+    world: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.roots.propose(str(root), {**STRICT, "min_age": 3600.0})
+    world.roots.enforce(str(root))
+    world.scanner.govern()
+    monkeypatch.setattr(Clock, "now", lambda self: time.time() + 7200.0)
+    world.keeper.sweep([])
+    assert all(len(view.checkpoints) == 4 for view in world.catalog.all())
+    assert world.kinds().count("checkpoint.trashed") == 4
+
+
+def test_what_is_asked_for_is_put_together_once(world: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged = []
+    merge_now = retention.merge
+    monkeypatch.setattr(retention, "merge", lambda layers: merged.append(1) or merge_now(layers))
+    world.scanner.govern()
+    world.scanner.govern()
+    assert not merged, "nobody says anything else than at the first look"
+    world.roots.set_policy(str(root), {"keep_last": 2})
+    world.scanner.govern()
+    world.scanner.govern()
+    assert len(merged) == 2, "once a run"
+    world.configure(Config(runs=(RunRule(match="two", policy={"keep_last": 1}),)))
+    assert {view.run.name: view.plan.policy.keep_last for view in world.catalog.all()} == {"one": 2, "two": 1}
+
+
+def test_a_run_that_is_gone_is_not_remembered(world: Any, root: Path) -> None:
+    assert len(world.policies._asked) == 2
+    shutil.rmtree(root / "two")
+    world.scanner.full()
+    assert list(world.policies._asked) == [str(root / "one")]
 
 
 def test_a_degraded_root_plans_nothing_and_comes_back(world: Any, root: Path) -> None:

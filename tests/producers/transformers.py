@@ -153,7 +153,8 @@ def train(directory: Path, network: Any, **changes: Any) -> Trainer:
 
 
 def main(base: Path) -> None:
-    """Three trainings: one that keeps its best, one with sharded weights, one of an adapter."""
+    """Four trainings: one that keeps its best, one with sharded weights, one of an adapter, one that saves no more than
+    its weights."""
     torch.set_num_threads(1)
     set_seed(3)
     trainer = train(base / "best", model(), load_best_model_at_end=True, save_total_limit=2, num_train_epochs=1)
@@ -167,6 +168,7 @@ def main(base: Path) -> None:
     tuned = train(base / "adapter", adapted, max_steps=2, metric_for_best_model="eval_runtime", greater_is_better=False)
     tuned.model.save_pretrained(base / "standalone")
     found = {str(path.relative_to(base)): read_back(path) for path in sorted(base.glob("*/checkpoint-*"))}
+    train(base / "lean", model(), save_only_model=True)
     expected = {
         "checkpoints": found,
         "sharded": described(weights(base / "sharded")),

@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from ckpt.records import Checkpoint, Verdict
-from ckpt.retention import FOREIGN, Policy, RunPlan, Situation, combine, plan, plan_to_json
+from ckpt.retention import (
+    FOREIGN,
+    GUESS,
+    Layer,
+    Policy,
+    RunPlan,
+    Situation,
+    combine,
+    merge,
+    plan,
+    plan_to_json,
+)
 from ckpt.retention.refusing import refusal
 
 START, NOW = 1_700_000_000.0, 1_700_100_000.0
@@ -123,6 +134,28 @@ def test_a_series_begins_alike_up_to_the_first_digit(names: list[str]) -> None:
     assert ids(decide(world, keep_last=1).remove) == {1, 2}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "step-{}/model.pt",
+        "epoch_{}/state.pt",
+        "checkpoints/global_step_{}/model_world_size_2_rank_0.pt",
+        "epoch={}-val/acc=0.{}.ckpt",
+        "epoch={}-val/acc=0.{}-test/acc=0.5.ckpt",
+    ],
+)
+def test_what_lies_in_the_directories_of_steps_is_a_series(name: str) -> None:
+    world = [saved(n, path=f"/r/{name.format(n, n)}", framework="torch", kinds={"weights": 5}) for n in (1, 2, 12)]
+    assert ids(decide(world, keep_last=1).remove) == {1, 2}
+    others = [
+        saved(31, path="/r/step-31/vocabulary.pt", framework="torch", kinds={"weights": 5}),
+        saved(32, path="/r/other/step-32/model.pt", framework="torch", kinds={"weights": 5}),
+        saved(33, path="/r/data-33/model.pt", framework="torch", kinds={"weights": 5}),
+        saved(34, path="/r/data-34/model.pt", framework="torch", kinds={"weights": 5}),
+    ]
+    assert ids(decide([*world, *others], keep_last=1).skip) == {31, 32, 33, 34}
+
+
 def test_a_model_for_use_that_is_named_like_its_series_stays() -> None:
     full = [c.evolve(kinds={"weights": 5, "optimizer": 10}) for c in trained()]
     merged = [saved(n, path=f"/runs/exp/checkpoint-{n}-merged", kinds={"weights": 5}) for n in (150, 250)]
@@ -174,14 +207,47 @@ def test_only_a_policy_that_names_the_run_reaches_what_is_unknown() -> None:
 
 
 def test_what_was_just_written_is_outside_until_it_settled() -> None:
-    world = [*trained(), saved(700, touched_at=NOW - 12)]
+    world = [*trained(), saved(700, metrics={"eval_loss": 99.0}, touched_at=NOW - 12)]
     made = decide(world)
     assert reasons(made, 700) == ["settling: written 12 s ago (needs 60 s)"]
     assert ids(made.keep) == {500, 600}, "it pushes nothing out before it has settled"
     assert made.changes_at == NOW + 48
     settled = decide(world, now=NOW + 48)
-    assert ids(settled.keep) == {600, 700}
+    assert {600, 700} <= ids(settled.keep)
     assert reasons(decide(world, now=NOW - 100), 700) == ["settling: its time is 88 seconds ahead of the clock"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"pinned": True}, "pinned"),
+        ({"tags": ("paper",)}, "tagged paper"),
+        ({"held_by": ("trainer_state.json",)}, "held: trainer_state.json"),
+        ({"pointed": True}, "the trainer goes on from it (floor)"),
+        ({"metrics": {"eval_loss": 1.0}}, "best by eval_loss (1)"),
+    ],
+)
+def test_what_stays_whatever_comes_says_so_before_it_has_settled(fields: dict[str, Any], why: str) -> None:
+    worst = {"metrics": {"eval_loss": 99.0}}
+    made = decide([*trained(), saved(700, **{**worst, **fields}, touched_at=NOW - 12)], keep_best=1)
+    assert verdict(made, 700).action == "keep"
+    assert reasons(made, 700) == [why, "settling: written 12 s ago (needs 60 s)"]
+    assert ids(made.keep) == {500, 600, 700} and [d.checkpoint.step for d in made.keep] == [700, 600, 500]
+    assert reasons(made, 600)[1] == "best #1 of 1 by eval_loss (9.4)", "it counts for no rule meanwhile"
+
+
+def test_what_settles_and_is_no_training_checkpoint_is_not_decided_on() -> None:
+    made = decide([*trained(), saved(700, framework="unknown", pinned=True, touched_at=NOW - 12)])
+    assert verdict(made, 700).action == "skip" and len(reasons(made, 700)) == 2
+
+
+def test_a_person_who_wants_no_rest_gets_none() -> None:
+    world = [*trained(), saved(700, touched_at=NOW - 12)]
+    short = decide(world, min_age=20)
+    assert reasons(short, 700)[-1] == "settling: written 12 s ago (needs 20 s)" and short.changes_at == NOW + 8
+    for now in (NOW, NOW - 100):
+        made = decide(world, now=now, min_age=0)
+        assert ids(made.keep) == {600, 700} and made.changes_at is None and not made.skip
 
 
 def test_nothing_goes_that_was_touched_within_min_age() -> None:
@@ -207,7 +273,7 @@ def test_the_newest_by_time_and_what_the_trainer_points_at_stay_too() -> None:
     world[2] = world[2].evolve(pointed=True)
     made = decide(world, keep_last=1, monitor="none")
     assert reasons(made, 300) == ["last #1 of 1", "newest complete (floor)", "the trainer goes on from it (floor)"]
-    assert reasons(made, 100) == ["newest by its time (floor)"]
+    assert reasons(made, 100) == ["newest by the time of its save (floor)"]
     assert ids(made.remove) == {200, 400, 500, 600}
 
 
@@ -284,11 +350,35 @@ def test_a_plan_that_would_leave_nothing_is_refused() -> None:
 
 def test_without_a_monitor_a_person_is_asked_unless_there_is_none() -> None:
     asked = decide(trained(), monitor=None, max_share=1.0)
-    assert asked.remove and asked.ask is not None and asked.ask.startswith("no monitor is known")
+    assert asked.remove and asked.ask is not None and asked.ask.startswith("no metric is known")
     assert decide(trained(), monitor="none", max_share=1.0).ask is None
     assert decide(trained(), monitor=None, keep_best_of={"eval_loss": 1}, max_share=1.0).ask is None
     assert decide(trained(), max_share=1.0).ask is None
     assert decide(trained(), monitor=None, keep_last=9).ask is None
+
+
+def test_a_guessed_monitor_protects_its_best_and_asks() -> None:
+    def guess(*layers: dict[str, Any], max_share: float = 1.0) -> RunPlan:
+        given: list[Layer] = [(GUESS, {"monitor": "eval_loss", "mode": "min"})]
+        given += [("root", {"max_share": max_share, **layer}) for layer in layers]
+        merged = merge(given)
+        return plan(world, merged.policy, NOW, situation=ENFORCED.evolve(guessed=merged.guessed))
+
+    world = trained()
+    world[0] = world[0].evolve(metrics={"eval_loss": 0.5})
+    for rules in ({"keep_last": 1}, {"keep_best": 1}):
+        made = guess(rules)
+        assert made.refused is None and made.remove and 100 in ids(made.keep)
+        assert made.ask == (
+            "best by eval_loss is a guess: its trainer names no metric; say monitor=eval_loss if it is right, "
+            "or the one that is, or monitor=none where there is no best"
+        )
+    assert "; removes 4 of 6" in (guess({"keep_last": 1}, max_share=0.1).ask or "")
+    for named in ({"monitor": "eval_loss"}, {"monitor": "none"}, {"keep_best_of": {"eval_loss": 1}}):
+        made = guess({"keep_last": 1, **named})
+        assert made.remove and made.ask is None
+    assert guess({"keep_best": 1, "keep_best_of": {"acc": 1}}).refused is not None
+    assert guess({"keep_last": 9}).ask is None, "nothing goes, nothing is asked"
 
 
 @pytest.mark.parametrize(

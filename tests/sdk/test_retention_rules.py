@@ -140,7 +140,7 @@ def test_the_newest_of_every_hour_stays() -> None:
     world = [checkpoint(n, saved_at=NOON + 60 * minutes) for n, minutes in enumerate(times, 1)]
     made = decide(world, keep_every=[{"every": HOUR}])
     assert kept(made) == {3, 5, 6, 7}
-    assert reasons(made, 3)[0].startswith("every 1 hour: newest from ") and reasons(made, 3)[0].endswith(
+    assert reasons(made, 3)[0].startswith("every hour: newest from ") and reasons(made, 3)[0].endswith(
         "12:00:00 UTC on"
     )
     assert "a newer one from" in misses(made, 1)[0]
@@ -150,10 +150,10 @@ def test_stretches_within_count_back_from_the_newest_and_not_from_now() -> None:
     world = [checkpoint(n, saved_at=NOON + n * HOUR / 2) for n in range(1, 101)]
     policy = {"keep_every": ["1h for 1d", "1d"]}
     made = decide(world, **policy)
-    hours = {n for n in range(1, 101) if any("every 1 hour" in text for text in texts(made, n))}
+    hours = {n for n in range(1, 101) if any("every hour" in text for text in texts(made, n))}
     newest = NOON + 50 * HOUR
     assert hours == {100} | {n for n in range(1, 100, 2) if NOON + n * HOUR / 2 >= newest - DAY}
-    assert "every 1 hour within 1 day of the newest: too old" in misses(made, 2)
+    assert "every hour within 1 day of the newest: too old" in misses(made, 2)
     assert kept(made) == kept(decide(world, now=NOON + 400 * DAY, **policy)), "a pause lets nothing melt away"
 
 
@@ -202,7 +202,7 @@ def test_times_of_1970_and_beyond_all_calendars_are_times() -> None:
     world = [checkpoint(1, saved_at=0.0), checkpoint(2, saved_at=-5e9), checkpoint(3, saved_at=1e15), checkpoint(4)]
     made = decide(world, keep_every=["1h"], keep_within=HOUR, max_age=HOUR)
     assert kept(made) == {1, 2, 3, 4}
-    assert reasons(made, 1) == ["every 1 hour: newest from 1970-01-01 00:00:00 UTC on"]
+    assert reasons(made, 1) == ["every hour: newest from 1970-01-01 00:00:00 UTC on"]
     assert all(texts(made, n) for n in range(1, 5))
 
 
@@ -211,7 +211,7 @@ def test_max_age_goes_by_the_clock_and_leaves_the_floor() -> None:
     made = decide(world, now=NOON + 6 * DAY, max_age=2 * DAY)
     assert kept(made) == {1, 5}, "the one of exactly that age is too old; the best and the newest stay"
     assert made.changes_at == NOON + 7 * DAY
-    assert misses(made, 4)[0].startswith("max_age 2 days: over since ")
+    assert misses(made, 4)[0].startswith("older than max_age 2 days since ")
     assert kept(decide(world, now=NOON + 6 * DAY - 1, max_age=2 * DAY)) == {1, 4, 5}
     old = decide(world, now=NOON + 600 * DAY, max_age=2 * DAY)
     assert kept(old) == {1, 5} and old.changes_at is None
@@ -311,7 +311,6 @@ def test_a_budget_takes_only_what_no_rule_keeps_and_says_by_how_much_it_is_misse
     assert kept(made) == set(range(9, 21)) and made.over_bytes == 20
     assert misses(made, 1) == [
         "last: #20, keeps 12",
-        "no loss recorded: not ranked",
         "max_bytes: 200 % of 100 bytes used, oldest #1 of what no rule keeps",
     ]
     enough = decide(sized(*[10] * 10), max_bytes=100, keep_last=3)

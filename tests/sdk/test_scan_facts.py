@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from ckpt import refs, scan
+from ckpt import refs, retention, scan
+from ckpt.records import Checkpoint
+from ckpt.scan.facts import likely_monitor
 
 
 def saved(path: Path, age_s: float, **content: object) -> Path:
@@ -109,3 +113,53 @@ def test_data_whose_name_has_a_number_is_nothing_to_go_on_from(tmp_path: Path) -
         torch.save({"model": {"w": torch.zeros(4)}, "optimizer": optimizer}, tmp_path / f"whole_epoch_{number}.pt")
     labels = {os.path.basename(c.path)[:-5]: c.label for c in scan.read_run(tmp_path).checkpoints}
     assert labels == {"epoch": "export", "latents": "export", "state": None, "whole_epoch": None}
+
+
+# What is compared by
+
+
+def test_a_guess_of_the_monitor_is_told_from_the_trainers_own_word(tmp_path: Path) -> None:
+    for step, loss in ((10, 0.1), (20, 0.3), (30, 0.2)):
+        saved(tmp_path / f"step_{step}.pt", 9000 - step, global_step=step, loss=1.0, val_loss=loss)
+    view = scan.read_run(tmp_path)
+    assert (view.run.monitor, view.run.mode, view.origins["monitor"]) == ("val_loss", "min", "guess")
+    assert view.situation.guessed and view.wishes.own == {}
+    assert refs.select("best", view.checkpoints, view.run).step == 10, "it serves to show what is best"
+    later = time.time() + 7200
+    asked = retention.merge([*view.wishes.layers, ("root", {"keep_last": 1, "max_share": 1})])
+    made = scan.governed(view, asked, view.situation.evolve(enforced=True), later).plan
+    assert [d.checkpoint.step for d in made.keep] == [30, 10] and made.ask is not None and "is a guess" in made.ask
+    named = retention.merge([*view.wishes.layers, ("root", {"keep_last": 1, "monitor": "val_loss", "max_share": 1})])
+    situation = view.situation.evolve(enforced=True, guessed=named.guessed)
+    assert scan.governed(view, named, situation, later).plan.ask is None
+
+
+@pytest.mark.parametrize(
+    ("metrics", "loss", "guess"),
+    [
+        ({"eval_loss": 1.0, "loss": 2.0}, None, "eval_loss"),
+        ({"valid_loss": 1.0, "val_loss": 1.0}, 0.5, "val_loss"),
+        ({"accuracy": 1.0}, 0.5, "loss"),
+        ({"accuracy": 1.0}, None, None),
+    ],
+)
+def test_what_a_run_is_likely_compared_by(metrics: dict[str, float], loss: float | None, guess: str | None) -> None:
+    checkpoint = Checkpoint(id="1", run="r", path="/r/1.pt", metrics=metrics, loss=loss)
+    assert likely_monitor([checkpoint]) == ({} if guess is None else {"monitor": guess, "mode": "min"})
+
+
+# Weights alone
+
+
+def test_a_training_that_saves_no_more_than_its_weights_is_one(produced: Any, tmp_path: Path) -> None:
+    directory = tmp_path / "exp"
+    shutil.copytree(produced("transformers") / "lean", directory)
+    view = scan.read_run(directory)
+    assert [(c.step, c.framework, c.state, c.label) for c in view.checkpoints] == [
+        (step, "transformers", "complete", None) for step in (6, 4, 2)
+    ]
+    assert all(c.kinds.get("weights") and not c.kinds.get("optimizer") for c in view.checkpoints)
+    asked = retention.merge([*view.wishes.layers, ("root", {"keep_last": 1, "monitor": "none", "max_share": 1})])
+    situation = view.situation.evolve(enforced=True, guessed=False)
+    made = scan.governed(view, asked, situation, time.time() + 7200).plan
+    assert [d.checkpoint.step for d in made.remove] == [4, 2] and made.skip == () and made.ask is None

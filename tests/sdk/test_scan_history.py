@@ -160,6 +160,7 @@ def test_what_was_removed_below_a_foreign_root_lies_in_its_trash(tmp_path: Path)
 
 def test_the_monitor_of_a_foreign_run_is_its_trainers(tmp_path: Path) -> None:
     torch.save({"model": {"w": torch.ones(2)}, "epoch": 1, "global_step": 10}, tmp_path / "e_1.pt")
+    assert read_run(tmp_path).run.monitor is None
     assert [origin for origin, _ in read_run(tmp_path).wishes.layers] == ["trainer", "command"]
 
 
@@ -173,6 +174,19 @@ def test_a_policy_that_is_tried_follows_the_runs_monitor(runs: Any) -> None:
     assert tried["policy"]["monitor"] == "acc" and tried["text"] == "keep_last=1"
     assert len(try_policy(view, None, time.time())["kept"]) == 3
     assert tried["history"] == {"saves": 3, "removed": 0, "forgotten": 0, "unusable": 0}
+
+
+def test_a_policy_that_is_tried_knows_a_guess_from_what_somebody_said(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        state = {"model": {"w": torch.ones(2)}, "epoch": epoch, "global_step": epoch * 10, "val_loss": float(epoch)}
+        torch.save(state, tmp_path / f"e_{epoch}.pt")
+    view = read_run(tmp_path)
+    for text, asks in (
+        ("keep_last=1 max_share=1 min_age=0", True),
+        ("keep_last=1 max_share=1 monitor=val_loss", False),
+    ):
+        tried = try_policy(view, text, time.time() + 9999)
+        assert [kept["step"] for kept in tried["kept"]] == [10, 30] and (tried["asked"] > 0) == asks
 
 
 def _made(directory: Path) -> Path:

@@ -29,9 +29,9 @@ def test_the_first_machine_owns_the_place_and_says_so(owner: Owner) -> None:
     owned = owner.claim(machine_id(), 1000.0)
     assert owner.read() == owned
     assert (owned.machine, owned.claimed_at, owned.seen_at) == (machine_id(), 1000.0, 1000.0)
-    assert owned.host == os.uname().nodename and owned.boot
+    assert owned.host == os.uname().nodename
     raw = json.loads(owner.path.read_text())
-    assert raw["version"] == 1 and set(raw) == {"version", "machine", "host", "boot", "claimed_at", "seen_at"}
+    assert raw["version"] == 1 and set(raw) == {"version", "machine", "host", "claimed_at"}
     assert stat.S_IMODE(owner.path.stat().st_mode) == 0o600
 
 
@@ -41,6 +41,24 @@ def test_its_own_claim_is_repeated_and_renewed(owner: Owner) -> None:
     assert (again.claimed_at, again.seen_at) == (1000.0, 2000.0)
     assert owner.renew(HERE, 3000.0).seen_at == 3000.0
     assert owner.renew(HERE, 10.0).seen_at == 3000.0, "a clock that went back takes no sign of life away"
+
+
+def test_a_machine_that_takes_over_meanwhile_is_not_written_over(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner.claim(HERE, 1000.0)
+    utime = os.utime
+
+    def late(path: Any, times: Any) -> None:
+        monkeypatch.setattr(os, "utime", utime)
+        owner.claim(THERE, 1500.0, take_over=True)
+        utime(path, times)
+
+    monkeypatch.setattr(os, "utime", late)
+    with pytest.raises(OperationError, match="another machine owns"):
+        owner.renew(HERE, 2000.0)
+    found = owner.read()
+    assert found is not None and (found.machine, found.claimed_at) == (THERE, 1500.0)
 
 
 @pytest.mark.parametrize(
@@ -82,10 +100,10 @@ TORN: list[Any] = [
     b"null",
     b"{}",
     b"\xff\xfe\x00",
-    json.dumps({"version": 1, "machine": HERE, "host": "h", "boot": "b", "claimed_at": "x", "seen_at": 1}).encode(),
-    json.dumps({"version": 1, "machine": 5, "host": "h", "boot": "b", "claimed_at": 1, "seen_at": 1}).encode(),
-    json.dumps({"version": 1, "machine": "", "host": "h", "boot": "b", "claimed_at": 1, "seen_at": 1}).encode(),
-    json.dumps({"version": 1, "machine": HERE, "host": "h", "boot": "b", "claimed_at": 1, "seen_at": "NaN"}).encode(),
+    json.dumps({"version": 1, "machine": HERE, "host": "h", "claimed_at": "x"}).encode(),
+    json.dumps({"version": 1, "machine": 5, "host": "h", "claimed_at": 1}).encode(),
+    json.dumps({"version": 1, "machine": "", "host": "h", "claimed_at": 1}).encode(),
+    json.dumps({"version": 1, "machine": HERE, "host": "h", "claimed_at": "NaN"}).encode(),
 ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 
 @pytest.fixture
@@ -185,3 +186,25 @@ def test_what_config_toml_says_of_a_run_goes_before_a_command(
     shown = ckpt("policy", "show", "exp1", "--json").json
     assert shown["policy"]["keep_last"] == 8 and shown["origins"]["keep_best"] == "command"
     assert "edit config.toml" in ckpt("policy", "show", "exp1").out
+
+
+def test_a_policy_in_force_can_be_typed_again(ten: Path, ckpt: Any) -> None:
+    typed = 'keep_last=2 keep_within=90m keep_every="1h for 1d" max_bytes=200GB keep_best_of.acc="2 max"'
+    ckpt("policy", "set", ten, typed, "--yes")
+    told = ckpt("policy", "test", ten, "--policy", "keep_last=1").out
+    line = next(line for line in told.splitlines() if line.startswith("in force: "))
+    for part in ("keep_last=2", "keep_within=90m", 'keep_every="1h for 1d"', "max_bytes=200GB", 'acc="2 max"'):
+        assert part in line
+    assert "monitor=loss" in line
+
+
+def test_a_guess_is_told_from_what_a_trainer_says(tmp_path: Path, ckpt: Any) -> None:
+    for epoch in (1, 2, 3):
+        state = {"model": {"w": torch.ones(2)}, "epoch": epoch, "global_step": epoch * 10, "val_loss": float(epoch)}
+        torch.save(state, tmp_path / f"e_{epoch}.pt")
+    shown = ckpt("policy", "show", tmp_path / "e_1.pt")
+    assert "guess: its trainer names no metric" in shown.out
+    assert shown.code == 0
+    plan = ckpt("plan", tmp_path, "--policy", "keep_last=1 max_share=1 min_age=0").out
+    assert "best by val_loss is a guess" in plan
+    assert "is a guess" not in ckpt("plan", tmp_path, "--policy", "keep_last=1 min_age=0 monitor=none").out

@@ -106,7 +106,8 @@ def from_document(document: Mapping[str, Any]) -> RunView:
         _share(checkpoint, run.id, kinds)
     try:
         wishes = msgspec.convert(_unpack(document["wishes"]), Wishes)
-        merged, situation = retention.merge(wishes.layers), OWN if run.own else FOREIGN
+        merged = retention.merge(wishes.layers)
+        situation = OWN if run.own else FOREIGN.evolve(guessed=merged.guessed)
         plan = retention.plan(checkpoints, merged.policy, time.time(), situation=situation)
     except CkptError as error:
         raise ValueError(error.message) from error

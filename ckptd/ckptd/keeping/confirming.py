@@ -10,7 +10,7 @@ from typing import Any
 
 from ckpt import retention
 from ckpt.encoding import printable
-from ckpt.exceptions import CkptError, OperationError, UsageError
+from ckpt.exceptions import OperationError, UsageError
 from ckpt.paths import machine_id
 from ckpt.retention import Layer
 from ckpt.trash import placing
@@ -37,43 +37,54 @@ class Confirming:
         """Takes the policy that a root would have, so that its first plan can be made. Nothing is enforced by it.
 
         `given` None stands for the policy that it has. Raises UsageError, StateError, AddressError or OperationError
-        where the root cannot be enforced, and where no rule says what to keep in it.
+        where the root cannot be enforced, and where no rule says what to keep in it; then what was proposed before
+        still is.
         """
-        watched = self._roots.propose(path, given)
-        try:
-            self._check_state(watched)
-            self._check_rules(watched)
-            self._place(watched, take_over=take_over)
-        except (UsageError, OperationError):
-            watched.proposed = None
-            raise
-        return watched
+        with self._keeper.alone:
+            watched = self._roots.known(path)
+            before = watched.proposed
+            try:
+                self._roots.propose(path, given)
+                self._check_state(watched)
+                self._check_rules(watched)
+                self._place(watched, take_over=take_over)
+            except BaseException:
+                watched.proposed = before
+                raise
+            return watched
 
-    def confirm(self, path: str, plan_id: str, *, take_over: bool) -> dict[str, Any]:
+    def confirm(
+        self, path: str, plan_id: str, given: Mapping[str, Any] | None = None, *, take_over: bool
+    ) -> dict[str, Any]:
         """Enforces a root and carries its first plan out, which somebody has seen. Returns what `apply` does.
 
-        Raises UsageError, with the id of the present plan, when the world changed since; then nothing was done.
+        `given` is the policy that the plan was shown with; None stands for the one that was proposed last. Raises
+        UsageError, with the id of the present plan, when the world changed since. Whatever it raises, the root has
+        the mode and the policy that it had before.
         """
-        watched = self._roots.known(path)
-        root = watched.root.path
-        self._check_state(watched)
-        place = self._place(watched, take_over=take_over)
-        before, was_confirmed = watched.root, watched.confirmed
+        with self._keeper.alone:
+            if given is not None:
+                self.propose(path, given, take_over=take_over)
+            watched = self._roots.known(path)
+            root, policy = watched.root.path, watched.as_enforced.policy
+            self._check_state(watched)
+            place = self._place(watched, take_over=take_over)
+            before, was_confirmed, proposed = watched.root, watched.confirmed, watched.proposed
 
-        def enforce() -> None:
-            if take_over and place.owner.exists():
-                Owner(place.owner).claim(machine_id(), time.time(), take_over=True)
-            self._roots.enforce(root)
-            self._scanner.govern(root)
-
-        try:
-            return self._keeper.confirm(plan_id, root, enforce)
-        except CkptError:
-            if watched.confirmed and not was_confirmed:
-                # The world changed in the very moment: what was confirmed is not what would be done.
-                self._roots.take_back(root, before)
+            def enforce() -> None:
+                if take_over and place.owner.exists():
+                    Owner(place.owner).claim(machine_id(), time.time(), take_over=True)
+                self._roots.enforce(root, policy)
                 self._scanner.govern(root)
-            raise
+
+            try:
+                return self._keeper.confirm(plan_id, root, enforce)
+            except BaseException:
+                # What was confirmed is not what would be done from now on.
+                self._roots.take_back(root, before, confirmed=was_confirmed)
+                watched.proposed = proposed
+                self._scanner.govern(root)
+                raise
 
     def give_up(self, root: str) -> None:
         """Lets another machine enforce a root that this one does not any more. What lies in its trash stays."""

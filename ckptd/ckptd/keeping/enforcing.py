@@ -25,6 +25,7 @@ from ckpt.retention import Decision
 from ckpt.retention.budget import freed
 from ckpt.scan import RunView
 from ckpt.trash import Trash, TrashEntry
+from ckptd.catalog.catalog import Catalog
 from ckptd.journal import Journal
 from ckptd.keeping import following, rechecking
 from ckptd.keeping.clock import Clock
@@ -38,6 +39,9 @@ from ckptd.roots.roots import Roots
 
 log = logging.getLogger("ckptd.keeper")
 
+ENDING = "the daemon is ending"
+"""Why what a plan removes stays when it is carried out at the end of the daemon."""
+
 
 @dataclass
 class Outcome:
@@ -48,8 +52,19 @@ class Outcome:
     """Bytes that are free again when the trash is purged."""
     skipped: list[dict[str, Any]] = field(default_factory=list)
     """What stays after all, each with the reason."""
-    error: OperationError | None = None
-    """The first failure of disk or system among them."""
+    error: CkptError | OSError | None = None
+    """The first failure among them, or after them."""
+
+    def leave(self, checkpoint: Checkpoint, reason: str) -> None:
+        """Notes that a checkpoint stays."""
+        self.skipped.append(
+            {"id": checkpoint.id, "run": checkpoint.run, **path_fields(checkpoint.path), "reason": reason}
+        )
+
+    def fail(self, error: CkptError | OSError) -> str:
+        """Notes a failure; returns why, in words."""
+        self.error = self.error or error
+        return error.message if isinstance(error, CkptError) else str(error)
 
 
 class Enforcing:
@@ -57,6 +72,7 @@ class Enforcing:
 
     def __init__(
         self,
+        catalog: Catalog,
         roots: Roots,
         scanner: Scanner,
         journal: Journal,
@@ -67,6 +83,7 @@ class Enforcing:
         is_stopping: Callable[[], bool],
     ) -> None:
         """`state` is where marks of foreign runs are kept."""
+        self._catalog = catalog
         self._roots = roots
         self._scanner = scanner
         self._journal = journal
@@ -81,9 +98,14 @@ class Enforcing:
 
         `confirmed` is for a plan that a person asked for by its id; without it nothing goes that has to be asked.
         Raises LockedError while somebody trains an own run, UsageError when nothing of the run may go now, and
-        OperationError and OSError when it cannot be read or its trash cannot be used.
+        OperationError and OSError when it cannot be read or its trash cannot be used: all that before anything was
+        done. What fails later is told in the outcome, beside what was done.
         """
         done = Outcome()
+        if self._is_stopping():
+            for checkpoint in wanted.values():
+                done.leave(checkpoint, ENDING)
+            return done
         with holding(view.run):
             if view.run.own:
                 recover(Trash(RunPaths(Path(view.run.path)).trash), view.run.path)
@@ -95,13 +117,23 @@ class Enforcing:
                 self._scanner.trashing.update(wanted)
                 try:
                     self._carry_out(done, self._decided(fresh, confirmed), plan_id, wanted, stamps, confirmed)
-                    if done.removed:
-                        fresh = self._scanner.read(Path(view.run.path)) or fresh
+                    fresh = self._read_again(done, fresh) if done.removed else fresh
                 finally:
                     self._scanner.trashing.difference_update(wanted)
             if fresh.run.own:
-                following.swap_all(fresh)
+                try:
+                    following.swap_all(fresh)
+                except OSError as error:
+                    done.fail(error)
         return done
+
+    def _read_again(self, done: Outcome, fresh: RunView) -> RunView:
+        """The run as it is after an act; as it was where it cannot be read."""
+        try:
+            return self._scanner.read(Path(fresh.run.path)) or fresh
+        except (CkptError, OSError) as error:
+            done.fail(error)
+            return fresh
 
     def _decided(self, read: RunView, confirmed: bool) -> RunView:
         """A run that was just read, planned at this moment. Raises UsageError when the plan is not carried out."""
@@ -125,19 +157,17 @@ class Enforcing:
         target = Bin(fresh, self._trashes)
         # Plans tell the newest first; the oldest goes first, so that it is also purged first.
         for name, checkpoint in reversed(list(wanted.items())):
-            if self._is_stopping():
-                break
             decision, seen = decided.get(name), stamps[name]
             try:
-                why = _kept_now(fresh, name) if decision is None else None
+                why = ENDING if self._is_stopping() else _kept_now(fresh, name) if decision is None else None
                 why = why or self._changed(fresh, checkpoint, seen, target, confirmed)
                 if why is None and decision is not None and seen is not None:
                     done.removed.append(self._remove(fresh, decision, seen, target.trash(), plan_id))
                     done.freed_at_purge += freed(decision.checkpoint)
-            except OperationError as error:
-                done.error, why = done.error or error, error.message
+            except (CkptError, OSError) as error:
+                why = done.fail(error)
             if why is not None:
-                done.skipped.append(skipped(checkpoint, why))
+                done.leave(checkpoint, why)
 
     def _changed(
         self, fresh: RunView, checkpoint: Checkpoint, stamps: rechecking.Stamps | None, target: Bin, confirmed: bool
@@ -145,7 +175,8 @@ class Enforcing:
         """Why a checkpoint stays after all, by all that can be asked right before its rename. Raises OperationError."""
         why = (
             closed(fresh, self._roots.holder(fresh.run.path))
-            or rechecking.changed(target.base, checkpoint, stamps, self._marks_of(fresh.run))
+            or rechecking.changed(target.base, checkpoint, stamps, self._marks_of(fresh.run), fresh.wishes.said)
+            or self._governed_anew(fresh)
             or target.obstacle(checkpoint)
         )
         if why is not None:
@@ -156,6 +187,16 @@ class Enforcing:
             # An own run's lock says that nobody trains; of anybody else's only a person can know.
             return None if fresh.run.own or confirmed else error.message
         return None if user is None else f"in use by {user}"
+
+    def _governed_anew(self, fresh: RunView) -> str | None:
+        """Why a plan does not hold any more by what is known of its run now: of roots, config.toml and commands."""
+        known = self._catalog.get(fresh.run.id)
+        if known is None:
+            return "its run is not known any more"
+        if known.plan.policy != fresh.plan.policy:
+            return rechecking.POLICY_CHANGED
+        degraded = known.situation.degraded
+        return None if degraded is None else f"its run is not to be believed now: {degraded}"
 
     def _remove(
         self, view: RunView, decision: Decision, stamps: rechecking.Stamps, trash: Trash, plan_id: str
@@ -221,11 +262,6 @@ def recover(trash: Trash, of: str) -> None:
     if trash.directory.is_dir():
         for line in trash.recover():
             log.info("trash of %s: %s", printable(of), line)
-
-
-def skipped(checkpoint: Checkpoint, reason: str) -> dict[str, Any]:
-    """A checkpoint that stays, as answers tell it."""
-    return {"id": checkpoint.id, "run": checkpoint.run, **path_fields(checkpoint.path), "reason": reason}
 
 
 def _kept_now(fresh: RunView, checkpoint: str) -> str:

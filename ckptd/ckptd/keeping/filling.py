@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from ckpt.encoding import printable
+from ckpt.exceptions import OperationError
 from ckpt.paths import RunPaths, machine_id
 from ckpt.records import Checkpoint
 from ckpt.scan import RunView
@@ -19,6 +21,7 @@ class Bin:
     def __init__(self, view: RunView, trashes: Trashes) -> None:
         """Raises OperationError when there can be none."""
         self._place = None if view.run.own else trashes.place_for(view.run.root)
+        self._trashes = trashes
         self._own = RunPaths(Path(view.run.path)).trash
         self._made: Trash | None = None
         self.base = view.run.path if view.run.own else view.run.root
@@ -29,8 +32,7 @@ class Bin:
         if self._place is None:
             return None
         if self._made is not None:
-            owned = Owner(self._place.owner).read()
-            if owned is None or owned.machine != machine_id():
+            if Owner(self._place.owner).read() is None or self._place.taken(machine_id()) is not None:
                 return "this machine does not own its root any more"
         return next((why for file in checkpoint.files if (why := placing.obstacle(self._place, file))), None)
 
@@ -43,7 +45,14 @@ class Bin:
             if self._place is None:
                 self._made = Trash(self._own)
             else:
+                other = self._place.taken(machine_id())
+                if other is not None:
+                    raise OperationError(
+                        f"another machine owns {printable(self._place.root)}: {printable(other.host)}",
+                        hint="one machine alone removes in it; make it this one with --take-over",
+                    )
                 placing.make(self._place)
                 Owner(self._place.owner).claim(machine_id(), time.time())
+                self._trashes.made(self._place)
                 self._made = self._place.open()
         return self._made

@@ -12,8 +12,12 @@ from ckpt.scan import RunView
 
 
 def is_stale(view: RunView) -> bool:
-    """Whether a pointer of an own run stands for another checkpoint than it should."""
-    return any(_is_link(pointer) and not pointers.points_at(pointer, t) for pointer, t in _targets(view).items())
+    """Whether a pointer of an own run stands for another checkpoint than it should. Raises nothing."""
+    try:
+        return any(_is_link(pointer) and not pointers.points_at(pointer, t) for pointer, t in _targets(view).items())
+    except OSError:
+        # It went away in this moment, or its disk fails: there is nothing to bring up to date now.
+        return False
 
 
 def swap_all(view: RunView) -> None:

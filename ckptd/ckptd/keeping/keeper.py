@@ -4,7 +4,7 @@
     enforcing.py   one run's plan carried out       asks.py        what waits for a word   patience.py and when again
     rechecking.py  the last look at an item         filling.py     the trash it goes to    standing.py whether it may
     trashes.py     which trashes there are          restoring.py   out of them             purging.py  for good
-    opened.py      who has something open           following.py   pointers of own runs    clock.py    the time
+    waits.py       how long things lie in them          opened.py      who has something open           following.py   pointers of own runs    clock.py    the time
 
 Besides: marking.py, what the user says; undo.py, the latest act taken back.
 """
@@ -26,13 +26,14 @@ from ckptd.events import Events
 from ckptd.journal import Journal
 from ckptd.keeping.asks import Asks
 from ckptd.keeping.clock import Clock
-from ckptd.keeping.enforcing import Enforcing, Outcome, skipped
+from ckptd.keeping.enforcing import Enforcing, Outcome
 from ckptd.keeping.patience import Patience
 from ckptd.keeping.planning import Planning, Scope
 from ckptd.keeping.purging import Purging
 from ckptd.keeping.restoring import Restoring
 from ckptd.keeping.sweeping import Sweeping
 from ckptd.keeping.trashes import Shelved, Trashes
+from ckptd.keeping.waits import Waits
 from ckptd.looking.scanner import Scanner
 from ckptd.policies import Policies
 from ckptd.roots.roots import Roots
@@ -50,43 +51,50 @@ class Keeper:
         events: Events,
         journal: Journal,
         state: StatePaths | None,
+        clock: Clock,
         limits: Callable[[], Limits] = Limits,
     ) -> None:
-        """`state` is where marks of foreign runs are kept; `limits` gives those that hold now."""
+        """`state` is where marks of foreign runs are kept, `clock` that of the plans; `limits` gives those of now."""
         self._catalog = catalog
         self._roots = roots
         self._lock = threading.RLock()
         self._stopping = False
-        clock, patience = Clock(), Patience(scanner.failed)
+        patience = Patience(scanner.failed)
         self._clock = clock
         self._trashes = Trashes(catalog, roots)
         self._planning = Planning(catalog, roots, policies, scanner, clock)
         self._asks = Asks(events)
         self._enforcing = Enforcing(
-            roots, scanner, journal, self._planning, self._trashes, clock, state, self._is_stopping
+            catalog, roots, scanner, journal, self._planning, self._trashes, clock, state, self._is_stopping
         )
         self._sweeping = Sweeping(
             catalog,
             roots,
+            scanner,
             self._planning,
             self._enforcing,
             self._asks,
             patience,
             limits,
-            clock,
             self._is_stopping,
         )
-        self._purging = Purging(catalog, self._trashes, events, journal, patience, self._is_stopping)
+        self._waits = Waits(None if state is None else state.waits)
+        self._purging = Purging(catalog, self._trashes, events, journal, patience, self._waits, self._is_stopping)
         self._restoring = Restoring(scanner, events, journal, state)
 
     def stop(self) -> None:
         """Starts no further act; one that runs is finished first."""
         self._stopping = True
         with self._lock:
-            pass
+            self._waits.close()
 
     def _is_stopping(self) -> bool:
         return self._stopping
+
+    @property
+    def alone(self) -> threading.RLock:
+        """Held, in a `with`, by what looks first and then acts; nothing else acts meanwhile."""
+        return self._lock
 
     # Plans
 
@@ -152,8 +160,10 @@ class Keeper:
                 try:
                     done = self._enforcing.enforce(view, plan_id, wanted, confirmed=True)
                 except (CkptError, OSError) as error:
-                    text = error.message if isinstance(error, CkptError) else str(error)
-                    done = Outcome(skipped=[skipped(checkpoint, text) for checkpoint in wanted.values()])
+                    done = Outcome()
+                    text = done.fail(error)
+                    for checkpoint in wanted.values():
+                        done.leave(checkpoint, text)
                 removed += [entry_to_json(entry) for entry in done.removed]
                 left += done.skipped
                 freed += done.freed_at_purge
@@ -186,10 +196,15 @@ class Keeper:
         with self._lock:
             self._sweeping.sweep(runs)
 
-    def purge_due(self, now: float | None = None) -> None:
-        """Purges what has waited long enough in all trashes. Raises nothing."""
+    def purge_due(self) -> None:
+        """Purges what has waited long enough in all trashes, and makes room on full disks. Raises nothing."""
         with self._lock:
-            self._purging.due(self._clock.now() if now is None else now)
+            self._purging.due()
+
+    def make_room(self) -> None:
+        """Purges before its time what has to go so that no disk fills. Raises nothing."""
+        with self._lock:
+            self._purging.make_room()
 
     # The trash
 
@@ -205,18 +220,27 @@ class Keeper:
         where = path_fields(shelves[0].name) if shelves else {"path": None}
         return {"entries": len(entries), "bytes": sum(entry.bytes for entry in entries), **where}
 
-    def restore(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+    def restore(self, ids: Sequence[str]) -> dict[str, Any]:
         """Brings removed checkpoints back to where they were, each pinned so that it stays. All ids must exist.
 
-        Raises AddressError for an unknown id, and OperationError when a place is taken.
+        Returns {"restored": [{"id", "entry", "path"}], "left": [{"entry", "path", "reason"}]}: one whose place is
+        taken keeps no other from coming back. Raises AddressError for an unknown id.
         """
         with self._lock:
             return self.restore_entries(self._chosen(ids))
 
-    def restore_entries(self, chosen: Sequence[Shelved]) -> list[dict[str, Any]]:
+    def restore_entries(self, chosen: Sequence[Shelved]) -> dict[str, Any]:
         """`restore` for entries that were found already."""
+        restored: list[dict[str, Any]] = []
+        left: list[dict[str, Any]] = []
         with self._lock:
-            return [self._restoring.restore(item) for item in chosen]
+            for item in chosen:
+                try:
+                    restored.append(self._restoring.restore(item))
+                except (CkptError, OSError) as error:
+                    reason = error.message if isinstance(error, CkptError) else str(error)
+                    left.append({"entry": item.entry.id, **path_fields(item.entry.path), "reason": reason})
+        return {"restored": restored, "left": left}
 
     def purge(self, ids: Sequence[str]) -> tuple[list[str], int]:
         """Deletes removed checkpoints for good; returns the ids of those that are gone, and the bytes freed.

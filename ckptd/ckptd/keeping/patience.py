@@ -20,26 +20,37 @@ class SomeStay(Exception):
 class Patience:
     """Acts by name, each put off for a while after it failed: every attempt may be an event that leads to the next."""
 
-    def __init__(self, failed: Callable[[str, BaseException], None]) -> None:
-        """`failed` hears of errors: what was tried, and why it failed."""
+    def __init__(
+        self, failed: Callable[[str, BaseException], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`failed` hears of errors: what was tried, and why it failed. `clock` does not jump."""
         self._failed = failed
+        self._clock = clock
         self._later: dict[str, tuple[float, float]] = {}
 
     def is_put_off(self, name: str) -> bool:
         """Whether something failed so lately that it is not tried now."""
-        return time.monotonic() < self._later.get(name, (0.0, 0.0))[0]
+        known = self._later.get(name)
+        return known is not None and self._clock() < known[0]
 
     def attempt(self, name: str, what: str, act: Callable[[], Any]) -> None:
         """Does something unless it failed lately. Raises nothing; `what` tells a person what failed."""
         if self.is_put_off(name):
             return
+        self._forget()
         _, pause = self._later.get(name, (0.0, RETRY_S))
         try:
             act()
         except (LockedError, SomeStay):
-            self._later[name] = (time.monotonic() + HELD_S, RETRY_S)
+            self._later[name] = (self._clock() + HELD_S, RETRY_S)
         except Exception as error:  # noqa: BLE001  what goes wrong with one run must not end the daemon
-            self._later[name] = (time.monotonic() + pause, min(2 * pause, RETRY_MAX_S))
+            self._later[name] = (self._clock() + pause, min(2 * pause, RETRY_MAX_S))
             self._failed(what, error)
         else:
             self._later.pop(name, None)
+
+    def _forget(self) -> None:
+        """Drops what nobody has tried again for long: its run or trash is gone, or needs nothing any more."""
+        long_ago = self._clock() - 2 * RETRY_MAX_S
+        for name in [name for name, (until, _) in self._later.items() if until < long_ago]:
+            del self._later[name]

@@ -8,6 +8,7 @@ from pathlib import Path
 from ckpt import retention
 from ckpt.encoding import printable, quoted
 from ckpt.exceptions import AddressError, UsageError
+from ckpt.paths import is_inside
 from ckpt.records import Record
 from ckpt.retention import Merged, Plan
 from ckpt.scan import RunView, governed
@@ -62,7 +63,7 @@ class Planning:
             return [] if view is None else [view]
         views = self._catalog.all()
         if scope.root is not None:
-            views = [view for view in views if _inside(view.run.path, scope.root)]
+            views = [view for view in views if is_inside(view.run.path, scope.root)]
         return sorted(views, key=lambda view: view.run.path)
 
     def present(self, view: RunView, *, enforced: bool = False, in_use: frozenset[str] | None = None) -> RunView:
@@ -90,7 +91,7 @@ class Planning:
         Raises AddressError for a directory in and below which nothing is watched.
         """
         if scope.root is not None and self._roots.holder(scope.root) is None:
-            below = [w for w in self._roots.all() if _inside(w.root.path, scope.root)]
+            below = [w for w in self._roots.all() if is_inside(w.root.path, scope.root)]
             if not below and not self.views(scope):
                 raise AddressError(
                     f"{printable(scope.root)} is not watched", hint=f"watch it: ckpt watch add {quoted(scope.root)}"
@@ -156,10 +157,6 @@ class Planning:
             f"there is no plan {printable(plan_id)}: it never was, or the world changed since",
             hint=_newer(self.plan(Scope())),
         )
-
-
-def _inside(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def plan_id_of(view: RunView) -> str:

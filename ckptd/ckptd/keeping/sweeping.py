@@ -12,11 +12,11 @@ from ckptd.catalog.catalog import Catalog
 from ckptd.config.values import Limits
 from ckptd.keeping import following, limits
 from ckptd.keeping.asks import TOGETHER, Asks
-from ckptd.keeping.clock import Clock
 from ckptd.keeping.enforcing import Enforcing
 from ckptd.keeping.patience import Patience, SomeStay
 from ckptd.keeping.planning import Planning, Scope, plan_id_of
 from ckptd.keeping.standing import acts_by_itself
+from ckptd.looking.scanner import Scanner
 from ckptd.roots.roots import Roots
 
 
@@ -27,29 +27,30 @@ class Sweeping:
         self,
         catalog: Catalog,
         roots: Roots,
+        scanner: Scanner,
         planning: Planning,
         enforcing: Enforcing,
         asks: Asks,
         patience: Patience,
         allowed: Callable[[], Limits],
-        clock: Clock,
         is_stopping: Callable[[], bool],
     ) -> None:
         self._catalog = catalog
+        self._scanner = scanner
         self._planning = planning
         self._enforcing = enforcing
         self._roots = roots
         self._asks = asks
         self._patience = patience
         self._allowed = allowed
-        self._clock = clock
         self._is_stopping = is_stopping
         self._together = ""
 
     def sweep(self, runs: Iterable[str]) -> None:
         """Enforces the policies of runs by their ids, and brings own pointers up to date. Raises nothing."""
-        self._catch_up()
-        chosen = [view for run in runs if (view := self._catalog.get(run)) is not None]
+        # What is due by now is seen together with them: the limits are of all that is wanted at once.
+        wanted = dict.fromkeys((*runs, *self._scanner.govern_due()))
+        chosen = [view for run in wanted if (view := self._catalog.get(run)) is not None]
         chosen = [view for view in chosen if self._concerns(view)]
         if (self._together or any(view.plan.remove for view in chosen)) and self._too_much_together():
             chosen = [view for view in chosen if view.run.own and following.is_stale(view)]
@@ -71,13 +72,6 @@ class Sweeping:
 
     def _acts_on(self, view: RunView) -> bool:
         return acts_by_itself(view, self._roots.holder(view.run.path))
-
-    def _catch_up(self) -> None:
-        """Plans anew what the passing of time has changed, so that all that is wanted now is seen together."""
-        now = self._clock.now()
-        for view in self._catalog.all():
-            if view.plan.changes_at is not None and view.plan.changes_at <= now:
-                self._catalog.swap(view, self._planning.present(view, in_use=frozenset()))
 
     def _act(self, view: RunView) -> None:
         present = self._planning.present(view)

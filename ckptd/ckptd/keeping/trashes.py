@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt.encoding import printable
-from ckpt.paths import RunPaths, machine_id
+from ckpt.paths import RunPaths, is_inside, machine_id
 from ckpt.records import Run
 from ckpt.trash import Trash, TrashEntry, placing
-from ckpt.trash.owning import Owner
+from ckpt.trash.owning import FRESH_S, Owner
 from ckptd.catalog.catalog import Catalog
 from ckptd.roots.roots import Roots
 from ckptd.roots.watched import Watched
 
 log = logging.getLogger("ckptd.keeper")
+RENEW_S = FRESH_S / 4  # between two signs of life in one trash
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Shelf:
     run: Run | None = None
     """The own run that it belongs to."""
     watched: Watched | None = None
-    """The root that it belongs to."""
+    """The root that it belongs to, or in which that lies now."""
     place: placing.Place | None = None
 
     @property
@@ -41,15 +42,15 @@ class Shelf:
         """Whether no other machine owns it. Raises OperationError when that cannot be told."""
         if self.place is None:
             return True
-        owned = Owner(self.place.owner).read()
-        return owned is None or owned.machine == machine_id()
+        return self.place.taken(machine_id()) is None
 
     def renew(self) -> None:
         """Says that this machine is at work in the trash of an enforced root. Raises OperationError."""
         if self.place is not None and self.watched is not None and self.watched.enforced:
-            owner = Owner(self.place.owner)
-            if owner.read() is not None:
-                owner.renew(machine_id(), time.time())
+            owner, now = Owner(self.place.owner), time.time()
+            owned = owner.read()
+            if owned is not None and now - owned.seen_at >= RENEW_S:
+                owner.renew(machine_id(), now)
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,17 @@ class Trashes:
             trash = RunPaths(Path(view.run.path)).trash
             if view.run.own and os.path.isdir(trash):
                 yield Shelf(Trash(trash), run=view.run)
+        remembered = self._roots.places()
         for watched in self._roots.all():
-            yield from self.of_root(watched)
+            yield from _of_root(watched, remembered)
 
     def of_root(self, watched: Watched) -> Iterator[Shelf]:
-        """The trashes of a root that exist."""
-        for place in placing.existing(watched.root.path):
-            yield Shelf(place.open(), watched=watched, place=place)
+        """The trashes of a root that exist: also those of directories in it that were roots once."""
+        yield from _of_root(watched, self._roots.places())
+
+    def made(self, place: placing.Place) -> None:
+        """Remembers a trash that is made, so that it is found whatever its root is called. Raises OperationError."""
+        self._roots.keep_place(place)
 
     def entries(self, run: str | None = None) -> list[Shelved]:
         """What lies in all trashes that can be read, or what was of one run, newest first."""
@@ -102,12 +107,30 @@ class Trashes:
 
     def place_for(self, root: str) -> placing.Place:
         """Where the trash of a root belongs, by all that is known. Raises OperationError when it can be nowhere."""
-        return placing.where(
-            root, (file for view in self._catalog.all() for c in view.checkpoints for file in (c.path, *c.files))
-        )
+        above = os.path.dirname(root)
+        entries: list[str] = []
+        for view in self._catalog.all():
+            path = view.run.path
+            if is_inside(root, path):
+                entries += (file for c in view.checkpoints for file in (c.path, *c.files))
+            elif os.path.dirname(path) in (root, above):
+                # Of a run that begins deeper only a checkpoint that is all of it lies beside others there.
+                entries += (path for c in view.checkpoints if c.path == path)
+        return placing.where(root, entries)
 
     def _run_of(self, shelf: Shelf, entry: TrashEntry) -> Run | None:
         if shelf.run is not None:
             return shelf.run
         view = self._catalog.get(entry.run)
         return None if view is None else view.run
+
+
+def _of_root(watched: Watched, remembered: Iterable[placing.Place]) -> Iterator[Shelf]:
+    found = placing.existing(watched.root.path)
+    found += [place for place in remembered if is_inside(place.root, watched.root.path) and place.is_made]
+    # A root that holds checkpoints side by side may have been called otherwise when its place was found by that name.
+    seen: set[str] = set()
+    for place in found:
+        if place.directory not in seen:
+            seen.add(place.directory)
+            yield Shelf(place.open(), watched=watched, place=place)

@@ -28,14 +28,29 @@ class Undo:
         found = self._latest()
         return None if found is None else found[0]
 
-    def take_back(self) -> dict[str, Any]:
-        """Takes the latest act back and says what it was. Raises UsageError when there is nothing."""
-        found = self._latest()
-        if found is None:
-            raise UsageError("there is nothing to undo", hint="what was purged from the trash cannot come back")
-        act, line = found
+    def take_back(self, *, plan: str | None = None, seq: int | None = None) -> dict[str, Any]:
+        """Takes the latest act back and says what it was, of a removal also what was `restored` and what is `left`.
+
+        `plan` of a removal or `seq` of a mark is the act that somebody was shown; without either it is whatever is the
+        latest now. Raises UsageError when there is nothing, or another act is the latest by now.
+        """
+        with self._keeper.alone:
+            found = self._latest()
+            if found is None:
+                raise UsageError("there is nothing to undo", hint="what was purged from the trash cannot come back")
+            act = found[0]
+            if (plan is not None and act.get("plan") != plan) or (seq is not None and act.get("seq") != seq):
+                raise UsageError(
+                    f"something else was done meanwhile: {act['text']}",
+                    hint="nothing was taken back; `ckpt undo` asks about that one",
+                )
+            return self._take_back(*found)
+
+    def _take_back(self, act: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]:
         if act["kind"] == "remove":
-            act["restored"] = self._keeper.restore_entries(self._batch())
+            act |= self._keeper.restore_entries(self._batch())
+            if not act["restored"]:
+                return act
         else:
             view = self._catalog.get(act["run"])
             if view is None:
@@ -44,7 +59,7 @@ class Undo:
                     hint="if it was moved, watch the directory that it lies in now: ckpt watch add DIR",
                 )
             self._marking.take_back(view, line["inverse"])
-        self._journal.record("undo", of=line.get("seq"), plan=act.get("plan"), run=act.get("run"))
+        self._journal.record("undo", of=act.get("seq"), plan=act.get("plan"), run=act.get("run"))
         return act
 
     def _latest(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -72,6 +87,7 @@ class Undo:
                 act = {
                     "kind": str(line["mark"]),
                     "at": float(line["at"]),
+                    "seq": line.get("seq"),
                     "run": view.run.id,
                     "checkpoint": line.get("checkpoint"),
                     "name": line.get("name"),

@@ -116,13 +116,14 @@ class Reader:
         path = view.run.path
         self._catalog.remove(view.run.id)
         self._caches.pop(path, None)
+        self._policies.forget(path)
         self._writing.discard(path)
         self._states.forget(view.run.id)
         self._events.emit("run.removed", view.run.id, path=printable(path))
 
-    def govern(self, below: str | None) -> set[str]:
-        """Plans runs anew that are under another policy or in another situation now; returns their ids."""
-        changed = self._policies.refresh(self._catalog, below)
+    def govern(self, views: Iterable[RunView]) -> set[str]:
+        """Plans those runs anew that are under another policy or in another situation now; returns their ids."""
+        changed = self._policies.refresh(self._catalog, views)
         for before, after in changed:
             self._tell(changes(before, after))
         return {after.run.id for _, after in changed}
@@ -152,6 +153,7 @@ class Reader:
             self._events.emit("run.removed", old.run.id, path=printable(path))
         if before is not None and before.run.path != path:
             self._caches.pop(before.run.path, None)
+            self._policies.forget(before.run.path)
             self._writing.discard(before.run.path)
             where = {"from": printable(before.run.path), "to": printable(path)}
             self._events.emit("run.moved", view.run.id, was=before.run.id, **where)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt import files, scan
-from ckpt.paths import RunPaths, StatePaths
+from ckpt.paths import RunPaths, StatePaths, is_inside
 from ckpt.scan import RunView, Survey
 from ckpt.scan.finding import is_part
 from ckptd.catalog.catalog import Catalog
@@ -68,6 +68,7 @@ class Scanner:
         """`prune` says whether anything may be written in the state directory; marks follow only with a journal."""
         self.counts = Counts()
         self._roots = roots
+        self._policies = policies
         self._catalog = catalog
         self._writes = prune
         self._stopping = False
@@ -157,9 +158,14 @@ class Scanner:
     def govern(self, below: str | None = None) -> set[str]:
         """Plans every run anew, or those of a root, whose policy or situation is another now; returns their ids.
 
-        Also those whose plan the passing of time has changed. Nothing is read.
+        Also those that are due. Nothing is read.
         """
-        return self._reader.govern(below)
+        views = self._catalog.all()
+        return self._reader.govern(views if below is None else (view for view in views if view.run.root == below))
+
+    def govern_due(self) -> set[str]:
+        """Plans those runs anew whose plan the passing of time alone has changed; returns their ids."""
+        return self._reader.govern(self._policies.due(self._catalog.all()))
 
     def announce(self, directory: Path) -> RunView | None:
         """Takes a run that made itself known, wherever it lies; None when it cannot be read."""
@@ -223,7 +229,7 @@ class Scanner:
     def _look(self, watched: Watched, *, quick: bool = True) -> set[str]:
         """Finds the runs of a root, reads those that changed, and drops those that are really gone."""
         root = watched.root.path
-        known = {view.run.path for view in self._catalog.all() if not _outside(view.run.path, root)}
+        known = {view.run.path for view in self._catalog.all() if is_inside(view.run.path, root)}
         if self._health.distrust(watched, known):
             return set()
         try:
@@ -237,7 +243,7 @@ class Scanner:
         watched.directories = survey.directories
         watched.links, watched.unreadable = survey.links, survey.unreadable
         read = self._read_all(watched, survey, quick=quick)
-        self._drop(watched, known, survey)
+        self._drop(known, survey)
         if not self._stopping:
             self._settle_move(watched, survey)
             self._roots.disks.saw(survey.runs)
@@ -256,12 +262,12 @@ class Scanner:
             self._health.degrade(watched, f"it cannot be read: {error.strerror}")
             return set()
         self._health.recover(watched)
-        links = [link for link in watched.links if _outside(link[0], subtree)]
+        links = [link for link in watched.links if not is_inside(link[0], subtree)]
         watched.links = tuple(sorted((*links, *survey.links)))
-        unreadable = [path for path in watched.unreadable if _outside(path, subtree)]
+        unreadable = [path for path in watched.unreadable if not is_inside(path, subtree)]
         watched.unreadable = tuple(sorted((*unreadable, *survey.unreadable)))
         read = self._read_all(watched, survey, without=runs)
-        self._drop(watched, set(known), survey)
+        self._drop(set(known), survey)
         return read
 
     def _read_all(
@@ -290,7 +296,7 @@ class Scanner:
         with self._reading:
             return self._reader.read(path, root, quick=quick, is_lost=lost, unreadable=unreadable)
 
-    def _drop(self, watched: Watched, known: set[str], survey: Survey) -> None:
+    def _drop(self, known: set[str], survey: Survey) -> None:
         """Forgets known runs that a survey did not find, unless they may only be out of sight."""
         if self._stopping:
             return
@@ -306,7 +312,7 @@ class Scanner:
 
     def _is_unknown(self, path: str, unreadable: Iterable[str]) -> bool:
         """Whether a run that was not found may be there all the same."""
-        hidden = any(path == place or path.startswith(place + "/") for place in unreadable)
+        hidden = any(is_inside(path, place) for place in unreadable)
         return hidden or self._is_lost(path) or not (is_gone(path) or os.access(path, os.R_OK | os.X_OK))
 
     def _is_lost(self, path: str) -> bool:
@@ -407,7 +413,3 @@ def _below(known: list[str], directory: str) -> list[str]:
     inside = known[bisect.bisect_left(known, prefix) : bisect.bisect_left(known, prefix[:-1] + "0")]
     at = bisect.bisect_left(known, directory)
     return [*known[at : at + 1], *inside] if at < len(known) and known[at] == directory else inside
-
-
-def _outside(path: str, subtree: str) -> bool:
-    return path != subtree and not path.startswith(subtree.rstrip("/") + "/")

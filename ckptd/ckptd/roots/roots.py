@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, CkptError, OperationError, UsageError
+from ckpt.paths import is_inside
+from ckpt.trash.placing import Place
 from ckptd.config.values import Origin, Root, check_given
 from ckptd.roots import enforcing
 from ckptd.roots.disks import Disks
@@ -28,6 +30,8 @@ class Roots:
         self._watched: dict[str, Watched] = {}
         self._everywhere: tuple[str, ...] = ()
         self.disks = Disks()
+        self._places: frozenset[Place] = frozenset()
+        """Where trashes of roots were made."""
         self._aside: dict[str, Root] = {}
         """Roots of commands that config.toml names too, or names one above: theirs again when it does not any more."""
 
@@ -47,6 +51,7 @@ class Roots:
             before = self._watched
             self._everywhere = tuple(everywhere)
             self.disks.known = {**stored.disks, **self.disks.known}
+            self._places |= stored.places
             wanted += [w.root for w in before.values() if w.root.origin == "session"]
             confirmed = {path for path in stored.confirmed if path not in before}
             confirmed |= {path for path, w in before.items() if w.confirmed}
@@ -77,7 +82,7 @@ class Roots:
         """The root at or above a path."""
         with self._lock:
             for watched in self._watched.values():
-                if _inside(path, watched.root.path):
+                if is_inside(path, watched.root.path):
                     return watched
         return None
 
@@ -107,7 +112,7 @@ class Roots:
                     self._aside[real] = known.evolve(exclude=tuple(exclude), origin="command")
                 origin = "config.toml"
                 exclude = holder.root.exclude
-            inner = [w for w in self._watched.values() if _inside(w.root.path, real) and w.root.path != real]
+            inner = [w for w in self._watched.values() if is_inside(w.root.path, real) and w.root.path != real]
             named = [w for w in inner if w.root.origin == "config.toml"]
             if named:
                 raise UsageError(
@@ -117,18 +122,21 @@ class Roots:
             # Of a root that is known already, a passing session must not unmake the kept one.
             if holder is not None and holder.root.origin == "command":
                 origin = "command"
-            before = dict(self._watched)
+            before, places = dict(self._watched), self._places
             inner += [w for w in self._watched.values() if _moved_into(w, real)]
             enforcing.check_inner(real, inner)
             for watched in inner:
                 del self._watched[watched.root.path]
                 self._aside.pop(watched.root.path, None)
+                if not is_inside(watched.root.path, real):
+                    self._follow(watched.root.path, os.path.join(real, os.path.basename(watched.root.path)))
             moved = None if holder is not None else self._known_as(real)
             if moved is not None:
                 exclude = exclude or moved.root.exclude
                 # What config.toml names stays until it is changed there.
                 if moved.root.origin != "config.toml":
                     self._watched.pop(moved.root.path, None)
+                self._follow(moved.root.path, real)
             former = holder or moved
             root = Root(path=real) if former is None else former.root
             if mode is not None and origin == "config.toml":
@@ -149,7 +157,7 @@ class Roots:
             try:
                 self._save()
             except OSError as error:
-                self._watched = before
+                self._watched, self._places = before, places
                 raise OperationError(f"the list of roots could not be written: {error}") from error
             return added, inner
 
@@ -169,11 +177,12 @@ class Roots:
                 raise OperationError(f"the list of roots could not be written: {error}") from error
             return watched
 
-    def enforce(self, path: str) -> Watched:
+    def enforce(self, path: str, policy: Mapping[str, Any] | None = None) -> Watched:
         """Lets policies act on what other tools write below a root, whose first plan a person has confirmed.
 
-        What was proposed as its policy holds from now on. Raises AddressError for what is no root, UsageError where
-        that must not be, or config.toml says otherwise, and OperationError.
+        `policy` are the given fields of its policy that the plan was made with; None stands for what was proposed
+        last. Either is settled by it. Raises AddressError for what is no root, UsageError where that must not
+        be, or config.toml says otherwise, and OperationError.
         """
         with self._lock:
             watched = self.known(path)
@@ -181,8 +190,11 @@ class Roots:
             root = watched.root
             if root.origin == "config.toml":
                 self._said_there(watched, "enforce")
+                if policy is not None:
+                    self._policy_is_there(watched, policy)
             else:
-                root = watched.as_enforced.evolve(origin="command")
+                held = watched.as_enforced.policy if policy is None else check_given(policy, named=False)
+                root = root.evolve(mode="enforce", policy=held, origin="command")
             self._change(watched, root, confirmed=True)
             watched.proposed = None
             return watched
@@ -211,10 +223,16 @@ class Roots:
             self._change(watched, watched.root.evolve(mode="observe"), confirmed=False)
             return watched
 
-    def take_back(self, path: str, root: Root) -> None:
-        """Unmakes an `enforce` whose first plan could not be carried out; `root` is what was there before."""
+    def take_back(self, path: str, root: Root, *, confirmed: bool) -> None:
+        """Unmakes an `enforce` whose first plan could not be carried out; `root` and `confirmed` are what was before.
+
+        That holds at once. A disk that takes no line for it gets one at the next `remember`. Raises AddressError.
+        """
         with self._lock:
-            self._change(self.known(path), root, confirmed=False)
+            watched = self.known(path)
+            watched.root, watched.confirmed = root, confirmed
+            with contextlib.suppress(OSError):
+                self._save()
 
     def set_policy(self, path: str, given: Mapping[str, Any]) -> Watched:
         """Sets the given fields of the policy of what lies below a root. Raises as `enforce` does, and StateError."""
@@ -238,6 +256,23 @@ class Roots:
                 candidates=known,
             )
         return watched
+
+    def places(self) -> list[Place]:
+        """Where the trashes of the directories that are roots now, or lie in one, were made."""
+        with self._lock:
+            known = sorted(self._places, key=lambda place: (place.root, place.directory))
+            return [place for place in known if self.holder(place.root) is not None]
+
+    def keep_place(self, place: Place) -> None:
+        """Remembers where the trash of a root is made, whatever becomes of the root. Raises OperationError."""
+        with self._lock:
+            before = self._places
+            self._places = before | {place}
+            try:
+                self._save()
+            except OSError as error:
+                self._places = before
+                raise OperationError(f"the list of roots could not be written: {error}") from error
 
     def remember(self) -> None:
         """Keeps which directories the roots are now, and on which disks runs lie. Raises OSError."""
@@ -266,7 +301,13 @@ class Roots:
         confirmed = frozenset(path for path, w in self._watched.items() if w.confirmed)
         kept = [w.root for w in self._watched.values() if w.root.origin == "command"] + list(self._aside.values())
         seen = {path: w.identity for path, w in self._watched.items() if w.identity is not None}
-        self._store.write(Stored(roots=tuple(kept), seen=seen, disks=self.disks.known, confirmed=confirmed))
+        self._store.write(
+            Stored(roots=tuple(kept), seen=seen, disks=self.disks.known, confirmed=confirmed, places=self._places)
+        )
+
+    def _follow(self, old: str, new: str) -> None:
+        """Remembers the trashes of a directory, and of those in it, under its new name."""
+        self._places = frozenset(place.moved(old, new) for place in self._places)
 
     def _change(self, watched: Watched, root: Root, *, confirmed: bool) -> None:
         before = watched.root, watched.confirmed
@@ -318,10 +359,6 @@ def _is_same(former: Watched, added: Watched) -> bool:
     if former.identity is None or added.identity is None:
         return False
     return former.identity.is_(added.identity) is not False
-
-
-def _inside(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip("/") + "/")
 
 
 def _check_directory(path: str) -> str:

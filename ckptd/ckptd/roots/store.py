@@ -10,6 +10,7 @@ from typing import Any
 from ckpt import files
 from ckpt.encoding import path_fields, path_from_fields
 from ckpt.retention.reading import given
+from ckpt.trash.placing import Place
 from ckptd.config.values import Root
 from ckptd.roots.identity import Identity
 
@@ -28,6 +29,8 @@ class Stored:
     """Mount points that runs lay below, each with the number of its file system."""
     confirmed: Set[str] = frozenset()
     """Roots whose first plan a person has confirmed, those of config.toml included."""
+    places: Set[Place] = frozenset()
+    """Where trashes of roots were made, be they roots still or not."""
 
 
 class RootStore:
@@ -65,6 +68,10 @@ class RootStore:
             seen={path: identity for path, identity in seen.items() if identity is not None},
             confirmed=frozenset(path_from_fields(entry) for entry in raw.get("confirmed", ())),
             disks={path_from_fields(entry): int(entry["file_system"]) for entry in raw.get("disks", ())},
+            places=frozenset(
+                Place(root=path_from_fields(entry["root"]), directory=path_from_fields(entry["directory"]))
+                for entry in raw.get("places", ())
+            ),
         )
 
     def write(self, kept: Stored) -> None:
@@ -87,6 +94,10 @@ class RootStore:
             "seen": [{**path_fields(path), **seen[path].to_json()} for path in sorted(seen)],
             "confirmed": [path_fields(path) for path in sorted(kept.confirmed)],
             "disks": [{**path_fields(path), "file_system": disks[path]} for path in sorted(disks)],
+            "places": [
+                {"root": path_fields(place.root), "directory": path_fields(place.directory)}
+                for place in sorted(kept.places, key=lambda place: (place.root, place.directory))
+            ],
         }
         if document != self._written:
             files.write_json(self.path, document, mode=0o600)

@@ -37,10 +37,13 @@ class Sample:
 
 
 def room_at(path: str) -> Room | None:
-    """The disk that a path lies on; None when it cannot be asked."""
+    """The disk that a path lies on; None when it cannot be asked, or does not say how large it is."""
     try:
         device, info = os.stat(path).st_dev, os.statvfs(path)
     except OSError:
+        return None
+    if not info.f_blocks:
+        # Some file systems answer with zeros: that they tell nothing is not that they are full.
         return None
     return Room(device, info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize, info.f_fsid)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ckpt import mounts
+from ckpt.paths import is_inside
 from ckpt.scan import Excludes
 from ckptd.looking.scanner import Scanner
 from ckptd.roots import enforcing
@@ -60,7 +61,7 @@ class Coverage:
     def _why_blind(self, root: str, blind: dict[str, str]) -> str | None:
         if self._watcher.state != "watching":
             return "the system gives no events"
-        below = [path for path in blind if path == root or path.startswith(root.rstrip("/") + "/")]
+        below = [path for path in blind if is_inside(path, root)]
         if not below:
             return None
         count = "1 directory" if len(below) == 1 else f"{len(below)} directories"

@@ -42,8 +42,15 @@ def best(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
 def best_of_all(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
     """The best checkpoint by the monitor, also under a policy that asks for no best ones."""
     for asked in policy.monitors:
-        if asked.keep is None:
+        named = asked.metric != policy.metric or policy.monitor is not None
+        if asked.keep is None and (named or candidates.ranked(asked.metric, asked.mode).best):
             yield _top(candidates, policy, asked)
+
+
+def very_best(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
+    """The one best checkpoint by each monitor, however many a rule asks for."""
+    for asked in policy.monitors:
+        yield _top(candidates, policy, asked._replace(keep=None))
 
 
 def not_measured(candidates: Candidates, policy: Policy) -> Iterator[Selection]:

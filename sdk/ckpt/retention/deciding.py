@@ -10,7 +10,7 @@ from ckpt.retention.budget import room
 from ckpt.retention.candidates import Candidates, Misses, Selection
 from ckpt.retention.counts import odd_values
 from ckpt.retention.policy import Policy
-from ckpt.retention.rules import FLOOR, RULES
+from ckpt.retention.rules import AT_ONCE, FLOOR, RULES
 
 
 class Decision(Record, frozen=True, kw_only=True, gc=False):
@@ -52,6 +52,26 @@ def decide(candidates: Candidates, policy: Policy) -> Decided:
         remove=_removed(newest, left_over, misses),
         changes_at=_changes_at(selections),
     )
+
+
+def reassured(
+    inside: Sequence[Checkpoint], settling: Sequence[Checkpoint], policy: Policy, now: float
+) -> dict[str, list[Reason]]:
+    """Of checkpoints that have not settled those that stay whatever the rules say: id to why.
+
+    They count for no rule meanwhile: what is `inside` is decided on without them.
+    """
+    if not settling:
+        return {}
+    # What was touched last goes first, without an order of all: these rules ask for none but among equals.
+    everything = Candidates([*settling, *inside], now, own=False)
+    found: dict[str, list[Reason]] = {}
+    for rule in AT_ONCE:
+        for selection in rule(everything, policy):
+            for place, reason in selection.kept.items():
+                if place < len(settling):
+                    found.setdefault(settling[place].id, []).append(reason)
+    return found
 
 
 def _kept(checkpoint: Checkpoint, reasons: Sequence[Reason], odd: tuple[Reason, ...]) -> Decision:

@@ -73,7 +73,9 @@ def _settings(policy: Policy) -> list[str]:
             told.append("A checkpoint without its metric is not waited for.")
         else:
             told.append(f"A checkpoint without its metric stays for {duration_text(policy.metric_grace)} to get it.")
-    if policy.min_age != plain.min_age:
+    if not policy.min_age:
+        told.append("Other tools' checkpoints may go as soon as they are written.")
+    elif policy.min_age != plain.min_age:
         told.append(f"Other tools' checkpoints stay for {duration_text(policy.min_age)} after they were touched last.")
     if policy.max_share != plain.max_share:
         told.append(f"Up to {policy.max_share * 100:.4g} % of a run may go unasked where a person has to be asked.")

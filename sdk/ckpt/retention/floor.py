@@ -10,7 +10,7 @@ from ckpt.records import Checkpoint, Reason
 from ckpt.retention.candidates import FORK_LABEL, Candidates, Selection, until
 from ckpt.retention.policy import Policy
 from ckpt.retention.quantities import duration_text
-from ckpt.retention.recognising import series_of
+from ckpt.retention.recognising import Series, series_of
 from ckpt.retention.words import moment
 
 
@@ -22,14 +22,14 @@ def newest(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
     if checkpoints and not candidates.own:
         latest = max(range(len(checkpoints)), key=lambda place: (checkpoints[place].saved_at, -place))
         if latest:
-            yield Selection({latest: Reason(rule="newest", text="newest by its time (floor)")})
+            yield Selection({latest: Reason(rule="newest", text="newest by the time of its save (floor)")})
 
 
 def newest_of_series(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
     """Of a foreign run the newest of every series: another trainer's, or another half of the same one's."""
     if candidates.own:
         return
-    found: dict[tuple[str, str, str], int] = {}
+    found: dict[Series, int] = {}
     for place, checkpoint in enumerate(candidates.newest):
         found.setdefault(series_of(checkpoint), place)
     if len(found) > 1:
@@ -83,7 +83,7 @@ def fork_start(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
 
 def recent(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
     """What of a foreign run was touched a short while ago; a time that is still to come is recent."""
-    if candidates.own:
+    if candidates.own or not policy.min_age:
         return
     ends = [touched(c) + policy.min_age for c in candidates.newest]
     title = f"younger than min_age {duration_text(policy.min_age)} until"

@@ -15,6 +15,9 @@ from ckpt.retention.reading import given
 Layer = tuple[str, Mapping[str, Any]]
 """Where it is asked for (`run.json`, `command`, `config.toml` …), and the fields that are given there."""
 
+GUESS = "guess"
+"""The origin of a monitor that nobody named: what checkpoints record may be what they are compared by."""
+
 _MONITOR = ("monitor", "mode", "unmonitored")
 """What travels together: a monitor of one place never has the direction that another place gave to another one."""
 
@@ -25,6 +28,11 @@ class Merged(Record, frozen=True, kw_only=True):
     policy: Policy = Policy()
     origins: dict[str, str] = msgspec.field(default_factory=dict)
     """Field to origin; of `keep_best_of` also each metric, as `keep_best_of.accuracy`."""
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the monitor is but a guess."""
+        return self.origins.get("monitor") == GUESS
 
 
 def merge(layers: Iterable[Layer]) -> Merged:

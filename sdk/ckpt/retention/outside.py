@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ckpt import refs
 from ckpt.encoding import printable
@@ -16,7 +16,7 @@ from ckpt.retention.recognising import unknown
 from ckpt.retention.situation import Situation
 
 SETTLE_S = 60.0
-"""For so long nothing of a foreign checkpoint was touched before it counts as one."""
+"""For so long nothing of a foreign checkpoint was touched before it counts as one, or for `min_age` if that is less."""
 
 _STATES = {
     "writing": "still being written",
@@ -34,6 +34,8 @@ class Divided:
     """Newest first."""
     outside: dict[str, tuple[Reason, ...]]
     """Id to why the plan does not decide on it."""
+    settling: list[Checkpoint] = field(default_factory=list)
+    """Those outside that only have to settle."""
     changes_at: float | None = None
     """When one more has settled (Unix seconds)."""
 
@@ -59,24 +61,29 @@ def divide(ordered: Sequence[Checkpoint], policy: Policy, now: float, situation:
     if situation.own:
         return Divided(complete, outside)
     strange = {} if situation.named and policy.include_unknown else unknown(complete)
-    settled_at = math.inf
+    needed = min(SETTLE_S, policy.min_age)
+    settling, settled_at = [], math.inf
     for checkpoint in complete:
         reasons = []
-        end = touched(checkpoint) + SETTLE_S
-        if end > now:
+        end = touched(checkpoint) + needed
+        if needed and end > now:
             settled_at = min(settled_at, end)
-            reasons.append(Reason(rule="settling", text=_settling(now - touched(checkpoint))))
+            reasons.append(Reason(rule="settling", text=_settling(now - touched(checkpoint), needed)))
         if checkpoint.id in strange:
             text = f"not a known training checkpoint: {strange[checkpoint.id]}"
             reasons.append(Reason(rule="unknown", text=text))
+        elif reasons:
+            settling.append(checkpoint)
         if reasons:
             outside[checkpoint.id] = tuple(reasons)
-    # Ordered anew: how the others are ordered must not depend on a file that is none of them.
-    inside = refs.newest_first(checkpoint for checkpoint in complete if checkpoint.id not in outside)
-    return Divided(inside, outside, settled_at if settled_at < math.inf else None)
+    inside = [checkpoint for checkpoint in complete if checkpoint.id not in outside]
+    if len(inside) < len(complete):
+        # Ordered anew: how the others are ordered must not depend on a file that is none of them.
+        inside = refs.newest_first(inside)
+    return Divided(inside, outside, settling, settled_at if settled_at < math.inf else None)
 
 
-def _settling(age: float) -> str:
+def _settling(age: float, needed: float) -> str:
     if age < 0:
         return f"settling: its time is {duration_text(math.ceil(-age))} ahead of the clock"
-    return f"settling: written {age:.0f} s ago (needs {SETTLE_S:.0f} s)"
+    return f"settling: written {age:.0f} s ago (needs {needed:.3g} s)"

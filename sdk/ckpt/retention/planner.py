@@ -12,7 +12,7 @@ from ckpt.exceptions import UsageError
 from ckpt.records import Checkpoint, Reason, Record, Verdict
 from ckpt.retention.budget import freed, over
 from ckpt.retention.candidates import Candidates
-from ckpt.retention.deciding import Decision, decide
+from ckpt.retention.deciding import Decision, decide, reassured
 from ckpt.retention.floor import given_tags
 from ckpt.retention.outside import divide, unfinished
 from ckpt.retention.policy import Policy
@@ -85,7 +85,9 @@ def plan(
     decided = decide(Candidates(inside, now, situation.own), policy)
     remove = decided.remove
     refused = refusal(inside, len(decided.keep), policy, situation) if remove else None
-    outside = {c: Verdict(action="skip", reasons=reasons) for c, reasons in divided.outside.items()}
+    early = reassured(inside, divided.settling, policy, now)
+    safe = {c: Verdict(action="keep", reasons=(*why, *divided.outside[c])) for c, why in early.items()}
+    outside = {c: Verdict(action="skip", reasons=why) for c, why in divided.outside.items() if c not in safe}
     withheld = _withheld(remove, refused, situation)
     if withheld:
         remove = [decision for decision in remove if decision.checkpoint.id not in withheld]
@@ -93,9 +95,9 @@ def plan(
     return RunPlan(
         run=name,
         policy=policy,
-        keep=tuple(decided.keep),
+        keep=_newest_first([*decided.keep, *_decisions(ordered, safe)]) if safe else tuple(decided.keep),
         remove=tuple(remove),
-        skip=_skipped(ordered, outside | withheld),
+        skip=_decisions(ordered, outside | withheld),
         refused=refused,
         ask=question(len(remove), len(inside), policy, situation) if remove else None,
         changes_at=min(times, default=None),
@@ -141,7 +143,7 @@ def _everything(run: str, ordered: Sequence[Checkpoint], policy: Policy) -> RunP
     kept = Verdict(action="keep", reasons=(Reason(rule="no_rule", text="no rule: everything is kept"),))
     outside = {c.id: Verdict(action="skip", reasons=(reason,)) for c in ordered if (reason := unfinished(c))}
     keep = tuple(Decision(checkpoint=c, verdict=kept) for c in ordered if c.id not in outside)
-    return RunPlan(run=run, policy=policy, keep=keep, skip=_skipped(ordered, outside))
+    return RunPlan(run=run, policy=policy, keep=keep, skip=_decisions(ordered, outside))
 
 
 def _withheld(remove: Iterable[Decision], refused: str | None, situation: Situation) -> dict[str, Verdict]:
@@ -163,10 +165,15 @@ def _as_skipped(remove: Iterable[Decision], reason: Reason) -> dict[str, Verdict
     return {d.checkpoint.id: d.verdict.evolve(action="skip", reasons=(reason,)) for d in remove}
 
 
-def _skipped(ordered: Sequence[Checkpoint], outside: Mapping[str, Verdict]) -> tuple[Decision, ...]:
-    if not outside:
+def _decisions(ordered: Sequence[Checkpoint], verdicts: Mapping[str, Verdict]) -> tuple[Decision, ...]:
+    if not verdicts:
         return ()
-    return tuple(Decision(checkpoint=c, verdict=outside[c.id]) for c in ordered if c.id in outside)
+    return tuple(Decision(checkpoint=c, verdict=verdicts[c.id]) for c in ordered if c.id in verdicts)
+
+
+def _newest_first(decisions: Iterable[Decision]) -> tuple[Decision, ...]:
+    known = {decision.checkpoint.id: decision for decision in decisions}
+    return tuple(known[c.id] for c in refs.newest_first(decision.checkpoint for decision in known.values()))
 
 
 def _digest(run: RunPlan) -> bytes:

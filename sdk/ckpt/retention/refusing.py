@@ -18,7 +18,7 @@ def refusal(inside: Sequence[Checkpoint], kept: int, policy: Policy, situation: 
     if not kept:
         return "no complete checkpoint would be left"
     if not situation.own and policy.keep_best is not None and policy.monitor is None:
-        return "the best are asked for, and no metric is known to choose them by; name one with monitor"
+        return "the best are asked for, and no metric is known to choose them by; say monitor=NAME"
     for monitor in policy.monitors:
         named = monitor.keep is not None or monitor.metric != DEFAULT_MONITOR
         if named and all(checkpoint.value(monitor.metric) is None for checkpoint in inside):
@@ -29,9 +29,14 @@ def refusal(inside: Sequence[Checkpoint], kept: int, policy: Policy, situation: 
 def question(removed: int, of: int, policy: Policy, situation: Situation) -> str | None:
     """Why the removal of `removed` of `of` checkpoints has to be confirmed; None when it has not."""
     asked = []
-    named = policy.monitor is not None or policy.unmonitored or policy.keep_best_of
-    if not situation.own and not named:
-        asked.append('no monitor is known, so the best is not kept; name one, or say monitor = "none"')
+    if situation.guessed and (policy.keep_best is not None or not policy.keep_best_of):
+        name = printable(policy.metric)
+        asked.append(
+            f"best by {name} is a guess: its trainer names no metric; say monitor={name} if it is right, or the one "
+            "that is, or monitor=none where there is no best"
+        )
+    elif not (situation.own or policy.monitor is not None or policy.unmonitored or policy.keep_best_of):
+        asked.append("no metric is known to tell the best by, so it is not kept; say monitor=NAME, or monitor=none")
     if (not situation.own or not situation.own_policy) and removed > policy.max_share * of:
         share, limit = percent(removed / of), percent(policy.max_share)
         asked.append(f"removes {removed} of {of} ({share}), more than max_share {limit}")

@@ -34,3 +34,13 @@ FLOOR: tuple[Rule, ...] = (
     floor.recent,
 )
 """What is kept under every policy that removes anything."""
+
+AT_ONCE: tuple[Rule, ...] = (
+    counts.very_best,
+    floor.pointed,
+    floor.pinned,
+    floor.tagged,
+    floor.held,
+    floor.fork_start,
+)
+"""What of the floor holds for a checkpoint before it has settled."""

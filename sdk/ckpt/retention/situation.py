@@ -15,6 +15,9 @@ class Situation(Record, frozen=True, kw_only=True):
     own_policy: bool = True
     """Whether the policy in force is the training's own word. One that comes from elsewhere, and any policy of a
     foreign run, may remove a large share only by a plan that was confirmed."""
+    guessed: bool = False
+    """Whether the monitor is but a guess: neither its trainer nor a person named one. It protects its best like any
+    other, and what goes beside it goes only by a plan that was confirmed."""
     named: bool = False
     """Whether a person named this very run in a policy, so that `include_unknown` holds."""
     degraded: str | None = None

@@ -40,21 +40,21 @@ def young(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
     age = policy.max_age
     if age is None:
         return
-    title, ends = f"max_age {duration_text(age)}", [c.saved_at + age for c in candidates.newest]
+    title, ends = f"than max_age {duration_text(age)}", [c.saved_at + age for c in candidates.newest]
     kept = {
-        place: Reason(rule="max_age", text=f"{title}: until {moment(end)}")
+        place: Reason(rule="max_age", text=f"younger {title} until {moment(end)}")
         for place, end in enumerate(ends)
         if end > candidates.now
     }
 
     def misses(places: Sequence[int]) -> list[Reason | None]:
-        return [Reason(rule="max_age", text=f"{title}: over since {moment(ends[place])}") for place in places]
+        return [Reason(rule="max_age", text=f"older {title} since {moment(ends[place])}") for place in places]
 
     yield Selection(kept, misses, until(ends, candidates.now))
 
 
 def _stretches(candidates: Candidates, length: float, reach: float | None) -> Selection:
-    title, checkpoints = f"every {duration_text(length)}", candidates.newest
+    title, checkpoints = f"every {duration_text(length).removeprefix('1 ')}", candidates.newest
     if reach is not None:
         title = f"{title} within {duration_text(reach)} of the newest"
     oldest = -math.inf if reach is None else _reach(candidates, reach)

@@ -28,7 +28,6 @@ from ckpt.scan.reading import read_run
 from ckpt.scan.registered import registered_root
 from ckpt.scan.signature import Sight, sight, signature
 from ckpt.scan.survey import Survey, find_runs, survey
-from ckpt.scan.usage import usage_to_json
 from ckpt.scan.view import RunView, Wishes, governed, run_view_to_json
 from ckpt.scan.whose import run_of
 
@@ -51,5 +50,4 @@ __all__ = [
     "sight",
     "signature",
     "survey",
-    "usage_to_json",
 ]

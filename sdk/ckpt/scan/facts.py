@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from ckpt import refs
 from ckpt.formats import Inspection
@@ -68,19 +68,21 @@ def config(recorded: Sequence[Recorded]) -> dict[str, Any]:
     return next((inspection.config for inspection in (*first, *holding)), {})
 
 
-def monitor(recorded: Sequence[Recorded]) -> tuple[str | None, Literal["min", "max"]]:
-    """The metric that the trainer compares by, and its direction; else a metric that a run can be compared by.
-
-    That is the validation loss, else the loss, where they are recorded.
-    """
+def monitor(recorded: Sequence[Recorded]) -> dict[str, Any]:
+    """The metric that the trainer compares by, and its direction, as fields of a policy; {} where it names none."""
     for inspection in _newest_first(recorded):
         if inspection.monitor is not None:
-            return inspection.monitor, inspection.mode or refs.mode_for(inspection.monitor)
-    known = {name for made in recorded for name in made.checkpoint.metrics}
-    for name in ("val_loss", "eval_loss", "valid_loss"):
-        if name in known:
-            return name, "min"
-    return ("loss" if any(made.checkpoint.value("loss") is not None for made in recorded) else None), "min"
+            return {"monitor": inspection.monitor, "mode": inspection.mode or refs.mode_for(inspection.monitor)}
+    return {}
+
+
+def likely_monitor(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
+    """A metric that a run may be compared by, as fields of a policy: the validation loss, else the loss; {} without."""
+    known = {name for checkpoint in checkpoints for name in checkpoint.metrics}
+    if any(checkpoint.loss is not None for checkpoint in checkpoints):
+        known.add("loss")
+    name = next((name for name in ("val_loss", "eval_loss", "valid_loss", "loss") if name in known), None)
+    return {} if name is None else {"monitor": name, "mode": "min"}
 
 
 def furthest(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:

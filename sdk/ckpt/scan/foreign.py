@@ -42,7 +42,7 @@ def read_foreign(
     found, broken = units(listed)
     problems += broken
     recorded = [made for unit in found if (made := record(unit, run_id, cache, marks, now)) is not None]
-    names, said = Names(recorded, str(directory)), written(listed.pointers, problems)
+    names, said = Names(recorded, str(directory)), written(listed.pointers)
     recorded = marked(recorded, said, names)
     named = held([*said, *references(recorded)], names)
     exported = facts.exports(recorded)
@@ -58,7 +58,10 @@ def read_foreign(
         updated = max(updated, reached.at)
     # Data and models that were put there know no step and grow no metrics.
     trains = reached is not None or any(c.state == "writing" or (c.step, c.epoch) != (None, None) for c in checkpoints)
-    monitor, mode = facts.monitor(recorded)
+    own = facts.monitor(recorded)
+    guessed = {} if own else facts.likely_monitor([made.checkpoint for made in recorded])
+    wishes = Wishes(own=own, origin="trainer", guessed=guessed, said=marks.policy)
+    merged = retention.merge(wishes.layers)
     run = Run(
         id=run_id,
         name=directory.name,
@@ -68,8 +71,8 @@ def read_foreign(
         status="training" if trains and abs(now - updated) < FOREIGN_TRAINING_S else "idle",
         updated_at=updated,
         created_at=min((c.saved_at for c in checkpoints if c.saved_at), default=0.0),
-        monitor=monitor,
-        mode=mode,
+        monitor=merged.policy.monitor,
+        mode=merged.policy.mode,
         framework=facts.framework(checkpoints),
         config=facts.config(recorded),
         epoch=epoch,
@@ -77,12 +80,10 @@ def read_foreign(
         loss=loss,
         problems=tuple(problems),
     )
-    own = {} if monitor is None else {"monitor": monitor, "mode": mode}
-    wishes = Wishes(own=own, origin="trainer", said=marks.policy)
-    merged = retention.merge(wishes.layers)
     whole = size(entry for made in recorded for entry in made.unit.entries)
     alone = unique(entry.info for made in recorded for entry in made.unit.names)
-    return assemble(run, checkpoints, wishes, merged, now, situation=FOREIGN, size=whole, unique=alone)
+    situation = FOREIGN.evolve(guessed=merged.guessed)
+    return assemble(run, checkpoints, wishes, merged, now, situation=situation, size=whole, unique=alone)
 
 
 def _unlisted(listed: Listing) -> list[str]:

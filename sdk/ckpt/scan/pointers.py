@@ -1,4 +1,4 @@
-"""The trainer's own pointers: which checkpoints its small files name, and which names lead to nothing.
+"""The trainer's own pointers: which checkpoints its small files name, and where that is not known.
 
 Reads are bounded, and what a file says only ever chooses among the checkpoints of the run.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ckpt.encoding import printable
 from ckpt.formats.source import Source, Unreadable
 from ckpt.paths import is_step
+from ckpt.scan.cache import identity
 from ckpt.scan.failing import is_exhausted
 from ckpt.scan.listing import Entry
 from ckpt.scan.names import GOING_ON, SNAPSHOT
@@ -39,6 +40,8 @@ class Pointer:
     """Whether the trainer goes on from what is named."""
     is_current: bool = True
     """Whether what is named should be there."""
+    unread: str | None = None
+    """What keeps it from being known what is named; None when that is known."""
 
 
 @dataclass(slots=True)
@@ -48,23 +51,16 @@ class Held:
     by: dict[str, list[str]] = field(default_factory=dict)
     """Checkpoint id to wordings."""
     problems: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    """Why there may be more that are named."""
 
 
-def written(files: Sequence[Entry], problems: list[str]) -> list[Pointer]:
-    """What the pointer files of a run say. A file that cannot be used is one of the problems.
+def written(files: Iterable[Entry]) -> list[Pointer]:
+    """What the pointer files of a run say; one that cannot be used, or changes while it is read, is unread.
 
     Raises OSError where the system fails.
     """
-    found: list[Pointer] = []
-    for file in files:
-        try:
-            found += _read(file)
-        except (OSError, Unreadable, ValueError, RecursionError) as error:
-            if isinstance(error, OSError) and is_exhausted(error):
-                raise
-            if not isinstance(error, FileNotFoundError):
-                problems.append(f"{printable(file.name)} names no checkpoint that can be read")
-    return found
+    return [pointer for file in files for pointer in _said(file)]
 
 
 class Names:
@@ -102,6 +98,9 @@ def held(found: Iterable[Pointer], names: Names) -> Held:
     """Which checkpoints of a run the pointers name."""
     result = Held()
     for pointer in found:
+        if pointer.unread is not None:
+            result.problems.append(pointer.unread)
+            result.doubts.append(_doubt(pointer.unread, pointer))
         for target in pointer.targets:
             named = names.meant(target, pointer)
             for checkpoint in named:
@@ -113,36 +112,79 @@ def held(found: Iterable[Pointer], names: Names) -> Held:
             elsewhere = os.path.isabs(target) and os.path.lexists(target)
             if not (named or elsewhere) and pointer.is_current and problem not in result.problems:
                 result.problems.append(problem)
+            # It may be half of a name, or a name of a kind that is not known here.
+            if pointer.is_newest and not named and not os.path.lexists(os.path.join(pointer.directory, target)):
+                result.doubts.append(_doubt(problem, pointer))
     return result
 
 
-def _read(file: Entry) -> list[Pointer]:
-    """What a pointer file says. Raises OSError, Unreadable, ValueError, RecursionError."""
+def _doubt(problem: str, pointer: Pointer) -> str:
+    unknown = "what its trainer goes on from" if pointer.is_newest else "which checkpoints its trainer needs"
+    return f"{problem}, so {unknown} is not known"
+
+
+def _said(file: Entry) -> list[Pointer]:
+    """What a pointer file says. Raises OSError where the system fails."""
+    wording, directory = f"named by {printable(file.name)}", os.path.dirname(file.path)
     name = os.path.basename(file.name)
-    is_snapshot = name == SNAPSHOT
-    with Source(file.path) as source:
-        if source.size > (_SNAPSHOT_BYTES if is_snapshot else _TEXT_BYTES):
+    is_newest = name in GOING_ON
+    try:
+        raw = _content(file.path, _SNAPSHOT_BYTES if name == SNAPSHOT else _TEXT_BYTES)
+        if name != SNAPSHOT:
+            return [Pointer(wording, directory, (_name(raw),), is_newest)]
+        kept, newest = _listed(raw)
+        return [Pointer(wording, directory, kept), Pointer(wording, directory, newest, is_newest=True)]
+    except (OSError, Unreadable, ValueError) as error:
+        if isinstance(error, OSError) and is_exhausted(error):
+            raise
+        why = printable(str(error.strerror if isinstance(error, OSError) else error))
+        return [Pointer(wording, directory, (), is_newest, unread=f"{printable(file.name)} cannot be read: {why}")]
+
+
+def _content(path: str, limit: int) -> bytes:
+    """A file that is the same before and after it was read. Raises OSError, Unreadable, ValueError."""
+    before = os.lstat(path)
+    with Source(path) as source:
+        if source.size > limit:
             raise ValueError("it is too long")
         raw = source.read(0, source.size)
-    wording, directory = f"named by {printable(file.name)}", os.path.dirname(file.path)
-    if is_snapshot:
-        return list(_listed(json.loads(raw), wording, directory))
+    if identity(os.lstat(path)) != identity(before):
+        raise ValueError("it changes")
+    return raw
+
+
+def _name(raw: bytes) -> str:
+    """The one name in a text. Raises ValueError where it is none."""
     text = os.fsdecode(raw).strip()
-    if not text or "\n" in text or "\0" in text:
+    if not text:
+        raise ValueError("it is empty")
+    if "\n" in text or "\0" in text:
         raise ValueError("it is no name")
-    return [Pointer(wording, directory, (text,), is_newest=name in GOING_ON)]
+    return text
 
 
-def _listed(snapshot: object, wording: str, directory: str) -> Iterator[Pointer]:
-    """The directories of the checkpoints that Ray Train keeps."""
-    # The document is text in text where another version wrote it.
-    if isinstance(snapshot, str):
-        snapshot = json.loads(snapshot)
-    if not isinstance(snapshot, dict):
-        raise ValueError("it is no mapping")
-    listed = snapshot.get("checkpoint_results")
-    kept = listed[:_MAX_NAMES] if isinstance(listed, list) else []
-    for results, is_newest in ((kept, False), ([snapshot.get("latest_checkpoint_result")], True)):
-        names = [result.get("checkpoint_dir_name") for result in results if isinstance(result, dict)]
-        targets = tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
-        yield Pointer(wording, directory, targets, is_newest)
+def _listed(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The directories of the checkpoints that Ray Train keeps, and that of the newest. Raises ValueError."""
+    try:
+        snapshot = json.loads(raw)
+        # The document is text in text where another version wrote it.
+        if isinstance(snapshot, str):
+            snapshot = json.loads(snapshot)
+    except (ValueError, RecursionError):
+        raise ValueError("it is no JSON") from None
+    results = snapshot.get("checkpoint_results") if isinstance(snapshot, dict) else None
+    if not isinstance(results, list):
+        raise ValueError("it lists no checkpoints")
+    if len(results) > _MAX_NAMES:
+        raise ValueError(f"it lists more than {_MAX_NAMES} checkpoints")
+    newest = snapshot.get("latest_checkpoint_result")
+    return _directories(results), _directories([] if newest is None else [newest])
+
+
+def _directories(results: Iterable[object]) -> tuple[str, ...]:
+    """The directories of some of Ray's results. Raises ValueError where one tells none."""
+    names = [result.get("checkpoint_dir_name") if isinstance(result, dict) else None for result in results]
+    found = tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+    if len(found) != len(set(map(str, names))):
+        raise ValueError("it lists a checkpoint without its directory")
+    return found

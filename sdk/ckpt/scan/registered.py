@@ -11,7 +11,7 @@ from pathlib import Path
 from ckpt import files
 from ckpt.encoding import path_from_fields
 from ckpt.exceptions import CkptError
-from ckpt.paths import StatePaths
+from ckpt.paths import StatePaths, is_inside
 
 _MOST_BYTES = 4 << 20
 
@@ -24,5 +24,5 @@ def registered_root(directory: Path) -> Path | None:
     except (OSError, CkptError, ValueError, KeyError, TypeError, AttributeError):
         return None
     place = os.path.abspath(directory)
-    above = [root for root in roots if place == root or place.startswith(root.rstrip("/") + "/")]
+    above = [root for root in roots if is_inside(place, root)]
     return Path(max(above, key=len)) if above else None

@@ -39,20 +39,19 @@ def try_policy(view: RunView, text: str | None, now: float, foreign_marks: Path 
     `text` is like `keep_last=3 keep_best=2`, and follows the run's monitor where it names none; None is the policy in
     force. Raises StateError for a text that is no policy, OSError.
     """
-    policy = view.plan.policy
+    policy, situation = view.plan.policy, view.situation
     if text is not None:
-        run = view.run
-        followed: dict[str, Any] = {} if run.monitor is None else {"monitor": run.monitor, "mode": run.mode}
         given = retention.parse([text])
         if not given:
             raise StateError("the policy that is to be tried says nothing", hint="for example: keep_last=3 keep_best=2")
-        policy = retention.merge([("the run", followed), ("the policy to try", given)]).policy
+        merged = retention.merge([view.followed, ("the policy to try", given)])
+        policy, situation = merged.policy, situation.evolve(guessed=merged.guessed)
     past = history(view, foreign_marks)
     return {
         "run": view.run.id,
         "name": printable(view.run.name),
         "text": text,
-        **rehearsal_to_json(rehearse(past, policy, view.situation, now=now)),
+        **rehearsal_to_json(rehearse(past, policy, situation, now=now)),
         "history": {
             "saves": len(past.saves),
             "removed": past.removed,

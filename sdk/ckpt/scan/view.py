@@ -12,7 +12,7 @@ from ckpt.encoding import printable
 from ckpt.marks import Marks
 from ckpt.protocol import checkpoint_to_json, run_to_json
 from ckpt.records import Checkpoint, Record, Run, Verdict
-from ckpt.retention import Layer, Merged, RunPlan, Situation
+from ckpt.retention import GUESS, Layer, Merged, RunPlan, Situation
 
 
 class Wishes(Record, frozen=True, kw_only=True):
@@ -22,6 +22,8 @@ class Wishes(Record, frozen=True, kw_only=True):
     """The policy in run.json; of a foreign run only its trainer's monitor and mode."""
     origin: str = "run.json"
     """Where that stands: `run.json` or `trainer`."""
+    guessed: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Where nothing names a metric to compare by: the monitor and the mode that are likely."""
     said: dict[str, Any] = msgspec.field(default_factory=dict)
     """What `ckpt policy set` said of this run."""
     doubt: str | None = None
@@ -30,7 +32,13 @@ class Wishes(Record, frozen=True, kw_only=True):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The policy where nothing above the run has a say."""
-        return (self.origin, self.own), ("command", self.said)
+        return *self.weakest, ("command", self.said)
+
+    @property
+    def weakest(self) -> tuple[Layer, ...]:
+        """What every other place goes before: a guess, if it takes one, and what the run itself says."""
+        guess: tuple[Layer, ...] = ((GUESS, self.guessed),) if self.guessed else ()
+        return *guess, (self.origin, self.own)
 
 
 class RunView(Record, frozen=True, kw_only=True):
@@ -43,6 +51,12 @@ class RunView(Record, frozen=True, kw_only=True):
     situation: Situation = Situation()
     origins: dict[str, str] = msgspec.field(default_factory=dict)
     """Where each given field of the policy comes from."""
+
+    @property
+    def followed(self) -> Layer:
+        """The metric that the run is compared by now, as a layer below a policy that is only tried."""
+        monitor = {} if self.run.monitor is None else {"monitor": self.run.monitor, "mode": self.run.mode}
+        return GUESS if self.situation.guessed else "the run", monitor
 
     def verdict(self, checkpoint: str) -> Verdict | None:
         """What the policy makes of a checkpoint, by its id; None when the plan does not speak of it."""
@@ -110,11 +124,17 @@ def assemble(
 
 def governed(view: RunView, merged: Merged, situation: Situation, now: float) -> RunView:
     """The same run under another policy or in another situation, planned anew; nothing is read."""
-    plain = [c.evolve(tags=tuple(t for t in c.tags if not refs.RESERVED_TAG.match(t))) for c in view.checkpoints]
+    plain = [_without_moving_tags(c) for c in view.checkpoints]
     run = view.run.evolve(monitor=merged.policy.monitor, mode=merged.policy.mode)
     return assemble(
         run, plain, view.wishes, merged, now, situation=situation, size=view.run.bytes, unique=view.run.unique_bytes
     )
+
+
+def _without_moving_tags(checkpoint: Checkpoint) -> Checkpoint:
+    tags = tuple(tag for tag in checkpoint.tags if not refs.RESERVED_TAG.match(tag))
+    changed: Checkpoint = checkpoint if tags == checkpoint.tags else checkpoint.evolve(tags=tags)
+    return changed
 
 
 def run_view_to_json(view: RunView) -> dict[str, Any]:

@@ -5,6 +5,7 @@
     <parent>/.ckptd-<name>/trash/   of a root that itself holds checkpoints side by side
 
     journal.jsonl      every act, a JSON line, written before it begins and after it ended
+    settled            how much of the journal holds no open act
     reserve            bytes kept back so that a full disk can still journal
     <entry>/entry.json what was removed, why, and where it belongs
     <entry>/…          its files under their names inside the run or root

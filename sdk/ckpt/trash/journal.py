@@ -6,7 +6,8 @@
     {"v": 1, "at": …, "op": "restored" | "kept", "id": …}      all files are back | still in the trash
     {"v": 1, "at": …, "op": "purge" | "purged", "id": …}       begun | gone
 
-Lines of another version, and lines that a crash tore, are passed over.
+Lines of another version, and lines that a crash tore, are passed over. All lines are kept, for they tell the history of
+runs; `settled` holds the size up to which no act is open, so that a long journal is not read again for each act.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ BEGUN: frozenset[str] = frozenset({"remove", "restore", "purge"})
 
 VERSION = 1
 RESERVE_BYTES = 64 << 10
+SETTLED_BYTES = 256 << 10
+"""As much is read at most, but for open acts, before an act."""
 SPARES = 7
 """Empty files beside the reserve: on some file systems the number of files is what runs out."""
 
@@ -42,6 +45,7 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "journal.jsonl"
         self.reserve = directory / "reserve"
+        self._settled = directory / "settled"
 
     def begin(self, op: Op, entry_id: str, /, **details: Any) -> None:
         """Writes that an act begins, durable before it returns.
@@ -61,9 +65,16 @@ class Journal:
     def open_acts(self) -> dict[str, str]:
         """Entry id to the act that was begun and of which no end is written."""
         last: dict[str, str] = {}
-        for line in self._lines():
+        for line in self._lines(self._settled_size()):
             last[line["id"]] = line["op"]
         return {entry: op for entry, op in last.items() if op in BEGUN}
+
+    def settle(self) -> None:
+        """Remembers that no act is open in all that was written so far, now and then. Needs the trash's lock."""
+        with contextlib.suppress(OSError):
+            size = self.path.stat().st_size
+            if size - self._settled_size() >= SETTLED_BYTES:
+                files.write_json(self._settled, {"size": size, "inode": self.path.stat().st_ino}, mode=0o600)
 
     def entries(self) -> dict[str, Any]:
         """Entry id to the entry as its removal wrote it."""
@@ -98,10 +109,20 @@ class Journal:
     def _append(self, op: Op, entry_id: str, details: dict[str, Any]) -> None:
         files.append_json(self.path, {"v": VERSION, "at": time.time(), "op": op, "id": entry_id, **details})
 
-    def _lines(self) -> list[dict[str, Any]]:
+    def _settled_size(self) -> int:
+        """Bytes at the start in which no act is open; 0 when that is not known of this very file."""
+        try:
+            info = self.path.stat()
+            raw = files.read_json(self._settled, limit=4096)
+            size = int(raw["size"])
+            return size if raw["inode"] == info.st_ino and 0 <= size <= info.st_size else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    def _lines(self, offset: int = 0) -> list[dict[str, Any]]:
         return [
             line
-            for line in files.read_json_lines(self.path)
+            for line in files.read_json_lines(self.path, offset=offset)
             if isinstance(line, dict)
             and line.get("v") == VERSION
             and isinstance(line.get("id"), str)

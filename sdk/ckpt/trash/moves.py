@@ -22,14 +22,14 @@ PURGING = ".purging"
 class Moves:
     """Moves the files of entries out of a base directory and back. Every method raises OSError.
 
-    The trash lies in `base` or beside it. Below `base`, and from what holds both on, no symbolic link is followed, and
+    The trash lies in `base` or beside it, or beside where that was before it was renamed. Below `base`, and from what holds both on, no symbolic link is followed, and
     no name that is taken is overwritten.
     """
 
     def __init__(self, base: Path, trash: Path) -> None:
         self.base = base
         self.trash = trash
-        self._anchor = base if trash.is_relative_to(base) else base.parent
+        self._anchor = Path(os.path.commonpath((base, trash)))
         self._parts = trash.relative_to(self._anchor).parts
 
     def open_trash(self, *, create: bool = False) -> AbstractContextManager[Folder]:

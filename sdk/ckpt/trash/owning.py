@@ -1,11 +1,15 @@
 """Which machine may remove below a root: one at a time, for roots on disks that several machines share.
 
-owner.json  {"version": 1, "machine": …, "host": …, "boot": …, "claimed_at": …, "seen_at": …}
+owner.json  {"version": 1, "machine": …, "host": …, "claimed_at": …}
+
+Its modification time is the last sign of life, so that giving one never writes over another machine's claim.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,6 @@ VERSION = 1
 FRESH_S = 300.0
 """Seconds since its last sign of life within which an owner is taken to be at work."""
 _LIMIT = 65536  # bytes of an owner file that are read
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Owned(Record, frozen=True, kw_only=True):
@@ -28,8 +31,6 @@ class Owned(Record, frozen=True, kw_only=True):
     machine: str
     """16 hexadecimal digits, as `paths.machine_id` gives them."""
     host: str
-    boot: str
-    """Id of the boot of that machine; "" where it has none."""
     claimed_at: float
     seen_at: float
     """When that machine last said that it is at work."""
@@ -49,6 +50,7 @@ class Owner:
         """Who owns it; None when nobody does. Raises OperationError when the file cannot be understood."""
         try:
             raw = files.read_json(self.path, limit=_LIMIT)
+            seen_at = self.path.stat().st_mtime
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -61,7 +63,7 @@ class Owner:
                 hint="another machine enforces this directory with a newer ckptd: update this one",
             )
         try:
-            return _owned(raw)
+            return _owned(raw, seen_at)
         except (KeyError, TypeError, ValueError):
             raise self._torn() from None
 
@@ -78,7 +80,6 @@ class Owner:
         owned = Owned(
             machine=machine_id,
             host=platform.node(),
-            boot=_boot(),
             claimed_at=known.claimed_at if mine and known is not None else now,
             seen_at=now,
         )
@@ -102,9 +103,11 @@ class Owner:
         known = self.read()
         if known is None or known.machine != machine_id:
             raise self._refused(known, now)
-        owned: Owned = known.evolve(boot=_boot(), host=platform.node(), seen_at=max(now, known.seen_at))
-        self._write(owned, overwrite=True)
-        return owned
+        self._sign(max(now, known.seen_at))
+        found = self.read()
+        if found is None or found.machine != machine_id:
+            raise self._refused(found, now)
+        return found
 
     def release(self, machine_id: str) -> bool:
         """Gives the place up; False when it is not this machine's. Raises OperationError."""
@@ -134,14 +137,21 @@ class Owner:
             "version": VERSION,
             "machine": owned.machine,
             "host": owned.host,
-            "boot": owned.boot,
             "claimed_at": owned.claimed_at,
-            "seen_at": owned.seen_at,
         }
         try:
             files.write_json(self.path, raw, overwrite=overwrite, mode=0o600)
         except FileExistsError:
             raise
+        except OSError as error:
+            raise OperationError(f"{self._shown} cannot be written: {error.strerror}") from error
+        self._sign(owned.seen_at)
+
+    def _sign(self, now: float) -> None:
+        """Sets the time of the last sign of life. A file that is gone is told by the reading that follows."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self.path, (now, now))
         except OSError as error:
             raise OperationError(f"{self._shown} cannot be written: {error.strerror}") from error
 
@@ -165,20 +175,13 @@ class _TornError(OperationError):
     """An owner file that is no owner file, which a person may replace."""
 
 
-def _owned(raw: Any) -> Owned:
-    if raw["version"] != VERSION or not all(isinstance(raw[name], str) for name in ("machine", "host", "boot")):
+def _owned(raw: Any, seen_at: float) -> Owned:
+    if raw["version"] != VERSION or not all(isinstance(raw[name], str) for name in ("machine", "host")):
         raise ValueError("not an owner")
-    times = [float(number_from_disk(raw[name])) for name in ("claimed_at", "seen_at")]
-    if not raw["machine"] or not all(map(math.isfinite, times)):
+    claimed_at = float(number_from_disk(raw["claimed_at"]))
+    if not raw["machine"] or not math.isfinite(claimed_at):
         raise ValueError("not an owner")
-    return Owned(machine=raw["machine"], host=raw["host"], boot=raw["boot"], claimed_at=times[0], seen_at=times[1])
-
-
-def _boot() -> str:
-    try:
-        return _BOOT.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
+    return Owned(machine=raw["machine"], host=raw["host"], claimed_at=claimed_at, seen_at=seen_at)
 
 
 def _ago(seconds: float) -> str:

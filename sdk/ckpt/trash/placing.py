@@ -19,9 +19,11 @@ from ckpt import mounts
 from ckpt.encoding import printable
 from ckpt.exceptions import OperationError
 from ckpt.files import pid_alive, sweep_temporaries
+from ckpt.paths import is_inside
 from ckpt.records import Record
 from ckpt.trash.acts import Trash
 from ckpt.trash.folder import opened
+from ckpt.trash.owning import Owned, Owner
 
 HIDDEN = ".ckptd"
 _NAME_MAX = 255  # bytes
@@ -45,6 +47,29 @@ class Place(Record, frozen=True, kw_only=True):
         """Which machine may remove below the root."""
         return Path(self.directory) / "owner.json"
 
+    def taken(self, machine_id: str) -> Owned | None:
+        """Another machine that may remove below the root, whichever of its places that owns; None when there is none.
+
+        Raises OperationError when that cannot be told.
+        """
+        for path in dict.fromkeys((self.owner, *(place.owner for place in possible(self.root)))):
+            owned = Owner(path).read()
+            if owned is not None and owned.machine != machine_id:
+                return owned
+        return None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether its trash is there."""
+        return os.path.isdir(self.trash) and not os.path.islink(self.directory)
+
+    def moved(self, old: str, new: str) -> Place:
+        """The same where the directory `old`, and what lay in it, is called `new` now. Pure."""
+        root, directory = (
+            new + path[len(old.rstrip("/")) :] if is_inside(path, old) else path for path in (self.root, self.directory)
+        )
+        return Place(root=root, directory=directory)
+
     def open(self) -> Trash:
         """The trash here; its names are relative to the root, so a root that is moved with its trash keeps it."""
         return Trash(self.trash, base=Path(self.root))
@@ -62,7 +87,7 @@ def possible(root: str | Path) -> tuple[Place, ...]:
 
 def existing(root: str | Path) -> list[Place]:
     """The places of a root that were made: what was removed earlier may lie in another one than `where` says now."""
-    return [place for place in possible(root) if os.path.isdir(place.trash) and not os.path.islink(place.directory)]
+    return [place for place in possible(root) if place.is_made]
 
 
 def where(root: str | Path, entries: Iterable[str]) -> Place:

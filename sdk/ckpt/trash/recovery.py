@@ -33,6 +33,8 @@ def recover(journal: Journal, moves: Moves, read: Read) -> list[str]:
             said += _settle(op, entry_id, entry_id in wasted, journal, moves, read)
         except OSError as error:
             said.append(f"entry {entry_id}: its {op} cannot be finished now: {error.strerror or error}")
+    if not wasted and not open_acts:
+        journal.settle()
     return said
 
 

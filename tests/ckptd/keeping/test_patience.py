@@ -1,27 +1,53 @@
 from __future__ import annotations
 
+import itertools
+
 from ckptd.keeping import patience
 from ckptd.keeping.patience import Patience, SomeStay
 
 
+class Steady:
+    def __init__(self) -> None:
+        self.now = 10.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_what_failed_is_put_off_longer_each_time_and_told_each_time() -> None:
     told: list[str] = []
-    tried: list[str] = []
-    waiting = Patience(lambda what, error: told.append(f"{what}: {error}"))
+    tried: list[float] = []
+    clock = Steady()
+    waiting = Patience(lambda what, error: told.append(f"{what}: {error}"), clock)
 
     def fail() -> None:
-        tried.append("a")
+        tried.append(clock.now)
         raise OSError("no such disk")
 
-    waiting.attempt("a", "the run a", fail)
-    waiting.attempt("a", "the run a", fail)
-    assert tried == ["a"] and told == ["the run a: no such disk"]
+    end = clock.now + 3 * patience.RETRY_MAX_S
+    while clock.now < end:
+        waiting.attempt("a", "the run a", fail)
+        clock.now += 1.0
+    apart = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert apart[:3] == [60.0, 120.0, 240.0] and apart[-1] == patience.RETRY_MAX_S
+    assert told == ["the run a: no such disk"] * len(tried)
     assert waiting.is_put_off("a") and not waiting.is_put_off("b")
-    waiting._later["a"] = (0.0, waiting._later["a"][1])
-    waiting.attempt("a", "the run a", fail)
-    assert len(tried) == 2 and waiting._later["a"][1] == 4 * patience.RETRY_S
-    waiting._later["a"] = (0.0, patience.RETRY_S)
+
+
+def test_what_went_well_is_not_put_off_and_begins_anew() -> None:
+    clock = Steady()
+    waiting = Patience(lambda what, error: None, clock)
+
+    def fail() -> None:
+        raise OSError
+
+    for _ in range(3):
+        waiting.attempt("a", "the run a", fail)
+        clock.now += patience.RETRY_MAX_S
     waiting.attempt("a", "the run a", lambda: None)
+    assert not waiting.is_put_off("a")
+    waiting.attempt("a", "the run a", fail)
+    clock.now += patience.RETRY_S
     assert not waiting.is_put_off("a")
 
 
@@ -34,3 +60,17 @@ def test_what_has_to_stay_is_no_failure() -> None:
 
     waiting.attempt("a", "the run a", stay)
     assert waiting.is_put_off("a") and told == []
+
+
+def test_what_is_never_tried_again_is_forgotten() -> None:
+    clock = Steady()
+    waiting = Patience(lambda what, error: None, clock)
+
+    def fail() -> None:
+        raise OSError
+
+    for number in range(100):
+        waiting.attempt(f"run {number}", "a run", fail)
+    clock.now += 3 * patience.RETRY_MAX_S
+    waiting.attempt("another", "a run", fail)
+    assert set(waiting._later) == {"another"}

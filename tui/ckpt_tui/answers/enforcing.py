@@ -59,7 +59,8 @@ def answer_watch_enforce(
             except Declined:
                 out.say(_declined(path, root, policy))
                 raise
-            confirmed = {**path_fields(path), "mode": "enforce", "plan": plan["id"]}
+            # The policy too, as the plan was shown with it: somebody else may propose another one meanwhile.
+            confirmed = {**path_fields(path), "mode": "enforce", "plan": plan["id"], "policy": proposed["proposed"]}
             if take_over:
                 confirmed["take_over"] = True
             answer = client.post("/v1/roots", confirmed)
@@ -76,13 +77,12 @@ def _preview(out: Output, plan: Mapping[str, Any], names: Mapping[str, str]) -> 
     without = [names.get(run["run"], run["run"]) for run in plan["runs"] if _needs_monitor(run)]
     if without:
         named = ", ".join(map(out.paint, without[:3])) + (f" and {len(without) - 3} more" if len(without) > 3 else "")
-        out.stderr.write(f"what is best in {named} is not known: say it with --policy monitor=NAME\n")
+        out.stderr.write(f"what is best in {named} is for you to say: --policy monitor=NAME\n")
     out.stderr.flush()
 
 
 def _needs_monitor(run: Mapping[str, Any]) -> bool:
-    policy, why = run.get("policy") or {}, f"{run.get('refused') or ''} {run.get('ask') or ''}"
-    return not policy.get("monitor") and "monitor" in why
+    return "monitor=" in f"{run.get('refused') or ''} {run.get('ask') or ''}"
 
 
 def _question(path: str, plan: Mapping[str, Any]) -> str:

@@ -215,12 +215,24 @@ def answer_trash_restore(ids: Sequence[str], *, json: bool, quiet: bool) -> None
     """Answers `ckpt trash restore`."""
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
         answer = lookup.client.post("/v1/trash/restore", {"ids": list(ids)})
-        restored = answer["restored"]
+        lines = _restored_lines(out, answer["restored"], answer["left"])
+        out.data(answer, ids=[str(item["path"]) for item in answer["restored"]], human=lambda: lines)
+        _refuse_if_none(answer["restored"], answer["left"])
 
-        def human() -> Iterable[str]:
-            yield from (f"restored and pinned {out.paint(item['path'])}" for item in restored)
 
-        out.data(answer, ids=[item["path"] for item in restored], human=human)
+def _restored_lines(
+    out: Output, restored: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]]
+) -> Iterable[str]:
+    yield from (f"restored and pinned {out.paint(str(item['path']))}" for item in restored)
+    if left:
+        yield f"{len(left)} stayed in the trash"
+        yield from (f"  {out.paint(_label(item))}" for item in left)
+
+
+def _refuse_if_none(restored: Sequence[Any], left: Sequence[Mapping[str, Any]]) -> None:
+    """Raises OperationError where everything stayed in the trash."""
+    if left and not restored:
+        raise OperationError("nothing came back", hint=f"all of it stays in the trash: {_label(left[0])}")
 
 
 def answer_trash_purge(ids: Sequence[str], *, everything: bool, yes: bool, json: bool, quiet: bool) -> None:
@@ -272,15 +284,18 @@ def answer_undo(*, yes: bool, json: bool, quiet: bool) -> None:
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
         lookup.require_daemon()
         latest = lookup.client.get("/v1/undo")["undo"]
-        if latest is not None:
-            back = "; what comes back is pinned" if latest["kind"] == "remove" else ""
-            out.confirm(f"take back {latest['text']}, {ago(latest['at'])}{back}?", yes=yes)
-        answer = lookup.client.post("/v1/undo")
+        if latest is None:
+            raise UsageError("there is nothing to undo", hint="what was purged from the trash cannot come back")
+        back = "; what comes back is pinned" if latest["kind"] == "remove" else ""
+        out.confirm(f"take back {latest['text']}, {ago(latest['at'])}{back}?", yes=yes)
+        answer = lookup.client.post("/v1/undo", undo_body(latest))
         act = answer["undone"]
-        paths = [str(item["path"]) for item in act.get("restored") or ()]
+        restored, left = act.get("restored") or (), act.get("left") or ()
 
         def human() -> Iterable[str]:
-            yield f"taken back: {out.paint(act['text'])}"
-            yield from (f"  restored and pinned {out.paint(path)}" for path in paths)
+            if restored or not left:
+                yield f"taken back: {out.paint(act['text'])}"
+            yield from (f"  {line}" for line in _restored_lines(out, restored, left))
 
-        out.data(answer, ids=paths, human=human)
+        out.data(answer, ids=[str(item["path"]) for item in restored], human=human)
+        _refuse_if_none(restored, left)

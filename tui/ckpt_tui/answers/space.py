@@ -40,7 +40,7 @@ def _usage(lookup: Lookup, target: str | None) -> Mapping[str, Any]:
     if below is None and place is None:
         answer: Mapping[str, Any] = lookup.client.get("/v1/du", run=target)
         return answer
-    from ckpt.scan import usage_to_json
+    from ckpt.scan.usage import usage_to_json
 
     views = [read_place(at) for at in ([Place(place.directory)] if place is not None else map(Place, below or []))]
     runs = [view.run for view in views]

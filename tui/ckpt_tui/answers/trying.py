@@ -37,10 +37,8 @@ def tried(lookup: Lookup, target: str, policy: Sequence[str]) -> tuple[Mapping[s
         views = [read_place(Place(Path(str(lookup.view(target)["run"]["path"]))))]
     planned = []
     for view in views:
-        run = view.run
-        followed: dict[str, Any] = {} if run.monitor is None else {"monitor": run.monitor, "mode": run.mode}
-        merged = retention.merge([("the run", followed), ("--policy", given)])
-        situation = view.situation.evolve(enforced=True, own_policy=False)
+        merged = retention.merge([view.followed, ("--policy", given)])
+        situation = view.situation.evolve(enforced=True, own_policy=False, guessed=merged.guessed)
         planned.append(governed(view, merged, situation, time.time()))
     names = {view.run.id: view.run.name for view in planned}
     return retention.plan_to_json(retention.combine(view.plan for view in planned)), names

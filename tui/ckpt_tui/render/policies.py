@@ -38,11 +38,11 @@ def everywhere_lines(shown: Mapping[str, Any], *, paint: Paint, width: int | Non
 
 
 def rules_line(policy: Mapping[str, Any]) -> str:
-    """The rules that are given, as they are written: `keep_last=5 keep_best=3`."""
-    from ckpt.retention.fields import RULES
+    """What a policy asks for, as it can be typed again: `keep_last=5 keep_best=3`."""
+    from ckpt.retention import Policy
+    from ckpt.retention.writing import given_text
 
-    told = [f"{name}={value_text(name, policy[name])}" for name in RULES if policy.get(name)]
-    return " ".join(told) or "keeps everything"
+    return given_text(Policy.from_json(policy).asked) or "keeps everything"
 
 
 def value_text(name: str, value: Any) -> str:
@@ -107,6 +107,8 @@ def _places(shown: Mapping[str, Any], name: str, width: int | None) -> list[str]
         told.append("run.json: what the training itself asked for, in its CheckpointConfig or Run.create(policy=…)")
     if "trainer" in origins:
         told.append("trainer: the metric that the trainer itself monitors, as its files say")
+    if "guess" in origins:
+        told.append("guess: its trainer names no metric; say monitor=NAME, or monitor=none where there is no best")
     told += [
         f"{origin}: edit config.toml, then `ckptd reload`" for origin in sorted(origins) if "config.toml" in origin
     ]

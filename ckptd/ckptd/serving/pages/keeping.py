@@ -58,11 +58,16 @@ class Keeping:
         return self._keeper.apply(text(body, "plan"))
 
     def _restore(self, body: Body) -> dict[str, Any]:
-        return {"restored": self._keeper.restore(texts(body, "ids"))}
+        return self._keeper.restore(texts(body, "ids"))
 
     def _purge(self, body: Body) -> dict[str, Any]:
         purged, freed = self._keeper.purge(texts(body, "ids"))
         return {"purged": purged, "freed": freed}
 
     def _take_back(self, body: Body) -> dict[str, Any]:
-        return {"undone": self._undo.take_back()}
+        plan, seq = body.get("plan"), body.get("seq")
+        if not isinstance(plan, str | None):
+            raise UsageError("'plan' has to be a text", hint="the one of the removal that GET /v1/undo tells")
+        if seq is not None and type(seq) is not int:
+            raise UsageError("'seq' has to be a whole number", hint="the one of the mark that GET /v1/undo tells")
+        return {"undone": self._undo.take_back(plan=plan, seq=seq)}

@@ -18,6 +18,7 @@ from ckptd.keeping.confirming import Confirming
 from ckptd.keeping.keeper import Keeper
 from ckptd.looking.scanner import Scanner
 from ckptd.policies import Policies
+from ckptd.roots.enforcing import check_root
 from ckptd.roots.roots import Roots
 from ckptd.serving.asked import Body, Change, Params, Read, path, text
 from ckptd.serving.pages.shapes import RootsShown, known
@@ -81,16 +82,28 @@ class Places:
         if given is not None and not isinstance(given, dict):
             raise UsageError("'policy' has to be an object", hint='such as {"keep_last": 5}')
         if body.get("plan") is None:
-            known = self._roots.holder(os.path.realpath(os.path.expanduser(directory)))
-            added = {} if known is not None else self._add_root(body, None)
-            watched = self._confirming.propose(directory, given, take_over=take_over)
+            added = self._add_to_enforce(body)
+            try:
+                watched = self._confirming.propose(directory, given, take_over=take_over)
+            except BaseException:
+                if added and not (added["absorbed"] or added["moved_from"]):
+                    # Nobody asked to look at it alone. What took the place of other roots stays, for them.
+                    self._unwatch(directory)
+                raise
             return {**added, "root": self._shown.one(watched), "proposed": dict(watched.as_enforced.policy)}
-        if given is not None:
-            self._confirming.propose(directory, given, take_over=take_over)
-        applied = self._confirming.confirm(directory, text(body, "plan"), take_over=take_over)
+        applied = self._confirming.confirm(directory, text(body, "plan"), given, take_over=take_over)
         watched = self._roots.known(directory)
         self._events.emit("root.enforced", path=printable(watched.root.path), plan=applied["plan"])
         return {"root": self._shown.one(watched), "applied": applied}
+
+    def _add_to_enforce(self, body: Body) -> dict[str, Any]:
+        """Watches a directory that may be enforced, unless it is watched; says what was added."""
+        real = os.path.realpath(os.path.expanduser(path(body)))
+        if self._roots.holder(real) is not None:
+            return {}
+        # Before the look: a whole file system or home takes hours to survey.
+        check_root(real)
+        return self._add_root(body, None)
 
     def _add_root(self, body: Body, mode: Literal["observe"] | None) -> dict[str, Any]:
         exclude = body.get("exclude") or []
@@ -119,13 +132,17 @@ class Places:
     def _remove_root(self, body: Body) -> dict[str, Any]:
         watched = self._roots.known(path(body))
         left = self._keeper.trash_of_root(watched.root.path)
-        watched = self._roots.remove(path(body))
+        return {"root": self._unwatch(path(body)), "trash": left}
+
+    def _unwatch(self, directory: str) -> dict[str, Any]:
+        """Watches a directory no more; says what it was."""
+        watched = self._roots.remove(directory)
         self._confirming.give_up(watched.root.path)
         answer = self._shown.one(watched)
         self._scanner.forget(watched)
         self._watch(None)
         self._events.emit("root.removed", path=printable(watched.root.path))
-        return {"root": answer, "trash": left}
+        return answer
 
     def _announce(self, body: Body) -> dict[str, Any]:
         directory = os.path.realpath(path(body))

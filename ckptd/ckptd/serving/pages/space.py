@@ -6,7 +6,7 @@ from typing import Any
 
 from ckpt.encoding import path_fields
 from ckpt.mounts import point_of
-from ckpt.scan import usage_to_json
+from ckpt.scan.usage import usage_to_json
 from ckptd.catalog.catalog import Catalog
 from ckptd.keeping.keeper import Keeper
 from ckptd.serving.addresses import Addresses
