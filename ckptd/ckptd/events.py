@@ -4,7 +4,7 @@ run.added  run.updated  run.status  run.moved  run.removed
 checkpoint.writing  checkpoint.complete  checkpoint.incomplete  checkpoint.corrupt  checkpoint.gone
 checkpoint.trashed  checkpoint.restored  checkpoint.purged  plan.asks
 tag.moved  mark  state  root.added  root.removed  root.policy  root.enforced
-root.degraded  root.ok  disk.filling  disk.recovered  daemon.started  daemon.gap
+root.degraded  root.ok  disk.filling  disk.recovered  config.reloaded  daemon.started  daemon.gap
 """
 
 from __future__ import annotations

@@ -22,9 +22,11 @@ from ckpt.paths import is_inside
 from ckpt.retention import Layer, Merged, Policy, Situation
 from ckpt.retention.quantities import size_text
 from ckpt.scan import RunView, Wishes
+from ckpt.scan.symlinks import MOST_LINKS
 from ckptd.catalog.catalog import Catalog
 from ckptd.config.values import Config, Root, RunRule
 from ckptd.keeping.clock import Clock
+from ckptd.linking import Linking
 from ckptd.roots.roots import Roots
 from ckptd.roots.watched import Watched
 
@@ -37,6 +39,7 @@ class Policies:
         self._roots = roots
         self._clock = clock
         self._asked: dict[str, _Asked] = {}
+        self._linking = Linking(roots)
         self.config = Config() if config is None else config
 
     def govern(self, view: RunView) -> RunView:
@@ -48,11 +51,12 @@ class Policies:
         config, asked = self.config, self._asked.get(view.run.path)
         if asked is None or not asked.is_of(view, watched, config):
             asked = self._asked[view.run.path] = _Asked.now(view, watched, config)
-        return _governed(view, watched, asked, self._clock.now())
+        return self._governed(view, watched, asked)
 
     def forget(self, path: str) -> None:
         """There is no run in a directory any more."""
         self._asked.pop(path, None)
+        self._linking.forget(path)
 
     def due(self, views: Iterable[RunView]) -> list[RunView]:
         """Those whose plan the passing of time alone has changed."""
@@ -63,7 +67,7 @@ class Policies:
         """The run as it would be planned were this its root, its first plan confirmed."""
         watched = self._roots.holder(view.run.path)
         enforced = Watched(root, confirmed=True, **_seen(watched))
-        return _governed(view, enforced, _Asked.now(view, enforced, self.config), self._clock.now())
+        return self._governed(view, enforced, _Asked.now(view, enforced, self.config))
 
     def as_enforced(self, view: RunView) -> RunView:
         """The run as the first plan of its root shows it: its policy in force, and the plan confirmed."""
@@ -83,6 +87,20 @@ class Policies:
                     break
                 view = known
         return changed
+
+    def _governed(self, view: RunView, watched: Watched | None, asked: _Asked) -> RunView:
+        merged, now = asked.merged, self._clock.now()
+        situation = situation_for(view, watched, asked.config, merged).evolve(linked=self._linking.of(view))
+        if asked.unusable is not None:
+            situation = situation.evolve(degraded=situation.degraded or asked.unusable)
+        if (
+            view.plan.policy == merged.policy
+            and view.situation == situation
+            and view.origins == merged.origins
+            and (view.plan.changes_at is None or now < view.plan.changes_at)
+        ):
+            return view
+        return scan.governed(view, merged, situation, now)
 
 
 class _Asked(NamedTuple):
@@ -136,7 +154,7 @@ def situation_for(view: RunView, watched: Watched | None, config: Config, merged
     return Situation(
         own=own,
         enforced=own or (watched is not None and watched.enforced),
-        own_policy=own and set(merged.origins.values()) <= {"run.json"},
+        own_policy=own and merged.only(view.wishes.origin),
         guessed=merged.guessed,
         named=bool(view.wishes.said) or any(rule.names_one for rule in rules_for(view, config)),
         degraded=view.wishes.doubt or _not_believed(view.run.path, watched),
@@ -170,21 +188,6 @@ def more_removed(changed: Iterable[tuple[RunView, RunView]]) -> str | None:
     )
 
 
-def _governed(view: RunView, watched: Watched | None, asked: _Asked, now: float) -> RunView:
-    merged = asked.merged
-    situation = situation_for(view, watched, asked.config, merged)
-    if asked.unusable is not None:
-        situation = situation.evolve(degraded=situation.degraded or asked.unusable)
-    if (
-        view.plan.policy == merged.policy
-        and view.situation == situation
-        and view.origins == merged.origins
-        and (view.plan.changes_at is None or now < view.plan.changes_at)
-    ):
-        return view
-    return scan.governed(view, merged, situation, now)
-
-
 def _not_believed(path: str, watched: Watched | None) -> str | None:
     """Why what is seen of a run at a path is not to be believed now; None when it is."""
     if watched is None:
@@ -197,9 +200,14 @@ def _not_believed(path: str, watched: Watched | None) -> str | None:
     for place in watched.unreadable:
         if is_inside(path, place) or is_inside(place, path):
             return f"{printable(place)} cannot be read"
+    if not watched.all_symlinks:
+        return (
+            f"more than {MOST_LINKS:,} symbolic links lead into its root, and not all were followed: leave out the "
+            "directories that they lie in with `exclude`"
+        )
     return None
 
 
 def _seen(watched: Watched | None) -> dict[str, Any]:
-    names = ("state", "problem", "missing", "unreadable")
+    names = ("state", "problem", "missing", "unreadable", "all_symlinks")
     return {} if watched is None else {name: getattr(watched, name) for name in names}

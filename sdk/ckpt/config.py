@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import string
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from typing import Any, Literal, Self
 
 from ckpt.encoding import printable
 from ckpt.exceptions import StateError
+from ckpt.refs import mode_for
 from ckpt.retention import Policy, given
 from ckpt.retention.spelling import OTHER_NAMES, is_off, nearest
 
@@ -45,6 +48,11 @@ _POLICY = {
 _INSTEAD = ("keep_last", "save_total_limit", "keep_best", "save_top_k", "keep_every_n_epochs", "keep_every_n_steps")
 """Other names that options have for those who know them from elsewhere."""
 
+_RISING = re.compile(
+    r"(?<![a-z])(accuracy|acc|f1|auc|bleu|rouge|iou|dice|map|reward|score|precision|recall|r2)(?![a-z0-9])"
+)
+"""Words in the names of metrics of which more is plainly better."""
+
 _FORMER = {"keep_for_s": "keep_for"}
 """Names of options in the run.json of earlier versions."""
 
@@ -63,7 +71,8 @@ class CheckpointConfig:
     How it is listed: auto_commit, commit_message_template, tag_best_checkpoints.
     When to stop: early_stopping_patience, early_stopping_threshold.
 
-    Raises StateError for an unknown option, naming the nearest, and for a value out of range.
+    Raises StateError for an unknown option, naming the nearest, and for a value out of range. Warns (UserWarning) when
+    a metric like an accuracy is to be minimised.
     """
 
     save_every_n_steps: int | None = None
@@ -150,6 +159,13 @@ class CheckpointConfig:
                 f"save_on_best_metric is {metric!r}, and has to be the name of a metric",
                 hint="leave it out to save by other options",
             )
+        if metric is not None and self.minimize_metric and _plainly_rises(metric):
+            warnings.warn(
+                f"save_on_best_metric is {metric!r} and minimize_metric is True, so the lowest counts as the best; "
+                "say minimize_metric=False if more is better",
+                UserWarning,
+                stacklevel=3,
+            )
         value = self.early_stopping_threshold
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise StateError(f"early_stopping_threshold is {value!r}, and has to be a number of 0 or more")
@@ -211,6 +227,10 @@ def _refuse_unknown(options: Mapping[str, Any], known: Sequence[str]) -> None:
                 f"CheckpointConfig has no option '{printable(name)}'",
                 hint=f"{same[0]} is the same" if same else nearest(name, accepted, f"options: {', '.join(known)}"),
             )
+
+
+def _plainly_rises(metric: str) -> bool:
+    return _RISING.search(metric.lower()) is not None and mode_for(metric) == "max"
 
 
 def _check_template(template: Any) -> None:

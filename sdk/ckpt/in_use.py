@@ -12,7 +12,8 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ckpt.encoding import printable
@@ -34,31 +35,84 @@ def open_elsewhere(path: str | Path) -> str | None:
     where leases do not work, too many files, not Linux. A process that opens one of the files at this very moment is
     delayed by microseconds.
     """
-    busy: dict[_Key, str] = {}
-    unknown: dict[_Key, str] = {}
-    why = ""
-    for number, file in enumerate(_regular_files(os.fspath(path))):
+    asked = _ask(os.fspath(path))
+    return _told(asked, _holders(asked.keys)) if asked.keys else None
+
+
+def all_open_elsewhere(paths: Iterable[str]) -> dict[str, str]:
+    """Path to who has it open, of those of which `open_elsewhere` would tell; the processes are looked through once.
+
+    What cannot be told is not among them.
+    """
+    doubtful: list[_Asked] = []
+    for path in paths:
+        with contextlib.suppress(OperationError):
+            asked = _ask(path)
+            if asked.keys:
+                doubtful.append(asked)
+    holders = _holders(set().union(*(asked.keys for asked in doubtful))) if doubtful else _Holders()
+    found: dict[str, str] = {}
+    for asked in doubtful:
+        with contextlib.suppress(OperationError):
+            user = _told(asked, holders)
+            if user is not None:
+                found[asked.path] = user
+    return found
+
+
+@dataclass
+class _Asked:
+    """What leases tell of the files of one path: those that are open, and those of which they tell nothing."""
+
+    path: str
+    busy: dict[_Key, str] = field(default_factory=dict)
+    unknown: dict[_Key, str] = field(default_factory=dict)
+    why: str = ""
+
+    @property
+    def keys(self) -> Set[_Key]:
+        return self.busy.keys() | self.unknown.keys()
+
+
+@dataclass
+class _Holders:
+    """What the open files of all processes tell."""
+
+    others: list[tuple[str, Set[_Key]]] = field(default_factory=list)
+    """Other processes that have one of the files."""
+    own: Set[_Key] = frozenset()
+    saw_all: bool = True
+    """Whether all processes of this user were seen."""
+
+
+def _ask(path: str) -> _Asked:
+    """Raises OperationError where the files cannot be listed."""
+    asked = _Asked(path)
+    for number, file in enumerate(_regular_files(path)):
         if number >= MOST_FILES:
             raise _cannot_tell(path, f"it has more than {MOST_FILES} files")
         try:
             key, is_free = _lease(file)
             if not is_free:
-                busy[key] = file
+                asked.busy[key] = file
         except FileNotFoundError:
             continue
         except OSError as error:
-            why = error.strerror or str(error)
+            asked.why = error.strerror or str(error)
             with contextlib.suppress(FileNotFoundError):
-                unknown[_key(file)] = file
-    if not busy and not unknown:
-        return None
-    holders, own, saw_own_processes = _holders(busy.keys() | unknown.keys())
-    if holders:
-        return ", ".join(holders[:_NAMED]) + (f" and {len(holders) - _NAMED} more" if len(holders) > _NAMED else "")
-    if not all(_is_free_now(file) for key, file in busy.items() if key not in own):
+                asked.unknown[_key(file)] = file
+    return asked
+
+
+def _told(asked: _Asked, holders: _Holders) -> str | None:
+    """Who has one of the files open. Raises OperationError when that cannot be told."""
+    names = [name for name, files in holders.others if not files.isdisjoint(asked.keys)]
+    if names:
+        return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    if not all(_is_free_now(file) for key, file in asked.busy.items() if key not in holders.own):
         return "a process that cannot be seen from here"
-    if unknown and not (saw_own_processes and all(map(_is_mine, unknown.values()))):
-        raise _cannot_tell(path, why)
+    if asked.unknown and not (holders.saw_all and all(map(_is_mine, asked.unknown.values()))):
+        raise _cannot_tell(asked.path, asked.why)
     return None
 
 
@@ -104,27 +158,27 @@ def _lease(file: str) -> tuple[_Key, bool]:
         os.close(fd)
 
 
-def _holders(asked: Set[_Key]) -> tuple[list[str], set[_Key], bool]:
-    """Other processes that have one of the files; those that this process has; whether all of this user were seen."""
-    holders: list[str] = []
-    own: set[_Key] = set()
-    saw_all = True
+def _holders(asked: Set[_Key]) -> _Holders:
+    """Looks through the open and mapped files of all processes that can be seen."""
+    holders = _Holders()
     try:
         numbers = sorted(int(name) for name in os.listdir(_PROC) if name.isdigit())
     except OSError:
-        return [], set(), False
+        return _Holders(saw_all=False)
     for pid in numbers:
+        found: set[_Key] = set()
         try:
-            found = set(_open_files(pid)) & asked
-            if pid == os.getpid():
-                own = found | (set(_mapped_files(pid)) & asked)
-            elif found or set(_mapped_files(pid)) & asked:
-                holders.append(f"{_program(pid)} (pid {pid})")
+            found.update(asked & set(_open_files(pid)))
+            found.update(asked & set(_mapped_files(pid)))
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended
+            pass  # it has ended
         except OSError:
-            saw_all = saw_all and not _is_mine(str(_PROC / str(pid)))
-    return holders, own, saw_all
+            holders.saw_all = holders.saw_all and not _is_mine(str(_PROC / str(pid)))
+        if pid == os.getpid():
+            holders.own = found
+        elif found:
+            holders.others.append((f"{_program(pid)} (pid {pid})", found))
+    return holders
 
 
 def _open_files(pid: int) -> Iterator[_Key]:

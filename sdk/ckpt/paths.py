@@ -8,7 +8,7 @@ runs/exp3/                        RunPaths
 
 <config home>/config.toml         config_home()      CKPTD_CONFIG_HOME
 <state home>/<machine>/           StatePaths         CKPTD_STATE_HOME
-  lock  catalog/  marks/  announced/  journal.jsonl  log/  roots.json  plans/
+  lock  catalog/  marks/  announced/  journal.jsonl  log/  roots.json  waits.json
 <runtime dir>/ckptd.sock          runtime_dir()      CKPTD_RUNTIME_DIR
 """
 
@@ -307,6 +307,11 @@ class StatePaths:
     def roots(self) -> Path:
         """The directories that commands asked to watch."""
         return self.directory / "roots.json"
+
+    @property
+    def waits(self) -> Path:
+        """Since when things lie in trashes."""
+        return self.directory / "waits.json"
 
 
 def socket_path() -> Path:

@@ -27,12 +27,13 @@ Changes (POST with a JSON body; "key" in a body makes a repeat harmless):
     /v1/policy         {"run" | "path", "policy": {field: value}}   as GET, and "plan" of the run
       the whole of what commands ask; {} asks nothing; "preview": true changes nothing
     /v1/apply          {"plan": id}                    {"plan", "removed": […], "skipped": […], "freed_at_purge", …}
-    /v1/trash/restore  {"ids": […]}                    {"restored": [{"id", "path"}]}
+    /v1/trash/restore  {"ids": […]}                    {"restored": [{"id", "path"}], "left": [{"path", "reason"}]}
     /v1/trash/purge    {"ids": […]}                    {"purged": […], "freed"}
-    /v1/undo           {}                              {"undone": act}
+    /v1/undo           {"plan"? | "seq"?} of the act   {"undone": act}; of a removal with "restored" and "left"
+      that was shown, as `undo_body` gives it: another act is refused
     /v1/roots          {"path", "mode"?: "observe", "exclude"?}                     {"root": root, "absorbed": [path…]}
       {"path", "mode": "enforce", "policy"?, "take_over"?} only proposes           {"root": root, "proposed": {…}}
-      and with "plan", the id of its first plan, confirms it                       {"root": root, "applied": {…}}
+      and with "plan", the id of its first plan, confirms it, under that "policy"  {"root": root, "applied": {…}}
     /v1/roots/remove   {"path"}                        {"root": root, "trash": {"entries", "bytes", "path"}}
     /v1/announce       {"path"}                        {"run": run}
     /v1/rescan         {"path"?}                       {"runs", "checkpoints"}: after a full look at the disk
@@ -184,6 +185,11 @@ def reason_to_json(reason: Reason) -> dict[str, Any]:
     for name in ("value", "cutoff"):
         raw[name] = _number(raw[name])
     return {k: v for k, v in raw.items() if v is not None}
+
+
+def undo_body(act: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of POST /v1/undo that takes back the very act that GET told, and no other."""
+    return {"plan": act.get("plan") or ""} if act["kind"] == "remove" else {"seq": act["seq"]}
 
 
 def error_to_json(error: exceptions.CkptError) -> dict[str, Any]:

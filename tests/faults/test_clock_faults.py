@@ -152,6 +152,24 @@ def test_a_daemon_that_was_started_in_the_wrong_year_ends_up_right(
     equals_scan(daemon, root)
 
 
+@pytest.mark.parametrize("ahead", [48 * HOUR, YEARS])
+def test_a_daemon_that_is_started_while_the_clock_is_ahead_purges_nothing(
+    ahead: int, clock: Clock, start: Callable[..., Any], root: Path, runs: Any, until: Until
+) -> None:
+    """As after an update of a machine whose clock is wrong: what waits goes on to wait."""
+    runs.run("pruned", checkpoints=3, base=root, policy={"keep_last": 1})
+    daemon = start("--watch", root, CKPTD_RESCAN_S="0.3", **clock.environment)
+    until(lambda: len(daemon.get("/v1/trash")["entries"]) == 2)
+    assert daemon.end() == 0
+    clock.jump(ahead)
+    for _ in range(2):
+        daemon = start("--watch", root, CKPTD_RESCAN_S="0.3", **clock.environment)
+        until(lambda daemon=daemon: daemon.status()["looks"]["full"] >= 3, BUSY_S)
+        assert len(daemon.get("/v1/trash")["entries"]) == 2
+        assert daemon.events("checkpoint.purged") == []
+        assert daemon.end() == 0
+
+
 def test_an_idle_daemon_is_not_ended_by_a_jump(clock: Clock, start: Callable[..., Any], root: Path) -> None:
     daemon = start("--watch", root, "--idle-exit", CKPTD_IDLE_EXIT_S="20", CKPTD_RESCAN_S="0.3", **clock.environment)
     for ahead in (YEARS, -YEARS, 0):

@@ -88,6 +88,21 @@ def test_without_a_metric_the_loss_is_minimised() -> None:
         assert (config.monitor, config.mode, config.to_policy().mode) == ("loss", "min", "min")
 
 
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "val_acc", "eval/F1", "mAP", "top-1 acc@1", "bleu", "episode_reward", "r2_score", "Recall"]
+)
+def test_a_metric_that_rises_is_minimised_with_a_warning(metric: str) -> None:
+    with pytest.warns(UserWarning, match="say minimize_metric=False") as told:
+        config = CheckpointConfig(save_on_best_metric=metric)
+    assert len(told) == 1 and told[0].filename == __file__ and config.mode == "min"
+    CheckpointConfig(save_on_best_metric=metric, minimize_metric=False)
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "dice_loss", "map_error", "accumulated", "mapping", "scores", "m", "é"])
+def test_a_metric_that_may_fall_is_minimised_as_asked(metric: str) -> None:
+    assert CheckpointConfig(save_on_best_metric=metric).mode == "min"
+
+
 def test_it_means_a_policy() -> None:
     policy = CheckpointConfig(
         save_on_best_metric="accuracy",

@@ -206,3 +206,19 @@ def test_machines_of_one_image_differ_by_their_names(monkeypatch: pytest.MonkeyP
 def test_relative_to_leaves_strangers_alone() -> None:
     assert paths.relative_to("/a/b/c", "/a") == "b/c"
     assert paths.relative_to("/ab", "/a") == "/ab"
+
+
+@pytest.mark.parametrize(
+    ("path", "directory", "inside"),
+    [
+        ("/a/b", "/a", True),
+        ("/a", "/a", True),
+        ("/ab", "/a", False),
+        ("/a", "/a/b", False),
+        ("/a/b/c", "/a/b/", True),
+        ("/a", "/", True),
+        ("/", "/", True),
+    ],
+)
+def test_what_lies_in_a_directory_is_told_by_whole_names(path: str, directory: str, inside: bool) -> None:
+    assert paths.is_inside(path, directory) is inside

@@ -16,7 +16,7 @@ import pytest
 
 from ckpt import in_use
 from ckpt.exceptions import OperationError
-from ckpt.in_use import open_elsewhere
+from ckpt.in_use import all_open_elsewhere, open_elsewhere
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="leases are known on Linux only")
 
@@ -98,9 +98,9 @@ def test_without_leases_own_files_that_nobody_of_us_has_open_are_free(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_leases(monkeypatch)
-    monkeypatch.setattr(in_use, "_holders", lambda asked: ([], set(), True))
+    monkeypatch.setattr(in_use, "_holders", lambda asked: in_use._Holders())
     assert open_elsewhere(file) is None
-    monkeypatch.setattr(in_use, "_holders", lambda asked: ([], set(), False))
+    monkeypatch.setattr(in_use, "_holders", lambda asked: in_use._Holders(saw_all=False))
     with pytest.raises(OperationError, match="cannot be told: Invalid argument"):
         open_elsewhere(file)
 
@@ -156,7 +156,7 @@ AS_NOBODY = """
 import fcntl, os, sys  # before the user changes, who may not read them here
 sys.path[:0] = sys.argv[2].split(":")
 from ckpt.exceptions import OperationError
-from ckpt.in_use import open_elsewhere
+from ckpt.in_use import all_open_elsewhere, open_elsewhere
 os.setuid(65534)
 try:
     print(open_elsewhere(sys.argv[1]))
@@ -192,7 +192,7 @@ def test_whoever_opens_the_file_meanwhile_and_whoever_asks_live_on(file: Path) -
     asker = f"""
 import os, sys
 sys.path[:0] = {[path for path in sys.path if path]!r}
-from ckpt.in_use import open_elsewhere
+from ckpt.in_use import all_open_elsewhere, open_elsewhere
 print("ready", flush=True)
 for _ in range(3000):
     open_elsewhere(sys.argv[1])
@@ -234,3 +234,46 @@ def test_a_lease_that_is_broken_while_it_is_held_does_not_end_its_holder(
     for opener in openers:
         opener.join()
     assert openers
+
+
+def test_of_many_files_each_is_told_with_its_own_user(
+    tmp_path: Path, hold: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / f"{number}.pt" for number in range(6)]
+    for file in files:
+        file.write_bytes(b"weights")
+    (tmp_path / "step-7").mkdir()
+    inner = tmp_path / "step-7" / "rank-0.pt"
+    inner.write_bytes(b"weights")
+    first, second, third = hold(files[1], "r"), hold(files[4], "mapped"), hold(inner, "w")
+    looks = []
+    look = in_use._holders
+    monkeypatch.setattr(in_use, "_holders", lambda asked: looks.append(asked) or look(asked))
+    with open(files[5], "rb"):
+        told = all_open_elsewhere(map(str, [*files, inner.parent, tmp_path / "gone.pt"]))
+    assert {path: told[path].partition("pid ")[2].rstrip(")") for path in told} == {
+        str(files[1]): str(first.pid),
+        str(files[4]): str(second.pid),
+        str(inner.parent): str(third.pid),
+    }
+    assert len(looks) == 1, "the processes are looked through once, however many files are open"
+    assert all(told.get(str(file)) == open_elsewhere(file) for file in files)
+    for child in (first, second, third):
+        child.communicate()
+    assert all_open_elsewhere(map(str, [*files, inner.parent])) == {}
+    assert len(looks) == 3, "and not at all when leases say that all are free"
+
+
+def test_what_cannot_be_told_of_one_file_does_not_hide_another(
+    tmp_path: Path, hold: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many, one = tmp_path / "many", tmp_path / "one.pt"
+    many.mkdir()
+    for number in range(3):
+        (many / f"{number}.pt").write_bytes(b"weights")
+    one.write_bytes(b"weights")
+    hold(one, "r")
+    monkeypatch.setattr(in_use, "MOST_FILES", 2)
+    with pytest.raises(OperationError, match="more than 2 files"):
+        open_elsewhere(many)
+    assert list(all_open_elsewhere([str(many), str(one)])) == [str(one)]

@@ -289,3 +289,24 @@ def test_a_pause_of_a_year_lets_nothing_melt_away() -> None:
     made = plan(world, Policy(**rules), START + 3600 * 49)
     later = plan(world, Policy(**rules), START + 3600 * 49 + 365 * 86400)
     assert steps(made.keep) == steps(later.keep)
+
+
+@pytest.mark.parametrize(
+    ("rules", "asks"),
+    [
+        ({"keep_within": "36h"}, "keep_within"),
+        ({"keep_every": "1m for 36h"}, "keep_every"),
+        ({"max_age": "36h", "keep_within": "1h"}, "keep_within, max_age"),
+        ({"keep_every": "1m"}, None),
+        ({"keep_last": 1}, None),
+        ({"keep_within": "36h", "keep_last": 6}, None),
+        ({"keep_within": "36h", "max_share": 1.0}, None),
+    ],
+)
+def test_the_first_save_after_a_pause_asks_where_a_rule_of_time_leaves_over_nearly_all(
+    rules: dict[str, Any], asks: str | None
+) -> None:
+    world = [own(n, 1 / n, saved_at=START + 60 * n) for n in range(1, 11)] + [own(11, 0.01, saved_at=START + 3 * 86400)]
+    ask = plan(world, Policy(**{"monitor": "val_loss", **rules}), START + 3 * 86400).ask
+    expected = f"removes 10 of 11 (90.9 %), more than max_share 50 %, and goes by time ({asks})"
+    assert ask == (None if asks is None else expected)

@@ -16,6 +16,7 @@ from ckpt.retention import (
     Situation,
     combine,
     merge,
+    outside,
     plan,
     plan_to_json,
 )
@@ -241,13 +242,25 @@ def test_what_settles_and_is_no_training_checkpoint_is_not_decided_on() -> None:
     assert verdict(made, 700).action == "skip" and len(reasons(made, 700)) == 2
 
 
-def test_a_person_who_wants_no_rest_gets_none() -> None:
-    world = [*trained(), saved(700, touched_at=NOW - 12)]
-    short = decide(world, min_age=20)
-    assert reasons(short, 700)[-1] == "settling: written 12 s ago (needs 20 s)" and short.changes_at == NOW + 8
-    for now in (NOW, NOW - 100):
-        made = decide(world, now=now, min_age=0)
-        assert ids(made.keep) == {600, 700} and made.changes_at is None and not made.skip
+@pytest.mark.parametrize("min_age", [0, 20, 3600])
+def test_what_was_written_a_moment_ago_settles_whatever_min_age_says(min_age: float) -> None:
+    """It may be half of what a trainer is about to write, and says so in no other way."""
+    world = [*trained(), saved(650, touched_at=NOW - 12), saved(700, touched_at=NOW - 61)]
+    made = decide(world, keep_last=1, min_age=min_age)
+    assert 650 not in ids(made.remove) and reasons(made, 650)[-1] == "settling: written 12 s ago (needs 60 s)"
+    assert made.changes_at == NOW + 48
+    assert 650 in ids(decide(world, now=NOW + 48, keep_last=1, min_age=0).remove)
+
+
+@pytest.mark.parametrize("min_age", [0, 20, 3600])
+@pytest.mark.parametrize("settle_s", [0.0, 60.0])
+def test_a_time_that_is_still_to_come_is_young(
+    monkeypatch: pytest.MonkeyPatch, settle_s: float, min_age: float
+) -> None:
+    monkeypatch.setattr(outside, "SETTLE_S", settle_s)
+    made = decide([*trained(), saved(50, touched_at=NOW + 100)], keep_last=1, min_age=min_age)
+    assert 50 not in ids(made.remove) and ids(made.remove)
+    assert 50 in ids(decide([*trained(), saved(50, touched_at=NOW - 0.1)], now=NOW + 4000, keep_last=1).remove)
 
 
 def test_nothing_goes_that_was_touched_within_min_age() -> None:

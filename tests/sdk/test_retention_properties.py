@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ckpt import refs
 from ckpt.records import Checkpoint, Reason
 from ckpt.retention import OWN, Policy, RunPlan, Situation, combine, moving_tags, plan, plan_to_json
-from ckpt.retention.recognising import series_of
+from ckpt.retention.outside import SETTLE_S
+from ckpt.retention.series import series_of
 
 CASES = settings(max_examples=60, deadline=None)
 NOW = 1.7e9
@@ -157,8 +158,8 @@ def test_every_checkpoint_has_one_verdict_and_the_floor_holds(
     floor |= {c.id for c in complete if c.label == "fork"} | situation.in_use
     if not situation.own:
         floor |= {c.id for c in complete if c.pointed}
-        if policy.min_age:
-            floor |= {c.id for c in complete if (c.touched_at or c.saved_at) > NOW - policy.min_age}
+        rest = max(policy.min_age, SETTLE_S)
+        floor |= {c.id for c in complete if (c.touched_at or c.saved_at) > NOW - rest}
         floor |= {max(inside, key=lambda c: (c.saved_at, -inside.index(c))).id} if inside else set()
         for series in {series_of(c) for c in inside}:
             floor.add(next(c.id for c in inside if series_of(c) == series))

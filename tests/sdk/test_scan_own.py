@@ -37,6 +37,17 @@ def test_records_are_shared_between_a_run_and_its_plan(runs: Any) -> None:
     assert len(list(view.plan.decisions)) == 3
 
 
+def test_a_policy_that_a_command_has_a_say_in_is_not_the_trainings_own(runs: Any) -> None:
+    run = runs.run(checkpoints=4, policy={"keep_last": 4})
+    assert scan.read_run(run).situation.own_policy
+    marks.append(RunPaths(run).marks, "policy", None, policy={"keep_last": 1})
+    view = scan.read_run(run)
+    assert not view.situation.own_policy
+    assert (view.plan.ask or "").startswith("removes 3 of 4")
+    marks.append(RunPaths(run).marks, "policy", None, policy={})
+    assert scan.read_run(run).situation.own_policy
+
+
 def test_another_marker_or_another_run_id_makes_another_record(runs: Any) -> None:
     run, cache = runs.run(checkpoints=1), scan.Cache()
     before = scan.read_run(run, cache=cache).checkpoints[0]

@@ -17,6 +17,7 @@ from ckpt import files
 from ckpt.exceptions import AddressError, LockedError, OperationError, UsageError
 from ckpt.records import Reason
 from ckpt.trash import Trash, TrashEntry, entry_to_json
+from ckpt.trash.journal import SETTLED_BYTES, Journal
 
 DAY = 86400.0
 
@@ -88,7 +89,7 @@ def test_a_removed_checkpoint_comes_back_identical(run: Path) -> None:
 
 def test_nothing_is_made_before_the_first_removal(run: Path) -> None:
     trash = trash_of(run)
-    assert trash.entries() == [] and trash.due(1e12) == [] and trash.recover() == []
+    assert trash.entries() == [] and trash.recover() == []
     with pytest.raises(AddressError):
         trash.restore("0" * 15)
     with pytest.raises(OperationError, match="does not exist"):
@@ -150,7 +151,6 @@ def test_entries_of_one_moment_keep_the_order_of_their_removal(run: Path) -> Non
     for step in range(300, 312):
         removed.append(remove(run, save(run, step), now=2000.0).id)
     assert [entry.id for entry in trash_of(run).entries()] == removed[::-1]
-    assert [entry.id for entry in trash_of(run).due(1e9)] == removed
 
 
 def test_a_restore_never_overwrites(run: Path) -> None:
@@ -214,17 +214,52 @@ def test_a_purge_follows_no_link_and_counts_no_bytes_that_stay(run: Path, tmp_pa
     assert freed < entry.bytes
 
 
-def test_due_is_what_waited_long_enough_by_a_clock_that_did_not_go_back(run: Path) -> None:
-    entry = remove(run, pair(run, 100), now=1000.0, keep_for_s=60.0)
-    later = remove(run, pair(run, 200), now=1030.0, keep_for_s=0.0)
-    trash = trash_of(run)
-    assert trash.due(1059.0) == [later]
-    assert trash.due(1060.0) == [entry, later]
-    assert trash.due(1029.0) == [], "an entry of the future is never due"
-    assert trash.due(-1e9) == []
-    described = run / ".trash" / entry.id / "entry.json"
-    described.write_text(json.dumps({**json.loads(described.read_text()), "purge_at": 0.0}))
-    assert trash.due(999.0) == [], "whatever its own date says"
+def test_a_long_journal_is_not_read_again_for_each_act(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = run / ".trash" / "journal.jsonl"
+    remove(run, pair(run, 100), checkpoint={"id": "c1", "note": "x" * 2 * SETTLED_BYTES})
+    trash_of(run).recover()
+    read: list[int] = []
+    real = files.read_json_lines
+
+    def counted(path: Path, *, offset: int = 0, limit: int | None = None) -> Iterator[Any]:
+        read.append(path.stat().st_size - offset)
+        return real(path, offset=offset, limit=limit)
+
+    monkeypatch.setattr(files, "read_json_lines", counted)
+    entry = remove(run, pair(run, 200))
+    trash_of(run).restore(entry.id)
+    assert read and max(read) < SETTLED_BYTES < path.stat().st_size
+    assert len(Journal(path.parent).entries()) == 2, "its history is whole"
+
+
+def test_what_is_open_in_a_long_journal_is_found_whatever_was_settled(run: Path) -> None:
+    first = remove(run, pair(run, 100), checkpoint={"id": "c1", "note": "x" * 2 * SETTLED_BYTES})
+    trash_of(run).recover()
+    lines = Journal(run / ".trash")
+    lines.begin("purge", first.id)
+    assert lines.open_acts() == {first.id: "purge"}
+    assert len(trash_of(run).recover()) == 1
+    assert lines.open_acts() == {}
+
+
+def test_another_journal_in_the_place_of_a_settled_one_is_read_from_its_start(run: Path) -> None:
+    first = remove(run, pair(run, 100), checkpoint={"id": "c1", "note": "x" * 2 * SETTLED_BYTES})
+    trash_of(run).recover()
+    lines = Journal(run / ".trash")
+    removal = lines.path.read_bytes().splitlines(keepends=True)[0]
+    other = run / "other"
+    other.write_bytes(removal + b'{"v": 2}\n' * 100)
+    other.rename(lines.path)
+    assert lines.open_acts() == {first.id: "remove"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"size": -1}', '{"size": "x", "inode": 1}', '{"size": 1e9}'])
+def test_a_note_of_what_is_settled_that_is_none_is_passed_over(run: Path, content: str) -> None:
+    entry = remove(run, pair(run, 100))
+    lines = Journal(run / ".trash")
+    lines.begin("restore", entry.id)
+    (run / ".trash" / "settled").write_text(content)
+    assert lines.open_acts() == {entry.id: "restore"}
 
 
 @pytest.mark.parametrize("keep_for_s", [-1.0, float("nan"), float("inf")])

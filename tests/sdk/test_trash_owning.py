@@ -43,9 +43,7 @@ def test_its_own_claim_is_repeated_and_renewed(owner: Owner) -> None:
     assert owner.renew(HERE, 10.0).seen_at == 3000.0, "a clock that went back takes no sign of life away"
 
 
-def test_a_machine_that_takes_over_meanwhile_is_not_written_over(
-    owner: Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_that_takes_over_meanwhile_is_not_written_over(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     owner.claim(HERE, 1000.0)
     utime = os.utime
 

@@ -145,7 +145,7 @@ def test_control_c_exits_130(daemon: Any) -> None:
 def test_control_c_while_still_loading(ckpt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from ckpt_tui.commands import app
 
-    def interrupted() -> None:
+    def interrupted(command: str | None) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(app, "build", interrupted)

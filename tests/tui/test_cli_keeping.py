@@ -11,7 +11,8 @@ import pytest
 from ckpt.files import FileLock
 from ckpt.paths import RunPaths
 from ckpt_tui.output import Paint
-from ckpt_tui.render.plans import plan_lines, trash_lines
+from ckpt_tui.render.plans import plan_lines
+from ckpt_tui.render.trash import trash_lines
 
 
 @pytest.fixture
@@ -80,7 +81,9 @@ def test_a_foreign_directory_says_what_would_go_and_how(tmp_path: Path, ckpt: An
         )  # fmt: skip
     before = sorted(tmp_path.rglob("*"))
     answer = ckpt("plan", tmp_path / "lab", "--policy", "keep_last=1 monitor=none")
-    assert answer.code == 0 and answer.out.count("settling: written") == 4
+    assert answer.code == 0 and "SKIP  4 checkpoints" in answer.out
+    shown = ckpt("plan", tmp_path / "lab", "--policy", "keep_last=1 monitor=none", "--all")
+    assert shown.out.count("settling: written") == 4
     assert "no rule" in ckpt("plan", tmp_path / "lab").out
     assert "ckpt policy set" in ckpt("plan", tmp_path / "lab").err
     assert ckpt("trash", "ls", tmp_path / "lab", "--json").json == {"entries": []}
@@ -165,6 +168,27 @@ def test_an_enforced_removal_comes_back(runs: Any, ckpt: Any, daemon: Any, event
     assert ckpt("trash", "purge", "--all", "--yes", "--json").json == {"purged": [], "freed": 0}
 
 
+def test_what_does_not_come_back_is_told_beside_the_rest(runs: Any, ckpt: Any, daemon: Any, eventually: Any) -> None:
+    directory = runs.run("exp1", policy={"keep_last": 2})
+    for number in range(1, 5):
+        runs.checkpoint(directory, step=number * 10)
+    entries = eventually(lambda: len(e := ckpt("trash", "ls", "--json").json["entries"]) == 2 and e)
+    oldest = next(e for e in entries if e["path"].endswith("step-000010.pt"))
+    taken = directory / "checkpoints" / "step-000010.pt"
+    taken.mkdir()
+    nothing = ckpt("trash", "restore", oldest["id"])
+    assert nothing.code == 3 and "nothing came back" in nothing.err and "taken by a newer file" in nothing.out
+    assert ckpt("trash", "restore", oldest["id"], "--json").json["left"][0]["path"] == str(taken)
+    # The two were removed one by one: the newer one comes back first, then nothing.
+    while (undone := ckpt("undo", "--yes")).code == 0:
+        assert "restored and pinned" in undone.out
+    assert undone.code == 3 and "nothing came back" in undone.err and "taken back" not in undone.out
+    assert "step-000020.pt" in names(directory) and taken.is_dir()
+    taken.rmdir()
+    assert ckpt("undo", "--yes").code == 0 and taken.is_file()
+    assert ckpt("undo", "--yes").code == 2
+
+
 def test_a_plan_of_a_watched_directory_is_the_daemons_and_is_applied_once(
     runs: Any, ckpt: Any, daemon: Any, eventually: Any
 ) -> None:
@@ -210,7 +234,9 @@ def test_rows_of_one_step_are_told_by_their_names_and_long_plans_are_cut() -> No
     def row(number: int, name: str, **more: Any) -> dict[str, Any]:
         return {"id": f"c{number}", "step": number, "path": f"/r/{name}", "bytes": 1000, **more}
 
-    kept = [row(n, f"epoch={n}.ckpt", reasons=[{"text": "last"}], near_misses=[]) for n in range(100, 0, -1)]
+    kept = [
+        row(n, f"epoch={n}.ckpt", reasons=[{"text": f"last #{101 - n}"}], near_misses=[]) for n in range(100, 0, -1)
+    ]
     observed = row(100, "last.ckpt", reasons=[{"rule": "observed", "text": "observed only"}],
                    near_misses=[{"text": "last: #4, keeps 3"}])  # fmt: skip
     odd = row(101, "epoch=101.ckpt", reasons=[{"text": "newest"}], near_misses=[{"text": "v is NaN: not ranked"}])
@@ -226,6 +252,43 @@ def test_rows_of_one_step_are_told_by_their_names_and_long_plans_are_cut() -> No
     assert lines[42].startswith("KEEP") and lines[42].endswith("61 older ones as well, 61 KB: --all shows them")
     assert lines[43].startswith("SKIP") and lines[43].endswith("observed only · last: #4, keeps 3")
     assert len(plan_lines(plan, {}, paint=Paint(False), everything=True)) == len(lines) + 60
+
+
+def skipped(number: int, *, name: str = "") -> dict[str, Any]:
+    reason = {"rule": "settling", "text": f"settling: written {number} s ago (needs 60 s)"}
+    path = f"/r/{name or f'step-{number}.pt'}"
+    return {"id": f"c{number}", "path": path, "step": number, "bytes": 1000, "reasons": [reason], "near_misses": []}
+
+
+def test_neighbours_that_say_the_same_are_one_row_and_removals_stay_rows() -> None:
+    gone = [{**skipped(n), "reasons": [], "near_misses": [{"text": f"last: #{n}, keeps 2"}]} for n in (9, 8, 7)]
+    run = {"run": "r1", "policy": {"keep_last": 2}, "keep": [], "remove": gone,
+           "skip": [skipped(n) for n in range(310, 0, -10)]}  # fmt: skip
+    plan = {"id": "8f3c", "freed_now": 0, "freed_at_purge": 3000, "runs": [run, {**run, "run": "r2", "remove": []}]}
+    lines = plan_lines(plan, {}, paint=Paint(False))
+    assert [line.split()[0] for line in lines[1:5]] == ["REMOVE", "REMOVE", "REMOVE", "SKIP"]
+    assert " ".join(lines[4].split()) == (
+        "SKIP 31 checkpoints step 10 to 310 31 KB settling: written 10 to 310 s ago (needs 60 s)"
+    )
+    assert lines[-2] == "2 runs   keep 0   remove 3 (3.0 KB)   skip 62 (62 KB)"
+    everything = plan_lines(plan, {}, paint=Paint(False), everything=True)
+    assert sum(line.startswith("SKIP") for line in everything) == 62
+
+
+def test_a_plan_fits_a_terminal_whatever_files_are_called() -> None:
+    long = {**skipped(3, name="epoch=3-" + "very-" * 60 + "long.ckpt"), "step": None}
+    kept = [
+        {**skipped(n), "reasons": [{"text": f"last #{n} of 2"}, {"text": "best #1 of 3 by accuracy"}]} for n in (2, 1)
+    ]
+    run = {"run": "r1", "policy": {"keep_last": 2, "monitor": "accuracy", "keep_best": 3}, "keep": kept, "remove": [],
+           "skip": [long], "ask": "removes 8 of 10 (80 %), more than half of the run at once"}  # fmt: skip
+    plan = {"id": "8f3c", "freed_now": 0, "freed_at_purge": 0, "runs": [run]}
+    for width in (40, 80, 100, 132):
+        lines = plan_lines(plan, {}, paint=Paint(False), width=width)
+        assert max(map(len, lines)) <= width, width
+        words = " ".join(" ".join(lines).split())
+        assert "best #1 of 3 by accuracy" in words and "settling: written 3 s ago (needs 60 s)" in words
+        assert "…" in words and "more than half of the run at once" in words
 
 
 def test_the_trash_says_why() -> None:
@@ -246,10 +309,10 @@ def test_a_prune_that_could_remove_nothing_has_failed(training: Path, ckpt: Any,
 def test_status_says_which_plans_wait_and_what_to_do() -> None:
     from ckpt_tui.render.status import status_lines
 
-    asks = [{"run": "abcdef0123", "plan": "8f3c", "text": "removes 8 of 10 (80 %)", "at": 1.0},
+    asks = [{"run": "abcdef0123", "name": "lit-a/v 0", "plan": "8f3c", "text": "removes 8 of 10 (80 %)", "at": 1.0},
             {"run": None, "plan": "9d1e", "text": "800 checkpoints of 200 runs at once", "at": 1.0}]  # fmt: skip
     lines = list(status_lines({"daemon": {}, "roots": [], "asks": asks}, paint=Paint(False), width=None))
     told = "\n".join(lines)
-    assert "removes 8 of 10 (80 %)" in told
-    assert "look with `ckpt plan abcdef01`, confirm with `ckpt apply 8f3c`" in told
-    assert "look with `ckpt plan`, confirm with `ckpt apply 9d1e`" in told
+    assert "lit-a/v 0: removes 8 of 10 (80 %)" in told
+    assert "look and confirm with `ckpt prune 'lit-a/v 0'`" in told
+    assert "look and confirm with `ckpt prune`" in told

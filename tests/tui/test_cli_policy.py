@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from ckpt.client import Client
+from ckpt.files import FileLock
+from ckpt.paths import RunPaths
+
 
 @pytest.fixture
 def ten(runs: Any) -> Path:
@@ -174,8 +178,6 @@ def test_help_shows_how(ckpt: Any) -> None:
 def test_what_config_toml_says_of_a_run_goes_before_a_command(
     ten: Path, ckpt: Any, daemon: Any, eventually: Any, own_places: Path
 ) -> None:
-    from ckpt.client import Client
-
     (own_places / "config").mkdir(exist_ok=True)
     (own_places / "config/config.toml").write_text('[[run]]\nmatch = "exp1"\npolicy = {keep_last = 8}\n')
     eventually(lambda: ckpt("ls", "exp1", "--json").code == 0)
@@ -188,6 +190,37 @@ def test_what_config_toml_says_of_a_run_goes_before_a_command(
     assert "edit config.toml" in ckpt("policy", "show", "exp1").out
 
 
+def test_show_tells_by_what_a_training_goes_that_knows_no_config_file(
+    ten: Path, runs: Any, ckpt: Any, daemon: Any, eventually: Any, own_places: Path
+) -> None:
+    other = runs.run("exp2", checkpoints=1)
+    (own_places / "config").mkdir(exist_ok=True)
+    rules = '[policy]\nkeep_last = 1\n[[run]]\nmatch = "exp1"\npolicy = {keep_last = 50}\n'
+    (own_places / "config/config.toml").write_text(rules)
+    eventually(lambda: len(ckpt("ls", "--json").json["runs"]) == 2)
+    with Client.connect(autostart=False) as client:
+        client.post("/v1/reload")
+    told = "its training prunes by what its own code says until it ends: "
+    assert told not in ckpt("policy", "show", "exp1").out
+    with FileLock(RunPaths(ten).lock), FileLock(RunPaths(other).lock):
+        eventually(lambda: f"{told}keep_last=10 monitor=" in ckpt("policy", "show", "exp1").out)
+        eventually(lambda: f"{told}everything is kept" in ckpt("policy", "show", "exp2").out)
+    eventually(lambda: told not in ckpt("policy", "show", "exp1").out)
+
+
+def test_a_training_that_goes_by_the_whole_policy_is_not_spoken_of(ten: Path, ckpt: Any) -> None:
+    ckpt("policy", "set", ten, "keep_last=9", "--yes")
+    with FileLock(RunPaths(ten).lock):
+        assert ckpt("policy", "show", ten, "--json").json["run"]["status"] in ("training", "stalled")
+        assert "its training prunes" not in ckpt("policy", "show", ten).out
+
+
+def test_set_says_that_a_large_share_waits(ten: Path, ckpt: Any) -> None:
+    answer = ckpt("policy", "set", ten, "keep_last=2", "--yes")
+    assert "it waits for `ckpt apply`: removes 8 of 10" in answer.err and "at its next save" not in answer.err
+    assert "it waits" not in ckpt("policy", "set", ten, "keep_last=7", "--yes").err
+
+
 def test_a_policy_in_force_can_be_typed_again(ten: Path, ckpt: Any) -> None:
     typed = 'keep_last=2 keep_within=90m keep_every="1h for 1d" max_bytes=200GB keep_best_of.acc="2 max"'
     ckpt("policy", "set", ten, typed, "--yes")
@@ -198,7 +231,8 @@ def test_a_policy_in_force_can_be_typed_again(ten: Path, ckpt: Any) -> None:
     assert "monitor=loss" in line
 
 
-def test_a_guess_is_told_from_what_a_trainer_says(tmp_path: Path, ckpt: Any) -> None:
+def test_a_guess_is_told_from_what_a_trainer_says(tmp_path: Path, ckpt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ckpt.retention.outside.SETTLE_S", 0.0)
     for epoch in (1, 2, 3):
         state = {"model": {"w": torch.ones(2)}, "epoch": epoch, "global_step": epoch * 10, "val_loss": float(epoch)}
         torch.save(state, tmp_path / f"e_{epoch}.pt")

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from ckpt import marks
-from ckpt.exceptions import AddressError, UsageError
+from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt.paths import RunPaths
 from ckpt_tui.dashboard.acts import Act
 from ckpt_tui.dashboard.app import run_dashboard
@@ -167,8 +167,14 @@ def test_a_daemon_is_read_and_asked(
     assert "tagged paper" in act(feed, run.id, "tag", "paper")
     assert "paper" in feed.run(run.id).checkpoints[0].tags
     eventually(lambda: frozenset({run.id}) in heard)
-    assert "paper" in str(feed.undoable()) or "tag" in str(feed.undoable())
-    feed.perform(Act(kind="undo"))
+    undo = feed.undoable()
+    assert undo is not None and "tag paper" in undo.text
+    assert "pinned" in act(feed, run.id, "pin")
+    with pytest.raises(UsageError, match="something else was done meanwhile"):
+        feed.perform(undo)
+    assert "took back: pin" in feed.perform(feed.undoable() or undo)
+    assert "took back: tag paper" in feed.perform(undo)
+    assert feed.undoable() is None
     assert "paper" not in feed.run(run.id).checkpoints[0].tags
     act(feed, run.id, "fork", "child")
     eventually(lambda: {r.name for r in feed.runs()} == {"exp1", "child"})
@@ -233,4 +239,21 @@ def test_a_pin_on_another_tools_checkpoint_says_what_it_cannot_do(
     (run,) = feed.runs()
     assert act(feed, run.id, "pin").startswith("pinned cnn last.pt; the tool that wrote it may still delete")
     assert "may still" not in act(feed, run.id, "unpin")
+    feed.close()
+
+
+def test_what_stays_in_the_trash_is_told(
+    runs: Any, daemon: subprocess.Popen[bytes], eventually: Callable[..., Any]
+) -> None:
+    directory = runs.run("exp1", checkpoints=3, policy={"keep_last": 1})
+    feed = DaemonFeed(autostart=False)
+    assert feed.open() is None
+    entries = eventually(lambda: len(found := feed.trash(None)) == 2 and found)
+    taken = directory / "checkpoints" / "step-000010.pt"
+    taken.mkdir()
+    ids = {Path(entry["path"]).name: str(entry["id"]) for entry in entries}
+    with pytest.raises(OperationError, match="nothing came back"):
+        feed.perform(Act(kind="trash restore", entries=(ids["step-000010.pt"],)))
+    told = feed.perform(Act(kind="trash restore", entries=tuple(ids.values())))
+    assert told.startswith("restored 1 checkpoint: step-000020.pt; 1 stayed in the trash, step-000010.pt: ")
     feed.close()

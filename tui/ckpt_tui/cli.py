@@ -45,7 +45,7 @@ def _run(given: list[str]) -> int:
     from ckpt_tui.commands.app import build
 
     try:
-        code = build()(given or ["--help"], prog_name="ckpt", standalone_mode=False)
+        code = build(given[0] if given else None)(given or ["--help"], prog_name="ckpt", standalone_mode=False)
     except typer.TyperException as error:
         return _usage_error(error, given)
     except typer.Abort:

@@ -87,11 +87,41 @@ class Lookup:
         return answer
 
     def find(self, address: str) -> Found:
-        """One checkpoint; a bare run means its latest. Raises AddressError."""
-        place = place_of(address)
-        if place is not None:
-            return _find_in(read_place(place), place)
-        return found_from_json(self._asked("/v1/resolve", address, ref=address))
+        """One checkpoint; a bare run means its latest. Raises AddressError, with the way back from the trash."""
+        try:
+            place = place_of(address)
+            if place is None:
+                return found_from_json(self._asked("/v1/resolve", address, ref=address))
+        except AddressError as error:
+            raise self.with_way_back(error, address) from None
+        view = read_place(place)
+        try:
+            return _find_in(view, place)
+        except AddressError as error:
+            if place.selector is None:
+                raise
+            from ckpt_tui.removed import at_selector, entries_on_disk, with_way_back
+
+            entries, _ = entries_on_disk(place.directory, [place.directory])
+            raise with_way_back(error, address, at_selector(place.selector, entries)) from None
+
+    def with_way_back(self, error: AddressError, address: str) -> AddressError:
+        """The error, with the way back where the trashes that a running daemon knows hold what the address names."""
+        from ckpt.protocol import run_from_json
+        from ckpt_tui.removed import named, with_way_back
+
+        try:
+            if self._client is None:
+                from ckpt.client import Client
+
+                self._client = Client.connect(autostart=False)
+            if self._client.mode != "daemon":
+                return error
+            runs = [run_from_json(raw) for raw in self._client.get("/v1/runs")["runs"]]
+            found = named(address, self._client.get("/v1/trash")["entries"], runs)
+        except CkptError:
+            return error
+        return error if found.is_run else with_way_back(error, address, found.entries)
 
     def _asked(self, route: str, address: str, **asked: str) -> Any:
         try:

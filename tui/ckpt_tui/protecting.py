@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ckpt.encoding import quoted
 from ckpt.records import Checkpoint
-from ckpt_tui.trouble import quoted
 from ckpt_tui.wording import file_name
 
 _MOVING = re.compile(r"(?<![a-z])(last|latest|best)(?![a-z])")

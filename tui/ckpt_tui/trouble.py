@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ckpt.encoding import path_from_fields, printable
+from ckpt.encoding import path_from_fields, printable, quoted
 from ckpt_tui.render.words import full_in
 from ckpt_tui.wording import plural
 
@@ -86,11 +85,6 @@ def daemon_troubles(daemon: Mapping[str, Any]) -> list[Trouble]:
     if errors:
         found.append(Trouble(f"{plural(errors, 'error')}, the last: {daemon.get('last_error')}", log))
     return found
-
-
-def quoted(path: str) -> str:
-    """A path as a shell takes it."""
-    return shlex.quote(path)
 
 
 def root_path(root: Mapping[str, Any]) -> str:

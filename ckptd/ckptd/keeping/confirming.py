@@ -47,7 +47,7 @@ class Confirming:
                 self._roots.propose(path, given)
                 self._check_state(watched)
                 self._check_rules(watched)
-                self._place(watched, take_over=take_over)
+                self._check_place(watched.root.path, take_over=take_over)
             except BaseException:
                 watched.proposed = before
                 raise
@@ -68,12 +68,13 @@ class Confirming:
             watched = self._roots.known(path)
             root, policy = watched.root.path, watched.as_enforced.policy
             self._check_state(watched)
-            place = self._place(watched, take_over=take_over)
+            self._check_place(root, take_over=take_over)
             before, was_confirmed, proposed = watched.root, watched.confirmed, watched.proposed
 
             def enforce() -> None:
-                if take_over and place.owner.exists():
-                    Owner(place.owner).claim(machine_id(), time.time(), take_over=True)
+                for place in placing.possible(root) if take_over else ():
+                    if place.owner.exists():
+                        Owner(place.owner).claim(machine_id(), time.time(), take_over=True)
                 self._roots.enforce(root, policy)
                 self._scanner.govern(root)
 
@@ -115,9 +116,8 @@ class Confirming:
             "or --policy max_bytes=500GB",
         )
 
-    def _place(self, watched: Watched, *, take_over: bool) -> placing.Place:
-        """Where its trash will lie. Raises OperationError where it cannot, and where another machine owns the root."""
-        root = watched.root.path
+    def _check_place(self, root: str, *, take_over: bool) -> None:
+        """Raises OperationError where a root can have no trash, and where another machine owns it."""
         files = (file for view in self._catalog.all() for c in view.checkpoints for file in (c.path, *c.files))
         place = placing.where(root, files)
         why = placing.obstacle(place, os.path.join(root, "any"))
@@ -126,11 +126,9 @@ class Confirming:
                 f"what is removed below {printable(root)} cannot be kept: {why}",
                 hint=f"the trash would be {printable(place.directory)}; removed checkpoints are never deleted at once",
             )
-        if place.owner.exists() and not take_over:
-            owned = Owner(place.owner).read()
-            if owned is not None and owned.machine != machine_id():
-                raise OperationError(
-                    f"another machine enforces {printable(root)}: {printable(owned.host)} ({printable(owned.machine)})",
-                    hint="one machine alone removes in it; make it this one with --take-over",
-                )
-        return place
+        other = None if take_over else place.taken(machine_id())
+        if other is not None:
+            raise OperationError(
+                f"another machine enforces {printable(root)}: {printable(other.host)} ({printable(other.machine)})",
+                hint="one machine alone removes in it; make it this one with --take-over",
+            )

@@ -31,9 +31,8 @@ class Bin:
         """Why a checkpoint cannot be moved into it; None when nothing speaks against it. Raises OperationError."""
         if self._place is None:
             return None
-        if self._made is not None:
-            if Owner(self._place.owner).read() is None or self._place.taken(machine_id()) is not None:
-                return "this machine does not own its root any more"
+        if self._made is not None and not self._is_owned(self._place):
+            return "this machine does not own its root any more"
         return next((why for file in checkpoint.files if (why := placing.obstacle(self._place, file))), None)
 
     def trash(self) -> Trash:
@@ -56,3 +55,6 @@ class Bin:
                 self._trashes.made(self._place)
                 self._made = self._place.open()
         return self._made
+
+    def _is_owned(self, place: placing.Place) -> bool:
+        return Owner(place.owner).read() is not None and place.taken(machine_id()) is None

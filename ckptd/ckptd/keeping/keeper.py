@@ -4,7 +4,8 @@
     enforcing.py   one run's plan carried out       asks.py        what waits for a word   patience.py and when again
     rechecking.py  the last look at an item         filling.py     the trash it goes to    standing.py whether it may
     trashes.py     which trashes there are          restoring.py   out of them             purging.py  for good
-    waits.py       how long things lie in them          opened.py      who has something open           following.py   pointers of own runs    clock.py    the time
+    opened.py      who has something open           following.py   pointers of own runs    clock.py    the time
+    waits.py       how long things lie in them
 
 Besides: marking.py, what the user says; undo.py, the latest act taken back.
 """
@@ -63,7 +64,7 @@ class Keeper:
         self._clock = clock
         self._trashes = Trashes(catalog, roots)
         self._planning = Planning(catalog, roots, policies, scanner, clock)
-        self._asks = Asks(events)
+        self._asks = Asks(events, lambda run: catalog.get(run) is not None)
         self._enforcing = Enforcing(
             catalog, roots, scanner, journal, self._planning, self._trashes, clock, state, self._is_stopping
         )
@@ -173,7 +174,7 @@ class Keeper:
 
     def asks(self) -> list[dict[str, Any]]:
         """The plans that wait for a person's word: {"run": id or None for all together, "plan", "text", "at"}."""
-        return [ask for ask in self._asks.all() if ask["run"] is None or self._catalog.get(ask["run"]) is not None]
+        return self._asks.all()
 
     def _refuse_unless_enforced(self, plan: Plan) -> None:
         """Raises UsageError for a plan that only says what would be, were its roots enforced."""

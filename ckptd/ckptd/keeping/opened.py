@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ckpt.exceptions import OperationError
-from ckpt.in_use import open_elsewhere
+from ckpt.in_use import all_open_elsewhere, open_elsewhere
 from ckpt.records import Checkpoint, Reason
 from ckpt.retention import Decision, RunPlan
 from ckpt.trash import Trash, TrashEntry
@@ -17,15 +16,10 @@ IN_USE = "in_use"
 
 def users_of(checkpoints: Iterable[Checkpoint]) -> dict[str, str]:
     """Of those that are open now: id to who has them open. What cannot be told is not among them."""
-    found: dict[str, str] = {}
-    for checkpoint in checkpoints:
-        try:
-            user = user_of(checkpoint)
-        except OperationError:
-            continue
-        if user is not None:
-            found[checkpoint.id] = user
-    return found
+    files = {checkpoint.id: checkpoint.files for checkpoint in checkpoints}
+    users = all_open_elsewhere(file for paths in files.values() for file in paths)
+    found = {name: next((users[file] for file in paths if file in users), None) for name, paths in files.items()}
+    return {name: user for name, user in found.items() if user is not None}
 
 
 def naming(plan: RunPlan, users: Mapping[str, str]) -> RunPlan:

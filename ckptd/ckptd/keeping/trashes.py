@@ -111,9 +111,9 @@ class Trashes:
         entries: list[str] = []
         for view in self._catalog.all():
             path = view.run.path
-            if is_inside(root, path):
+            if len(path) <= len(root) and is_inside(root, path):
                 entries += (file for c in view.checkpoints for file in (c.path, *c.files))
-            elif os.path.dirname(path) in (root, above):
+            elif path.rpartition("/")[0] in (root, above):
                 # Of a run that begins deeper only a checkpoint that is all of it lies beside others there.
                 entries += (path for c in view.checkpoints if c.path == path)
         return placing.where(root, entries)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,18 @@ from ckptd.journal import Journal
 from ckptd.keeping.keeper import Keeper
 from ckptd.keeping.marking import Marking
 from ckptd.keeping.trashes import Shelved
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The act that an undo takes back."""
+
+    act: dict[str, Any]
+    """As answers tell it."""
+    line: dict[str, Any] = field(default_factory=dict)
+    """What the journal says of a mark."""
+    batch: Sequence[Shelved] = ()
+    """What a removal left in the trash."""
 
 
 class Undo:
@@ -26,7 +40,7 @@ class Undo:
     def latest(self) -> dict[str, Any] | None:
         """What `take_back` would take back; None when there is nothing."""
         found = self._latest()
-        return None if found is None else found[0]
+        return None if found is None else found.act
 
     def take_back(self, *, plan: str | None = None, seq: int | None = None) -> dict[str, Any]:
         """Takes the latest act back and says what it was, of a removal also what was `restored` and what is `left`.
@@ -38,17 +52,19 @@ class Undo:
             found = self._latest()
             if found is None:
                 raise UsageError("there is nothing to undo", hint="what was purged from the trash cannot come back")
-            act = found[0]
+            act = found.act
             if (plan is not None and act.get("plan") != plan) or (seq is not None and act.get("seq") != seq):
                 raise UsageError(
                     f"something else was done meanwhile: {act['text']}",
                     hint="nothing was taken back; `ckpt undo` asks about that one",
                 )
-            return self._take_back(*found)
+            return self._take_back(found)
 
-    def _take_back(self, act: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]:
-        if act["kind"] == "remove":
-            act |= self._keeper.restore_entries(self._batch())
+    def _take_back(self, found: Latest) -> dict[str, Any]:
+        act = found.act
+        if found.batch:
+            # These and no others: a training may remove more meanwhile.
+            act |= self._keeper.restore_entries(found.batch)
             if not act["restored"]:
                 return act
         else:
@@ -58,15 +74,15 @@ class Undo:
                     f"run {printable(act['run'])} is not known any more",
                     hint="if it was moved, watch the directory that it lies in now: ckpt watch add DIR",
                 )
-            self._marking.take_back(view, line["inverse"])
+            self._marking.take_back(view, found.line["inverse"])
         self._journal.record("undo", of=act.get("seq"), plan=act.get("plan"), run=act.get("run"))
         return act
 
-    def _latest(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def _latest(self) -> Latest | None:
         acts = [found for found in (self._last_mark(), self._last_removal()) if found is not None]
-        return max(acts, key=lambda found: found[0]["at"]) if acts else None
+        return max(acts, key=lambda found: float(found.act["at"])) if acts else None
 
-    def _last_mark(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def _last_mark(self) -> Latest | None:
         undone: set[Any] = set()
         moves: list[dict[str, Any]] = []
         for line in reversed(self._journal.acts()):
@@ -93,7 +109,7 @@ class Undo:
                     "name": line.get("name"),
                     "text": f"{what} on {where}",
                 }
-                return act, line
+                return Latest(act, line=line)
         return None
 
     def _batch(self) -> list[Shelved]:
@@ -104,7 +120,7 @@ class Undo:
         newest = items[0].entry
         return [item for item in items if item.entry is newest or (newest.plan and item.entry.plan == newest.plan)]
 
-    def _last_removal(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def _last_removal(self) -> Latest | None:
         batch = self._batch()
         if not batch:
             return None
@@ -121,7 +137,7 @@ class Undo:
             "bytes": sum(item.entry.bytes for item in batch),
             "text": f"removal of {what} of {names} by its policy",
         }
-        return act, {}
+        return Latest(act, batch=batch)
 
 
 def _name_of(item: Shelved) -> str:

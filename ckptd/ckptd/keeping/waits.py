@@ -1,8 +1,8 @@
 """How long each thing has lain in its trash, by time that has certainly passed.
 
-No wall clock tells it: one that is wrong at the start would purge everything. What counts is the time since this daemon,
-or one before it, first saw an entry, its own and that between two daemons of one start of the machine. While the machine
-was off nothing is counted, and what is forgotten is counted anew: an entry may go late, and never early.
+No wall clock tells it: one that is wrong at the start would purge everything. What counts is the time since this daemon
+or one before it first saw an entry: their own, and that between two daemons of one start of the machine. While the
+machine was off nothing is counted, and what is forgotten is counted anew: an entry may go late, and never early.
 
 waits.json  {"format": 1, "boot": …, "steady": …, "counted": …, "since": [{"path": …, "entries": {ID: …}}]}
 """
@@ -23,6 +23,7 @@ from ckptd.roots.identity import boot
 
 FORMAT = 1
 SAVED_S = 600.0  # of what is counted, as much is lost at most where the machine stops suddenly
+ABSENT_S = 90 * 86400.0  # a trash whose disk is away is remembered so long
 
 
 class Waits:
@@ -47,16 +48,20 @@ class Waits:
         lying = sorted(entries, key=lambda entry: (entry.trashed_at, entry.id))
         since = {entry.id: known.get(entry.id, now) for entry in lying}
         if since != known:
-            self._since[trash] = since
             self._is_saved = False
+            self._since[trash] = since
+        if not since:
+            self._since.pop(trash, None)
         return [entry for entry in lying if now - since[entry.id] >= entry.purge_at - entry.trashed_at]
 
     def save(self, trashes: Iterable[str]) -> None:
-        """Keeps what changed, and now and then how far it is counted; forgets all trashes but these."""
-        for gone in self._since.keys() - set(trashes):
-            del self._since[gone]
-            self._is_saved = False
-        if self._is_saved and (not self._since or self._now() - self._saved_at < SAVED_S):
+        """Keeps what changed, and now and then how far it is counted. `trashes` are the paths of those that exist."""
+        now = self._now()
+        for absent in self._since.keys() - set(trashes):
+            if now - max(self._since[absent].values(), default=0.0) > ABSENT_S:
+                del self._since[absent]
+                self._is_saved = False
+        if self._is_saved and (not self._since or now - self._saved_at < SAVED_S):
             return
         # What cannot be written goes on in memory; lost, it makes things wait longer.
         with contextlib.suppress(OSError):
@@ -102,7 +107,7 @@ class Waits:
                     "boot": boot(),
                     "steady": self._steady,
                     "counted": now,
-                    "since": [{**path_fields(trash), "entries": known} for trash, known in self._since.items() if known],
+                    "since": [{**path_fields(trash), "entries": known} for trash, known in self._since.items()],
                 },
                 mode=0o600,
             )

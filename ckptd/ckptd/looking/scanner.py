@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ckpt import files, scan
 from ckpt.paths import RunPaths, StatePaths, is_inside
-from ckpt.scan import RunView, Survey
+from ckpt.scan import Links, RunView, Survey
 from ckpt.scan.finding import is_part
 from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events
@@ -72,6 +72,7 @@ class Scanner:
         self._catalog = catalog
         self._writes = prune
         self._stopping = False
+        self._relinked = False
         self._looking = threading.RLock()
         self._reading = threading.RLock()
         self._states = StateTail(catalog, events)
@@ -99,6 +100,7 @@ class Scanner:
             read |= self._look_at_announced()
             self._forget_strays()
             self._remember()
+            self._relinked = False
             read |= self.govern()
         self.counts.last_full_s = time.monotonic() - started
         return read
@@ -116,7 +118,7 @@ class Scanner:
         with self._looking:
             read = self._look(watched)
             self._remember()
-            return read | self.govern(watched.root.path)
+            return read | self._govern_relinked() | self.govern(watched.root.path)
 
     def dirty(self, directories: Mapping[str, bool]) -> set[str]:
         """Looks at what lies in and below changed directories; True means that runs may have come or gone there.
@@ -139,7 +141,7 @@ class Scanner:
                 view = self.read(Path(path))
                 if view is not None:
                     read.add(view.run.id)
-        return read
+            return read | self._govern_relinked()
 
     def read(self, directory: Path) -> RunView | None:
         """Looks at one run; None when it is gone or cannot be read, or its root is not to be believed."""
@@ -242,6 +244,8 @@ class Scanner:
             return set()
         watched.directories = survey.directories
         watched.links, watched.unreadable = survey.links, survey.unreadable
+        self._see_symlinks(watched, root, survey)
+        watched.all_symlinks = survey.all_symlinks
         read = self._read_all(watched, survey, quick=quick)
         self._drop(known, survey)
         if not self._stopping:
@@ -264,11 +268,34 @@ class Scanner:
         self._health.recover(watched)
         links = [link for link in watched.links if not is_inside(link[0], subtree)]
         watched.links = tuple(sorted((*links, *survey.links)))
+        self._see_symlinks(watched, subtree, survey)
+        watched.all_symlinks &= survey.all_symlinks
         unreadable = [path for path in watched.unreadable if not is_inside(path, subtree)]
         watched.unreadable = tuple(sorted((*unreadable, *survey.unreadable)))
         read = self._read_all(watched, survey, without=runs)
         self._drop(set(known), survey)
         return read
+
+    def _govern_relinked(self) -> set[str]:
+        """Plans those runs anew that other links lead to than before, in whatever root they lie; returns their ids."""
+        relinked, self._relinked = self._relinked, False
+        return self.govern() if relinked else set()
+
+    def _see_symlinks(self, watched: Watched, below: str, survey: Survey) -> None:
+        """Takes what was seen of the links in a directory; those that may only be out of sight stay."""
+        known = set(watched.symlinks.below(below))
+        if known == set(survey.symlinks):
+            return
+        seen = {link for link, _ in survey.symlinks}
+        gone = {pair for pair in known if pair[0] not in seen}
+        places = {os.path.dirname(link) for link, _ in gone}
+        hidden = {place for place in places if self._is_unknown(place, survey.unreadable)}
+        others = (pair for pair in watched.symlinks.pairs if pair not in known and pair[0] not in seen)
+        kept = (pair for pair in gone if os.path.dirname(pair[0]) in hidden)
+        links = Links((*others, *kept, *survey.symlinks))
+        if links != watched.symlinks:
+            watched.symlinks = links
+            self._relinked = True
 
     def _read_all(
         self, watched: Watched, survey: Survey, *, quick: bool = True, without: Iterable[str] = ()
@@ -334,12 +361,13 @@ class Scanner:
         runs: set[str] = set()
         subtrees: set[str] = set()
         for directory, structural in directories.items():
+            structural = structural or self._lost_links(directory)
             above = next((view for path in _parents(directory) if (view := self._catalog.at(path))), None)
             if above is not None:
                 runs.add(above.run.path)
                 runs |= self._whose_part(above.run.path)
                 if above.run.own:
-                    structural = directory == above.run.path and not os.path.isfile(RunPaths(Path(directory)).manifest)
+                    structural = _tells_of_own(RunPaths(Path(above.run.path)), directory, structural)
             if structural:
                 watched = self._roots.holder(directory)
                 if watched is not None and not watched.excludes.covers(directory):
@@ -347,6 +375,11 @@ class Scanner:
         return runs, [
             path for path in sorted(subtrees) if not any(p in subtrees for p in _parents(os.path.dirname(path)))
         ]
+
+    def _lost_links(self, directory: str) -> bool:
+        """Whether a symbolic link that lay in a directory has gone."""
+        watched = self._roots.holder(directory)
+        return watched is not None and not all(map(os.path.islink, watched.symlinks.directly_in(directory)))
 
     def _whose_part(self, path: str) -> set[str]:
         """The known runs of which a run's directory is a part as well (`exp/checkpoints` beside `exp`)."""
@@ -405,6 +438,13 @@ def _parents(path: str) -> Iterable[str]:
         if above == path:
             return
         path = above
+
+
+def _tells_of_own(own: RunPaths, directory: str, structural: bool) -> bool:
+    """Whether runs or links may have come or gone in a changed directory that is an own run or lies in one."""
+    if directory == str(own.directory) and not os.path.isfile(own.manifest):
+        return True
+    return structural and directory in (str(own.directory), str(own.checkpoints))
 
 
 def _below(known: list[str], directory: str) -> list[str]:

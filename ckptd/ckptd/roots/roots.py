@@ -267,6 +267,8 @@ class Roots:
         """Remembers where the trash of a root is made, whatever becomes of the root. Raises OperationError."""
         with self._lock:
             before = self._places
+            if place in before:
+                return
             self._places = before | {place}
             try:
                 self._save()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ckpt.encoding import printable, quoted
-from ckpt.scan import Excludes
+from ckpt.scan import Excludes, Links
+from ckpt.scan.linked import NO_LINKS
 from ckptd.config.values import Root
 from ckptd.roots.identity import Identity, renamed_to
 
@@ -36,6 +37,10 @@ class Watched:
     """How many directories a full look comes through; None before the first."""
     links: tuple[tuple[str, str], ...] = ()
     """Symbolic links to directories with runs outside the root, each with its target."""
+    symlinks: Links = NO_LINKS
+    """Every symbolic link below it that was seen, with the path that it leads to."""
+    all_symlinks: bool = True
+    """Whether none that leads into it is missing."""
     unreadable: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     """Mount points below the root whose file systems are gone."""

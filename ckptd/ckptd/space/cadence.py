@@ -13,6 +13,7 @@ from statistics import median
 
 from ckpt.records import Checkpoint
 from ckpt.retention import Decision
+from ckpt.retention.budget import freed
 from ckpt.scan import RunView
 
 SAVES_MIN = 3  # fewer make no cadence
@@ -59,13 +60,13 @@ def cadence(view: RunView, now: float) -> Cadence | None:
     lasting = _lasting(view.plan.keep) + len(view.plan.skip) if governed else len(saved)
     share = min(1.0, lasting / max(_saves_made(saved), 1))
     waits = view.plan.policy.keep_for if governed else 0.0
-    return Cadence(interval, int(median(map(_size, recent))), share, waits)
+    return Cadence(interval, int(median(map(freed, recent))), share, waits)
 
 
 def largest(views: Iterable[RunView]) -> int:
     """Bytes of the largest of the last checkpoints of the running trainings among some runs; 0 when none trains."""
     sizes = (
-        _size(checkpoint)
+        freed(checkpoint)
         for view in views
         if view.run.status == "training"
         for checkpoint in view.checkpoints[:_SAVES]
@@ -86,10 +87,6 @@ def _saves_made(saved: Sequence[Checkpoint]) -> float:
 
 def _lasting(kept: Sequence[Decision]) -> int:
     return sum(any(reason.rule not in _PASSING for reason in decision.verdict.reasons) for decision in kept)
-
-
-def _size(checkpoint: Checkpoint) -> int:
-    return checkpoint.bytes if checkpoint.unique_bytes is None else checkpoint.unique_bytes
 
 
 def _when(checkpoint: Checkpoint) -> tuple[float, int]:

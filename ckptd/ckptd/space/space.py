@@ -89,6 +89,7 @@ class Space:
                 self._emit(told, **path_fields(path), full_in_s=full, free_bytes=room.free)
         for disk in self._full_in.keys() - rooms.keys():
             del self._full_in[disk], self._alarms[disk]
+        self._listed = {run: known for run, known in self._listed.items() if at - known[0] < _TRASH_S}
         return any(room.free < wanted_free(room.total, needed.get(disk, 0)) for disk, (_, room) in rooms.items())
 
     def of(self, path: str) -> Outlook:

@@ -303,6 +303,8 @@ class Watcher:
             self._dirt.add(os.path.join(directory, name) if name else directory, structural=True)
         elif not is_temporary(name) and name not in _TELLS_NOTHING:
             structural = name == "run.json" or formats.may_be_file(name) or formats.is_marker(name)
+            # A link of any name may lead to a checkpoint.
+            structural = structural or os.path.islink(os.path.join(directory, name))
             self._dirt.add(directory, structural=structural)
 
     def _lost(self, overflow: bool) -> None:

@@ -56,7 +56,8 @@ class Inspection(Record, frozen=True, kw_only=True):
     mode: Literal["min", "max"] | None = None
     """Which values of `monitor` are better, by the trainer's own word."""
     references: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
-    """Other checkpoints that the trainer's state names, as written there: `best_model_checkpoint`, `best_k_models` …"""
+    """Other checkpoints that the trainer's state names, as written there: `best_model_checkpoint`, `best_k_models` …
+    Under a key without any it may name some, and could not be read."""
     from_name: tuple[str, ...] = ()
     """Which of `step`, `epoch` and `metrics.NAME` stand in the name alone."""
     files: tuple[str, ...] = ()

@@ -53,13 +53,20 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The checkpoints of one run that a plan decides on: complete, quiet, and what a training goes on from."""
+    """What rules choose from: checkpoints that are complete, quiet, and what a training goes on from.
+
+    Of an own run all of them; of a foreign one those of one series.
+    """
 
     newest: Sequence[Checkpoint]
     """Newest first."""
     now: float = 0.0
     """Unix seconds."""
     own: bool = True
+    linked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Checkpoint id to the symbolic links elsewhere that lead to it."""
+    series: str | None = None
+    """The name of the series where the run has several."""
     _rankings: dict[tuple[str, Mode], Ranking] = field(default_factory=dict)
 
     def ranked(self, metric: str, mode: Mode) -> Ranking:
@@ -68,6 +75,21 @@ class Candidates:
         if known is None:
             known = self._rankings[metric, mode] = Ranking(metric, self.newest, mode)
         return known
+
+    @cached_property
+    def furthest(self) -> list[int]:
+        """Places by step and epoch, the highest first: the order of a copy, whose times tell how it was copied."""
+        counts = [(-1 if c.step is None else c.step, _epoch(c)) for c in self.newest]
+        return sorted(range(len(counts)), key=counts.__getitem__, reverse=True)
+
+    @property
+    def unit(self) -> str:
+        """What `furthest` goes by."""
+        return "epoch" if all(checkpoint.step is None for checkpoint in self.newest) else "step"
+
+
+def _epoch(checkpoint: Checkpoint) -> float:
+    return -1.0 if checkpoint.epoch is None or math.isnan(checkpoint.epoch) else checkpoint.epoch
 
 
 Misses = Callable[[Sequence[int]], Sequence[Reason | None]]

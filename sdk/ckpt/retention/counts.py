@@ -14,7 +14,7 @@ from ckpt.retention.words import moment
 
 
 def last(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
-    """The N newest."""
+    """The N newest. Of a foreign run, whose order is only inferred, also the N of the highest step and epoch."""
     limit = policy.keep_last
     if limit is None:
         return
@@ -23,13 +23,15 @@ def last(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
         end = f", keeps {limit}"
         return [Reason(rule="last", text=f"last: #{place + 1}{end}", rank=place + 1, limit=limit) for place in places]
 
-    yield Selection(
-        {
-            place: Reason(rule="last", text=f"last #{place + 1} of {limit}", rank=place + 1, limit=limit)
-            for place in range(min(limit, len(candidates.newest)))
-        },
-        misses,
-    )
+    kept = {
+        place: Reason(rule="last", text=f"last #{place + 1} of {limit}", rank=place + 1, limit=limit)
+        for place in range(min(limit, len(candidates.newest)))
+    }
+    if not candidates.own:
+        for rank, place in enumerate(candidates.furthest[:limit], 1):
+            text = f"last #{rank} of {limit} by {candidates.unit}"
+            kept.setdefault(place, Reason(rule="last", text=text, rank=rank, limit=limit))
+    yield Selection(kept, misses)
 
 
 def best(candidates: Candidates, policy: Policy) -> Iterator[Selection]:

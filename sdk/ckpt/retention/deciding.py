@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ckpt.records import Checkpoint, Reason, Record, Verdict
-from ckpt.retention.budget import room
+from ckpt.retention.budget import Room, room
 from ckpt.retention.candidates import Candidates, Misses, Selection
 from ckpt.retention.counts import odd_values
 from ckpt.retention.policy import Policy
 from ckpt.retention.rules import AT_ONCE, FLOOR, RULES
+from ckpt.retention.series import Series, series_of
 
 
 class Decision(Record, frozen=True, kw_only=True, gc=False):
@@ -32,30 +33,32 @@ class Decided:
 
 
 def decide(candidates: Candidates, policy: Policy) -> Decided:
-    """Kept is the union of what every rule keeps, and of what the budget has room for."""
-    selections = [selection for rule in (*RULES, *FLOOR) for selection in rule(candidates, policy)]
-    kept: dict[int, list[Reason]] = {}
-    for selection in selections:
-        for place, reason in selection.kept.items():
-            kept.setdefault(place, []).append(reason)
-    newest = candidates.newest
-    left_over = [place for place in range(len(newest)) if place not in kept]
-    misses = [selection.misses for selection in selections if selection.misses is not None]
-    budget = room(newest, left_over, policy)
+    """Kept is the union of what every rule keeps, and of what the budget has room for.
+
+    The rules hold for every series of a foreign run by itself, the budget for the whole run.
+    """
+    inside = candidates.newest
+    parts = [_chosen(places, series, policy) for places, series in _series(candidates)]
+    kept = {place: reasons for part in parts for place, reasons in part.kept.items()}
+    left_over = [place for place in range(len(inside)) if place not in kept]
+    budget = room(inside, left_over, policy)
     if budget is not None:
         kept |= {place: [reason] for place, reason in budget.stays.items()}
-        left_over = [place for place in left_over if place in budget.goes]
-        misses.append(lambda places: [budget.goes[place] for place in places])
-    odd = odd_values(candidates, policy)
+    odd = {place: reasons for part in parts for place, reasons in part.odd.items()}
+    going = {place: d for part in parts for place, d in _removed(inside, kept, part, budget)}
     return Decided(
-        keep=[_kept(newest[place], kept[place], odd.get(place, ())) for place in sorted(kept)],
-        remove=_removed(newest, left_over, misses),
-        changes_at=_changes_at(selections),
+        keep=[_kept(inside[place], kept[place], odd.get(place, ())) for place in sorted(kept)],
+        remove=list(going.values()) if len(parts) == 1 else [going[place] for place in sorted(going)],
+        changes_at=min((part.changes_at for part in parts if part.changes_at is not None), default=None),
     )
 
 
 def reassured(
-    inside: Sequence[Checkpoint], settling: Sequence[Checkpoint], policy: Policy, now: float
+    inside: Sequence[Checkpoint],
+    settling: Sequence[Checkpoint],
+    policy: Policy,
+    now: float,
+    linked: Mapping[str, Sequence[str]],
 ) -> dict[str, list[Reason]]:
     """Of checkpoints that have not settled those that stay whatever the rules say: id to why.
 
@@ -64,32 +67,73 @@ def reassured(
     if not settling:
         return {}
     # What was touched last goes first, without an order of all: these rules ask for none but among equals.
-    everything = Candidates([*settling, *inside], now, own=False)
+    everything = Candidates([*settling, *inside], now, own=False, linked=linked)
     found: dict[str, list[Reason]] = {}
-    for rule in AT_ONCE:
-        for selection in rule(everything, policy):
-            for place, reason in selection.kept.items():
-                if place < len(settling):
-                    found.setdefault(settling[place].id, []).append(reason)
+    for places, candidates in _series(everything):
+        if places[0] >= len(settling):
+            continue
+        for rule in AT_ONCE:
+            for selection in rule(candidates, policy):
+                for place, reason in selection.kept.items():
+                    if places[place] < len(settling):
+                        found.setdefault(settling[places[place]].id, []).append(reason)
     return found
+
+
+def _series(candidates: Candidates) -> Iterator[tuple[Sequence[int], Candidates]]:
+    """What the rules choose from by themselves: ascending places, and what is there."""
+    found: dict[Series, list[int]] = {}
+    if not candidates.own:
+        for place, checkpoint in enumerate(candidates.newest):
+            found.setdefault(series_of(checkpoint), []).append(place)
+    if len(found) < 2:
+        yield range(len(candidates.newest)), candidates
+        return
+    for series, places in found.items():
+        alike = [candidates.newest[place] for place in places]
+        yield places, Candidates(alike, candidates.now, own=False, linked=candidates.linked, series=series[2])
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What the rules make of one series; places are those in the whole run, but for the misses."""
+
+    places: Sequence[int]
+    kept: dict[int, list[Reason]]
+    odd: dict[int, tuple[Reason, ...]]
+    misses: list[Misses]
+    changes_at: float | None
+
+
+def _chosen(places: Sequence[int], candidates: Candidates, policy: Policy) -> _Chosen:
+    selections = [selection for rule in (*RULES, *FLOOR) for selection in rule(candidates, policy)]
+    kept: dict[int, list[Reason]] = {}
+    for selection in selections:
+        for place, reason in selection.kept.items():
+            kept.setdefault(places[place], []).append(reason)
+    odd = {places[place]: reasons for place, reasons in odd_values(candidates, policy).items()}
+    misses = [selection.misses for selection in selections if selection.misses is not None]
+    return _Chosen(places, kept, odd, misses, _changes_at(selections))
 
 
 def _kept(checkpoint: Checkpoint, reasons: Sequence[Reason], odd: tuple[Reason, ...]) -> Decision:
     return Decision(checkpoint=checkpoint, verdict=Verdict(action="keep", reasons=tuple(reasons), near_misses=odd))
 
 
-def _removed(newest: Sequence[Checkpoint], left_over: Sequence[int], misses: Sequence[Misses]) -> list[Decision]:
-    if not misses:
-        return [Decision(checkpoint=newest[place], verdict=Verdict(action="remove")) for place in left_over]
+def _removed(
+    inside: Sequence[Checkpoint], kept: Container[int], part: _Chosen, budget: Room | None
+) -> Iterator[tuple[int, Decision]]:
+    """What of a series nothing keeps: its place in the run, and the decision."""
+    left_over = [here for here, place in enumerate(part.places) if place not in kept]
+    places = [part.places[here] for here in left_over]
     # Rule by rule and not checkpoint by checkpoint: runs of 100 000 are planned anew at every change.
-    rows = zip(*(miss(left_over) for miss in misses), strict=True)
-    return [
-        Decision(
-            checkpoint=newest[place],
-            verdict=Verdict(action="remove", near_misses=row if all(row) else tuple(filter(None, row))),
-        )
-        for place, row in zip(left_over, rows, strict=True)
-    ]
+    answers = [miss(left_over) for miss in part.misses]
+    if budget is not None:
+        answers.append([budget.goes[place] for place in places])
+    rows = zip(*answers, strict=True) if answers else ((),) * len(places)
+    for place, row in zip(places, rows, strict=True):
+        misses = row if all(row) else tuple(filter(None, row))
+        yield place, Decision(checkpoint=inside[place], verdict=Verdict(action="remove", near_misses=misses))
 
 
 def _changes_at(selections: Sequence[Selection]) -> float | None:

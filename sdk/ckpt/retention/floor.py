@@ -10,35 +10,25 @@ from ckpt.records import Checkpoint, Reason
 from ckpt.retention.candidates import FORK_LABEL, Candidates, Selection, until
 from ckpt.retention.policy import Policy
 from ckpt.retention.quantities import duration_text
-from ckpt.retention.recognising import Series, series_of
 from ckpt.retention.words import moment
 
 
 def newest(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
-    """The newest complete checkpoint. Of a foreign run, whose order is only inferred, also the newest by its time."""
+    """The newest complete checkpoint. Of a foreign run that of every series, and as its order is only inferred, also
+    the newest by its time and the one that is furthest."""
     checkpoints = candidates.newest
-    if checkpoints:
-        yield Selection({0: Reason(rule="newest", text="newest complete (floor)")})
-    if checkpoints and not candidates.own:
-        latest = max(range(len(checkpoints)), key=lambda place: (checkpoints[place].saved_at, -place))
-        if latest:
-            yield Selection({latest: Reason(rule="newest", text="newest by the time of its save (floor)")})
-
-
-def newest_of_series(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
-    """Of a foreign run the newest of every series: another trainer's, or another half of the same one's."""
+    if not checkpoints:
+        return
+    which = "newest complete" if candidates.series is None else f"newest of {printable(candidates.series)}"
+    yield Selection({0: Reason(rule="newest", text=f"{which} (floor)")})
     if candidates.own:
         return
-    found: dict[Series, int] = {}
-    for place, checkpoint in enumerate(candidates.newest):
-        found.setdefault(series_of(checkpoint), place)
-    if len(found) > 1:
-        yield Selection(
-            {
-                place: Reason(rule="series", text=f"newest of {printable(name[2]) or 'its series'}… (floor)")
-                for name, place in found.items()
-            }
-        )
+    latest = max(range(len(checkpoints)), key=lambda place: (checkpoints[place].saved_at, -place))
+    if latest:
+        yield Selection({latest: Reason(rule="newest", text="newest by the time of its save (floor)")})
+    furthest = candidates.furthest[0]
+    if furthest:
+        yield Selection({furthest: Reason(rule="newest", text=f"newest by its {candidates.unit} (floor)")})
 
 
 def pointed(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
@@ -75,6 +65,18 @@ def held(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
     )
 
 
+def linked(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
+    """What symbolic links elsewhere lead to, as those of another run or of a paper do."""
+    if candidates.linked:
+        yield Selection(
+            {
+                place: Reason(rule="linked", text=f"linked from {printable(', '.join(candidates.linked[c.id]))}")
+                for place, c in enumerate(candidates.newest)
+                if c.id in candidates.linked
+            }
+        )
+
+
 def fork_start(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
     """The checkpoint that a forked run began with."""
     reason = Reason(rule="fork", text="start of this fork")
@@ -83,7 +85,7 @@ def fork_start(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
 
 def recent(candidates: Candidates, policy: Policy) -> Iterator[Selection]:
     """What of a foreign run was touched a short while ago; a time that is still to come is recent."""
-    if candidates.own or not policy.min_age:
+    if candidates.own:
         return
     ends = [touched(c) + policy.min_age for c in candidates.newest]
     title = f"younger than min_age {duration_text(policy.min_age)} until"

@@ -34,6 +34,10 @@ class Merged(Record, frozen=True, kw_only=True):
         """Whether the monitor is but a guess."""
         return self.origins.get("monitor") == GUESS
 
+    def only(self, origin: str) -> bool:
+        """Whether nobody else has a say."""
+        return set(self.origins.values()) <= {origin}
+
 
 def merge(layers: Iterable[Layer]) -> Merged:
     """The policy that layers make together, the weakest first.

@@ -16,7 +16,7 @@ from ckpt.retention.recognising import unknown
 from ckpt.retention.situation import Situation
 
 SETTLE_S = 60.0
-"""For so long nothing of a foreign checkpoint was touched before it counts as one, or for `min_age` if that is less."""
+"""For so long nothing of a foreign checkpoint was touched before it counts as one, whatever `min_age` is."""
 
 _STATES = {
     "writing": "still being written",
@@ -61,14 +61,13 @@ def divide(ordered: Sequence[Checkpoint], policy: Policy, now: float, situation:
     if situation.own:
         return Divided(complete, outside)
     strange = {} if situation.named and policy.include_unknown else unknown(complete)
-    needed = min(SETTLE_S, policy.min_age)
     settling, settled_at = [], math.inf
     for checkpoint in complete:
         reasons = []
-        end = touched(checkpoint) + needed
-        if needed and end > now:
+        end = touched(checkpoint) + SETTLE_S
+        if end > now:
             settled_at = min(settled_at, end)
-            reasons.append(Reason(rule="settling", text=_settling(now - touched(checkpoint), needed)))
+            reasons.append(Reason(rule="settling", text=_settling(now - touched(checkpoint))))
         if checkpoint.id in strange:
             text = f"not a known training checkpoint: {strange[checkpoint.id]}"
             reasons.append(Reason(rule="unknown", text=text))
@@ -83,7 +82,7 @@ def divide(ordered: Sequence[Checkpoint], policy: Policy, now: float, situation:
     return Divided(inside, outside, settling, settled_at if settled_at < math.inf else None)
 
 
-def _settling(age: float, needed: float) -> str:
+def _settling(age: float) -> str:
     if age < 0:
         return f"settling: its time is {duration_text(math.ceil(-age))} ahead of the clock"
-    return f"settling: written {age:.0f} s ago (needs {needed:.3g} s)"
+    return f"settling: written {age:.0f} s ago (needs {SETTLE_S:.3g} s)"

@@ -21,7 +21,9 @@ def refusal(inside: Sequence[Checkpoint], kept: int, policy: Policy, situation: 
         return "the best are asked for, and no metric is known to choose them by; say monitor=NAME"
     for monitor in policy.monitors:
         named = monitor.keep is not None or monitor.metric != DEFAULT_MONITOR
-        if named and all(checkpoint.value(monitor.metric) is None for checkpoint in inside):
+        # What is attached to the start of a fork was measured in another run.
+        values = (c.value(monitor.metric) for c in inside if c.label != FORK_LABEL)
+        if named and all(value is None for value in values):
             return _nobody_recorded(monitor.metric, inside)
     return None
 
@@ -37,10 +39,19 @@ def question(removed: int, of: int, policy: Policy, situation: Situation) -> str
         )
     elif not (situation.own or policy.monitor is not None or policy.unmonitored or policy.keep_best_of):
         asked.append("no metric is known to tell the best by, so it is not kept; say monitor=NAME, or monitor=none")
-    if (not situation.own or not situation.own_policy) and removed > policy.max_share * of:
+    mine, timed = situation.own and situation.own_policy, _timed(policy)
+    if removed > policy.max_share * of and (timed or not mine):
         share, limit = percent(removed / of), percent(policy.max_share)
-        asked.append(f"removes {removed} of {of} ({share}), more than max_share {limit}")
+        why = f", and goes by time ({', '.join(timed)})" if mine else ""
+        asked.append(f"removes {removed} of {of} ({share}), more than max_share {limit}{why}")
     return "; ".join(asked) or None
+
+
+def _timed(policy: Policy) -> list[str]:
+    """The rules that a pause or a clock that jumps makes leave over nearly all."""
+    reaching = any(stretch.get("within") is not None for stretch in policy.keep_every)
+    given = {"keep_within": policy.keep_within, "keep_every": reaching or None, "max_age": policy.max_age}
+    return [name for name, value in given.items() if value is not None]
 
 
 def _nobody_recorded(metric: str, inside: Sequence[Checkpoint]) -> str:

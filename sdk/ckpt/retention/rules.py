@@ -25,11 +25,11 @@ RULES: tuple[Rule, ...] = (
 FLOOR: tuple[Rule, ...] = (
     floor.newest,
     counts.best_of_all,
-    floor.newest_of_series,
     floor.pointed,
     floor.pinned,
     floor.tagged,
     floor.held,
+    floor.linked,
     floor.fork_start,
     floor.recent,
 )
@@ -41,6 +41,7 @@ AT_ONCE: tuple[Rule, ...] = (
     floor.pinned,
     floor.tagged,
     floor.held,
+    floor.linked,
     floor.fork_start,
 )
 """What of the floor holds for a checkpoint before it has settled."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ckpt.records import Record
 
 
@@ -13,8 +15,8 @@ class Situation(Record, frozen=True, kw_only=True):
     enforced: bool = True
     """Whether anything of it may be removed at all: own runs, and foreign ones under an enforced root."""
     own_policy: bool = True
-    """Whether the policy in force is the training's own word. One that comes from elsewhere, and any policy of a
-    foreign run, may remove a large share only by a plan that was confirmed."""
+    """Whether the policy in force is the training's own word. One that comes from elsewhere, one that goes by time, and
+    any policy of a foreign run, may remove a large share only by a plan that was confirmed."""
     guessed: bool = False
     """Whether the monitor is but a guess: neither its trainer nor a person named one. It protects its best like any
     other, and what goes beside it goes only by a plan that was confirmed."""
@@ -24,6 +26,8 @@ class Situation(Record, frozen=True, kw_only=True):
     """Why what is seen of it is not to be believed now."""
     in_use: frozenset[str] = frozenset()
     """Ids of the checkpoints that some process has open."""
+    linked: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Checkpoint id to the symbolic links elsewhere that lead to it."""
 
 
 OWN = Situation()

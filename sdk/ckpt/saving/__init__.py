@@ -6,7 +6,7 @@ envelope.py        what a checkpoint file contains (format v1), made and read
 writer.py          a file on disk whole or not at all, its commit marker last
 history.py         what was saved, as the rules see it      decisions.py       when to save: pure
 early_stopping.py  when to stop                             callbacks.py       who is told
-upkeep.py          pointers, retention and trash after a save
+upkeep.py          pointers, retention and trash after a save      waiting.py   how long that waits
 restore.py         a checkpoint into objects, or not at all
 manager.py         CheckpointManager: all of it together
 """

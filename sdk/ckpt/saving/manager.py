@@ -103,6 +103,7 @@ class CheckpointManager:
             # Read before rank 0 saves anything, so that all ranks decide from the same past.
             self._known_history = self._history
         self._patience = Patience(self.run, config, self._monitor, self._mode)
+        self._upkeep = upkeep.Upkeep(self.run)
         self._described = False
         if self.run.training:
             self._describe()
@@ -231,7 +232,7 @@ class CheckpointManager:
         path = writer.commit(pending.staged, upkeep.taken_names(run), marker_for)
         record = snapshot.record(path, marker_for(path))
         try:
-            view = upkeep.after_save(run)
+            view = self._upkeep.after_save()
             record = next((c for c in view.checkpoints if c.path == str(path)), record)
         except OSError as error:
             log.warning("run %s could not be looked at after a save: %s", printable(run.name), error)

@@ -11,6 +11,7 @@ to a checkpoint is another name of it, not another checkpoint.
     history.py   every save ever known     trying.py    policies that people ask about
     numbers.py   numbers in others' JSON   registered.py  which root a path lies in
     occupied.py  what files take on disk   usage.py     what runs take, by kind
+    symlinks.py  where links lead          linked.py    which checkpoints that is
 
 Everybody else's runs, step by step:
 
@@ -24,6 +25,7 @@ from ckpt.scan.cache import Cache
 from ckpt.scan.curves import curves
 from ckpt.scan.excludes import DEFAULT_EXCLUDES, Excludes
 from ckpt.scan.finding import is_own
+from ckpt.scan.linked import Links
 from ckpt.scan.reading import read_run
 from ckpt.scan.registered import registered_root
 from ckpt.scan.signature import Sight, sight, signature
@@ -35,6 +37,7 @@ __all__ = [
     "DEFAULT_EXCLUDES",
     "Cache",
     "Excludes",
+    "Links",
     "RunView",
     "Sight",
     "Survey",

@@ -9,18 +9,20 @@ from pathlib import Path
 from ckpt import marks as marks_module
 from ckpt import refs, retention
 from ckpt.encoding import printable
+from ckpt.exceptions import StateError
 from ckpt.marks import Marks
 from ckpt.records import Checkpoint, Run, foreign_run_id
-from ckpt.retention import FOREIGN
+from ckpt.retention import FOREIGN, Merged
 from ckpt.scan import facts, live
 from ckpt.scan.cache import Cache
 from ckpt.scan.failing import is_failing
+from ckpt.scan.finding import is_part
 from ckpt.scan.listing import Listing, listing
 from ckpt.scan.occupied import unique
 from ckpt.scan.pointed import marked
 from ckpt.scan.pointers import Names, held, written
 from ckpt.scan.recording import record
-from ckpt.scan.references import references
+from ckpt.scan.references import references, rewritten
 from ckpt.scan.units import size, units
 from ckpt.scan.view import RunView, Wishes, assemble, with_marks
 
@@ -36,15 +38,16 @@ def read_foreign(
     """
     relative = os.path.relpath(directory, root)
     run_id = foreign_run_id(str(root), relative)
-    marks = Marks() if foreign_marks is None else marks_module.read(foreign_marks / f"{run_id}.jsonl")
+    marks, doubts = _marks(None if foreign_marks is None else foreign_marks / f"{run_id}.jsonl")
     listed = listing(str(directory)) if listed is None else listed
-    problems = _unlisted(listed)
+    problems, unseen = _unlisted(listed)
     found, broken = units(listed)
     problems += broken
     recorded = [made for unit in found if (made := record(unit, run_id, cache, marks, now)) is not None]
     names, said = Names(recorded, str(directory)), written(listed.pointers)
     recorded = marked(recorded, said, names)
-    named = held([*said, *references(recorded)], names)
+    overwritten = rewritten(recorded, now - FOREIGN_TRAINING_S)
+    named = held([*said, *references(recorded), *overwritten], names)
     exported = facts.exports(recorded)
     checkpoints = [
         with_marks(_told(made.checkpoint, named.by.get(made.checkpoint.id, ()), exported), marks) for made in recorded
@@ -60,8 +63,10 @@ def read_foreign(
     trains = reached is not None or any(c.state == "writing" or (c.step, c.epoch) != (None, None) for c in checkpoints)
     own = facts.monitor(recorded)
     guessed = {} if own else facts.likely_monitor([made.checkpoint for made in recorded])
-    wishes = Wishes(own=own, origin="trainer", guessed=guessed, said=marks.policy)
-    merged = retention.merge(wishes.layers)
+    wishes, merged, misunderstood = _understood(Wishes(own=own, origin="trainer", guessed=guessed, said=marks.policy))
+    doubts += misunderstood
+    problems += [f"{doubt}, so everything is kept" for doubt in doubts]
+    wishes = wishes.evolve(doubt="; ".join(dict.fromkeys([*doubts, *unseen, *named.doubts])) or None)
     run = Run(
         id=run_id,
         name=directory.name,
@@ -86,12 +91,36 @@ def read_foreign(
     return assemble(run, checkpoints, wishes, merged, now, situation=situation, size=whole, unique=alone)
 
 
-def _unlisted(listed: Listing) -> list[str]:
-    """What is wrong with directories of the run. Raises OSError where a disk fails."""
-    for _, error in listed.failed:
+def _marks(file: Path | None) -> tuple[Marks, list[str]]:
+    """What was said of the run, and why there may be more. Raises OSError where a disk fails."""
+    try:
+        return Marks() if file is None else marks_module.read(file), []
+    except OSError as error:
+        if is_failing(error):
+            raise
+        return Marks(), [f"what was said of it cannot be read: {error.strerror}"]
+
+
+def _understood(wishes: Wishes) -> tuple[Wishes, Merged, list[str]]:
+    """The wishes without what cannot be used of them, the policy that they make, and why something cannot be used."""
+    try:
+        return wishes, retention.merge(wishes.layers), []
+    except StateError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        usable = wishes.evolve(said={})
+        return usable, retention.merge(usable.layers), [f"its policy cannot be used: {error.message}{hint}"]
+
+
+def _unlisted(listed: Listing) -> tuple[list[str], list[str]]:
+    """What is wrong with directories of the run, and what that hides. Raises OSError where a disk fails."""
+    problems, hidden = [], []
+    for name, error in listed.failed:
         if is_failing(error):
             raise error
-    return [f"{printable(name)}/ cannot be read: {error.strerror}" for name, error in listed.failed]
+        problems.append(f"{printable(name)}/ cannot be read: {error.strerror}")
+        if is_part(name):
+            hidden.append(f"{problems[-1]}, so which checkpoints its trainer needs is not known")
+    return problems, hidden
 
 
 def _told(checkpoint: Checkpoint, held_by: Sequence[str], exported: Collection[str]) -> Checkpoint:

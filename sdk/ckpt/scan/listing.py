@@ -10,12 +10,14 @@ import contextlib
 import os
 import re
 import stat
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from ckpt.formats.directories import known
 from ckpt.formats.directories.bounds import MAX_DEPTH, MAX_FILES
 from ckpt.formats.directories.links import reached
 from ckpt.formats.directories.names import TORCHTUNE_BESIDE, TORCHTUNE_RECIPE
+from ckpt.formats.suffixes import may_tell
 from ckpt.paths import is_cut, is_step, is_temporary
 from ckpt.scan.excludes import is_excluded
 from ckpt.scan.finding import is_part, may_be_checkpoint
@@ -78,6 +80,7 @@ class Listing:
     """Files that may be checkpoints or belong to one."""
     directories: list[Directory] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
+    """Those that lead to what is listed, and those whose names say that they should."""
     steps: dict[tuple[int, int], str] = field(default_factory=dict)
     """Directories of single steps, by device and inode."""
     pointers: list[Entry] = field(default_factory=list)
@@ -104,6 +107,12 @@ def listing(directory: str) -> Listing:
             found.files += _files(f"{name}/", [entry for entry in inside if may_belong(f"{name}/{entry.name}")])
         else:
             pending += _take(found, f"{name}/", inside)
+    things = {
+        *(file.inode for file in found.files),
+        *(directory.inode for directory in found.directories),
+        *found.steps,
+    }
+    found.links = [link for link in found.links if _may_name(link, things)]
     for kept in (found.files, found.directories, found.links, found.pointers):
         kept.sort(key=lambda entry: entry.name)
     return found
@@ -121,7 +130,7 @@ def _take(found: Listing, prefix: str, entries: list[os.DirEntry[str]]) -> list[
     for entry in entries:
         name = entry.name
         if entry.is_symlink():
-            if is_link(name):
+            if is_link(name) or may_tell(name):
                 found.links.append(Link(prefix + name, entry.path, _led_to(entry.path)))
         elif entry.is_dir(follow_symlinks=False):
             if is_excluded(name) or is_temporary(name):
@@ -226,6 +235,13 @@ def _is_checkpoint(path: str, entries: list[os.DirEntry[str]]) -> bool:
 def _pattern(name: str) -> str:
     """What the names of the checkpoints of one series have in common."""
     return _NUMBER.sub("#", name)
+
+
+def _may_name(link: Link, things: Set[tuple[int, int]]) -> bool:
+    """Whether a link is, or may have been, another name of something with one of these devices and inodes."""
+    if is_link(os.path.basename(link.name)):
+        return True
+    return link.info is not None and (link.info.st_dev, link.info.st_ino) in things
 
 
 def _led_to(path: str) -> os.stat_result | None:

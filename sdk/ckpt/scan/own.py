@@ -83,7 +83,8 @@ def read_own(directory: Path, root: Path, cache: Cache, now: float) -> RunView:
         loss=loss,
         problems=tuple(problems),
     )
-    return assemble(run, checkpoints, wishes, merged, now, situation=OWN)
+    situation = OWN.evolve(own_policy=merged.only(wishes.origin))
+    return assemble(run, checkpoints, wishes, merged, now, situation=situation)
 
 
 def _wishes_of(manifest: dict[str, Any], marks: Marks, doubt: str | None) -> tuple[Wishes, Merged]:

@@ -99,7 +99,8 @@ def held(found: Iterable[Pointer], names: Names) -> Held:
     result = Held()
     for pointer in found:
         if pointer.unread is not None:
-            result.problems.append(pointer.unread)
+            if pointer.unread not in result.problems:
+                result.problems.append(pointer.unread)
             result.doubts.append(_doubt(pointer.unread, pointer))
         for target in pointer.targets:
             named = names.meant(target, pointer)
@@ -183,8 +184,10 @@ def _listed(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _directories(results: Iterable[object]) -> tuple[str, ...]:
     """The directories of some of Ray's results. Raises ValueError where one tells none."""
-    names = [result.get("checkpoint_dir_name") if isinstance(result, dict) else None for result in results]
-    found = tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
-    if len(found) != len(set(map(str, names))):
-        raise ValueError("it lists a checkpoint without its directory")
-    return found
+    found: dict[str, None] = {}
+    for result in results:
+        name = result.get("checkpoint_dir_name") if isinstance(result, dict) else None
+        if not isinstance(name, str) or not name:
+            raise ValueError("it lists a checkpoint without its directory")
+        found[name] = None
+    return tuple(found)

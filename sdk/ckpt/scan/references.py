@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from ckpt import refs
 from ckpt.encoding import printable
+from ckpt.scan.failing import UNREADABLE
+from ckpt.scan.names import is_newest
 from ckpt.scan.pointers import Pointer
 from ckpt.scan.recording import Recorded
 
@@ -46,13 +48,35 @@ def references(recorded: Sequence[Recorded]) -> list[Pointer]:
         is_first = checkpoint == by_order[0].id
         for key, targets in item.inspection.references.items() if item.inspection is not None else ():
             named = tuple(target for target in targets[:_MAX_NAMES] if target)
-            if key in _KEPT:
+            if key in _KEPT and named:
                 named = tuple(target for target in named if target not in kept)
                 kept.update(named)
             elif checkpoint not in newest:
                 continue
-            found.append(Pointer(f"{printable(key)} of {printable(name)}", directory, named, is_current=is_first))
+            wording = f"{printable(key)} of {printable(name)}"
+            unread = None if targets else f"{wording} cannot be read"
+            found.append(Pointer(wording, directory, named, is_current=is_first, unread=unread))
     return found + _requeued(recorded)
+
+
+def rewritten(recorded: Sequence[Recorded], since: float) -> list[Pointer]:
+    """The files that a trainer writes its newest state over, as `last.ckpt`, where that cannot be read at the moment.
+
+    What the earlier state named is not told any more then, and may be named by no other file. What was not written to
+    after `since` (Unix seconds) was left like that, and nobody waits for it. A state under a name of its own needs no
+    such care: beyond itself it names nothing that the one before it does not.
+    """
+    found = []
+    for item in recorded:
+        directory, name = os.path.split(item.checkpoint.path)
+        if is_newest(name) and item.unit.touched > since and _is_torn(item):
+            said = f"{printable(name)} is written over and cannot be read now"
+            found.append(Pointer(printable(name), directory, (), unread=said))
+    return found
+
+
+def _is_torn(item: Recorded) -> bool:
+    return item.checkpoint.state in ("writing", "incomplete") or item.checkpoint.fingerprint == UNREADABLE
 
 
 def _newest(ordered: Sequence[Recorded]) -> Iterator[str]:

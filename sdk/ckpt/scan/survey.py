@@ -6,15 +6,18 @@ that is one checkpoint is a part of the run above it and is not walked into.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ckpt.formats.directories import known
 from ckpt.formats.suffixes import may_tell
+from ckpt.paths import POINTER_NAMES, RunPaths, is_inside, is_temporary
 from ckpt.records import Record
 from ckpt.scan.excludes import ENVIRONMENT_MARKS, Excludes, is_environment
 from ckpt.scan.finding import is_own, may_be_checkpoint, run_above, topmost_checkpoint
+from ckpt.scan.symlinks import Symlinks
 
 LINK_DEPTH = 4  # directories below the target of a link that are looked at
 LINK_DIRECTORIES = 100  # directories that are listed to know whether a link leads to runs
@@ -28,6 +31,11 @@ class Survey(Record, frozen=True, kw_only=True):
     """Directories of runs, own and foreign."""
     links: tuple[tuple[str, str], ...] = ()
     """Symbolic links to directories with runs outside what is walked, each with its target."""
+    symlinks: tuple[tuple[str, str], ...] = ()
+    """Every symbolic link that was seen, each with the path that it leads to; bounded. The pointers of own runs are
+    left out."""
+    all_symlinks: bool = True
+    """Whether none that leads into the root is missing."""
     unreadable: tuple[str, ...] = ()
     """Directories that exist and could not be listed: nothing is known of what is in them."""
     directories: int = 0
@@ -55,14 +63,15 @@ def survey(root: Path, *, exclude: Sequence[str] = (), below: Path | None = None
         except OSError:
             return Survey(unreadable=(start,))
         if stop is not None:
-            links = tuple(_outside([stop], top, excludes)) if os.path.islink(stop) else ()
-            return Survey(runs=(stop,) if not os.path.islink(stop) and is_own(Path(stop)) else (), links=links)
+            return _survey_of(stop, start, top, excludes)
         start = topmost_checkpoint(start, top) or start
     walk = _Walk(top, excludes)
     walk.go(start)
     return Survey(
         runs=tuple(sorted(walk.runs)),
         links=tuple(sorted(_outside(walk.links, top, excludes))),
+        symlinks=walk.symlinks.sorted(),
+        all_symlinks=walk.symlinks.are_all,
         unreadable=tuple(sorted(walk.unreadable)),
         directories=walk.directories,
     )
@@ -83,6 +92,7 @@ class _Walk:
         self._most = most
         self.runs: set[str] = set()
         self.links: list[str] = []
+        self.symlinks = Symlinks(top)
         self.unreadable: list[str] = []
         self.directories = 0
 
@@ -132,6 +142,8 @@ class _Walk:
                 below.append(entry.path)
                 directories.add(name)
             elif name == "run.json" and self._is_own(directory):
+                for link in _links_of_own(directory):
+                    self.symlinks.add(link)
                 return []
             elif entry.is_symlink():
                 links.append(entry.path)
@@ -141,6 +153,8 @@ class _Walk:
             elif may_tell(name):
                 files.add(name)
                 holds = holds or may_be_checkpoint(name)
+        for link in links:
+            self.symlinks.add(link)
         if known.recognise(os.path.basename(directory), files, directories) is not None:
             above = directory if directory == self._top else os.path.dirname(directory)
             self.runs.add(run_above(above, self._top))
@@ -171,6 +185,29 @@ def _stop(top: str, start: str) -> str | None:
         if os.path.islink(path):
             return path
     return None
+
+
+def _survey_of(stop: str, start: str, top: str, excludes: Excludes) -> Survey:
+    """What a walk from the root would see of `start`, although it goes no further than `stop` above it."""
+    if os.path.islink(stop):
+        return Survey(links=tuple(_outside([stop], top, excludes)))
+    if not is_own(Path(stop)):
+        return Survey()
+    symlinks = Symlinks(top)
+    for link in _links_of_own(stop):
+        if is_inside(link, start):
+            symlinks.add(link)
+    return Survey(runs=(stop,), symlinks=symlinks.sorted(), all_symlinks=symlinks.are_all)
+
+
+def _links_of_own(directory: str) -> Iterator[str]:
+    """The symbolic links in an own run and its checkpoints that the SDK did not make."""
+    checkpoints = str(RunPaths(Path(directory)).checkpoints)
+    for place, ours in ((directory, frozenset[str]()), (checkpoints, POINTER_NAMES)):
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_symlink() and entry.name not in ours and not is_temporary(entry.name):
+                    yield entry.path
 
 
 def _outside(links: Iterable[str], top: str, excludes: Excludes) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt.encoding import path_fields, printable
+from ckpt.mounts import point_of
 from ckpt.paths import POINTER_NAMES
 from ckpt.records import Checkpoint
 from ckpt.scan.occupied import on_disk
@@ -99,6 +100,19 @@ def usage_to_json(views: Iterable[RunView], trashed: Mapping[str, int]) -> dict[
         "shared_bytes": together.shared_bytes,
         "by_kind": _split({kind: sum(run["by_kind"][kind] for run in runs) for kind in KINDS}, size),
         "trash_bytes": sum(trashed.values()),
+    }
+
+
+def disk_to_json(
+    path: str, *, free: int | None, total: int | None, full_in_s: float | None = None, filling: bool = False
+) -> dict[str, Any]:
+    """A disk, beside the usage of the runs on it: by the place that it is mounted at, in bytes."""
+    return {
+        **path_fields(point_of(path)),
+        "free_bytes": free,
+        "total_bytes": total,
+        "full_in_s": full_in_s,
+        "filling": filling,
     }
 
 

@@ -66,10 +66,10 @@ class Trash:
         """Moves the files of one checkpoint into the trash together, commit markers first.
 
         Files may be directories. `keep_for_s` seconds from `now` (Unix seconds, the clock's unless given) on it may
-        be purged. `expected` says, by path, what each of the files was when its removal was decided; they are compared
-        again right at the renames. Raises UsageError for files outside the base directory, and OperationError, with
-        everything where it was, when one is missing, a symbolic link or reached through one, has changed since, or
-        cannot be renamed.
+        be purged; whoever purges has to know that they have passed. `expected` says, by path, what each of the files
+        was when its removal was decided; they are compared again right at the renames. Raises UsageError for files
+        outside the base directory, and OperationError, with everything where it was, when one is missing, a symbolic
+        link or reached through one, has changed since, or cannot be renamed.
         """
         if not math.isfinite(keep_for_s) or keep_for_s < 0:
             raise UsageError(f"keep_for_s is {keep_for_s}, and has to be 0 seconds or more")
@@ -112,13 +112,6 @@ class Trash:
         """What lies in the trash, newest first. Entries that this version cannot read are not among them."""
         found = [entry for name in self._entry_names() if (entry := self._read(name)) is not None]
         return sorted(found, key=lambda entry: (entry.trashed_at, entry.id), reverse=True)
-
-    def due(self, now: float) -> list[TrashEntry]:
-        """The entries that may be purged at the time `now` (Unix seconds), oldest first.
-
-        None of those that lie in the future of `now`: a clock that went back says nothing about how long they waited.
-        """
-        return [entry for entry in reversed(self.entries()) if entry.trashed_at <= now and entry.purge_at <= now]
 
     def restore(self, entry_id: str) -> list[Path]:
         """Moves the files of an entry back to where they were, commit markers last; returns their paths.

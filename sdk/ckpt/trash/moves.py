@@ -22,8 +22,8 @@ PURGING = ".purging"
 class Moves:
     """Moves the files of entries out of a base directory and back. Every method raises OSError.
 
-    The trash lies in `base` or beside it, or beside where that was before it was renamed. Below `base`, and from what holds both on, no symbolic link is followed, and
-    no name that is taken is overwritten.
+    The trash lies in `base` or beside it, or beside where that was before it was renamed. Below `base`, and from what
+    holds both on, no symbolic link is followed, and no name that is taken is overwritten.
     """
 
     def __init__(self, base: Path, trash: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ckptd.keeping import waits
 from ckptd.keeping.clock import Clock
 
 LATER_S = 7200.0
@@ -85,6 +86,18 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     set_ahead(LATER_S)
     return set_ahead
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets so many seconds pass, as a clock counts them that nobody sets."""
+    steady, ahead = waits.steady, [0.0]
+    monkeypatch.setattr(waits, "steady", lambda: steady() + ahead[0])
+
+    def go_on(seconds: float) -> None:
+        ahead[0] += seconds
+
+    return go_on
 
 
 @pytest.fixture

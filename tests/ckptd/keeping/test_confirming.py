@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ckpt.exceptions import OperationError, UsageError
+from ckpt.exceptions import CkptError, OperationError, UsageError
 from ckptd.config.values import Config, RunRule
 
 RULES = {"keep_last": 4, "min_age": 0.0, "monitor": "eval_loss"}
@@ -122,7 +122,7 @@ def test_a_root_of_another_machine_is_refused_and_given_up_when_it_is_left(world
     owner = root / ".ckptd" / "owner.json"
     owner.parent.mkdir()
     now = time.time()
-    said = {"version": 1, "machine": "f" * 16, "host": "elsewhere", "boot": "", "claimed_at": now, "seen_at": now}
+    said = {"version": 1, "machine": "f" * 16, "host": "elsewhere", "claimed_at": now}
     owner.write_text(json.dumps(said))
     with pytest.raises(OperationError, match="elsewhere") as error:
         world.post("/v1/roots", path=str(root), mode="enforce", policy=RULES)
@@ -143,3 +143,139 @@ def test_a_root_of_another_machine_is_refused_and_given_up_when_it_is_left(world
 def test_bodies_that_mean_nothing_are_refused(world: Any, root: Path, body: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         world.post("/v1/roots", path=str(root), **body)
+
+
+@pytest.fixture
+def confirmed(world: Any, root: Path) -> Path:
+    """The root enforced under RULES, its first plan carried out."""
+    world.post("/v1/roots", path=str(root), mode="enforce", policy=RULES)
+    world.post("/v1/roots", path=str(root), mode="enforce", plan=first_plan(world, root)["id"])
+    return root
+
+
+def test_a_policy_whose_confirmation_fails_does_not_hold(
+    world: Any, confirmed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = {**RULES, "keep_last": 1, "max_share": 1.0}
+    world.post("/v1/roots", path=str(confirmed), mode="enforce", policy=strict)
+    plan = first_plan(world, confirmed)
+    assert [len(run["remove"]) for run in plan["runs"]] == [3]
+    check = type(world.keeper).check
+
+    def checked(keeper: Any, plan_id: str, of: str) -> Any:
+        found = check(keeper, plan_id, of)
+        saved(confirmed, 7)
+        return found
+
+    monkeypatch.setattr(type(world.keeper), "check", checked)
+    with pytest.raises(UsageError):
+        world.post("/v1/roots", path=str(confirmed), mode="enforce", plan=plan["id"], policy=strict)
+    watched = world.roots.known(str(confirmed))
+    assert (watched.enforced, watched.root.policy) == (True, RULES), "as it was before"
+    world.keeper.sweep([view.run.id for view in world.catalog.all()])
+    assert steps(confirmed) == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError(), KeyboardInterrupt()])
+def test_whatever_ends_a_confirmation_leaves_the_root_observed(
+    world: Any, root: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    world.post("/v1/roots", path=str(root), mode="enforce", policy=RULES)
+    plan = first_plan(world, root)
+
+    def failing(keeper: Any, plan_id: str) -> Any:
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(type(world.keeper), "apply", failing)
+        world.post("/v1/roots", path=str(root), mode="enforce", plan=plan["id"])
+    watched = world.roots.known(str(root))
+    assert (watched.root.mode, watched.enforced) == ("observe", False)
+    assert first_plan(world, root)["id"] == plan["id"], "what was proposed still is"
+
+
+def test_a_disk_that_takes_no_line_enforces_nothing_that_was_not_confirmed(
+    world: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.post("/v1/roots", path=str(root), mode="enforce", policy=RULES)
+    plan = first_plan(world, root)
+
+    def full(*rest: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    def failing(keeper: Any, plan_id: str) -> Any:
+        monkeypatch.setattr(world.roots._store, "write", full)
+        full()
+
+    monkeypatch.setattr(type(world.keeper), "apply", failing)
+    with pytest.raises(OSError, match="No space left"):
+        world.post("/v1/roots", path=str(root), mode="enforce", plan=plan["id"])
+    assert not world.roots.known(str(root)).enforced
+
+
+def test_the_policy_that_was_shown_is_the_one_that_is_confirmed(world: Any, root: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    # Of a directory without runs every policy has the same plan.
+    mine = world.post("/v1/roots", path=str(empty), mode="enforce", policy=RULES)["proposed"]
+    plan = world.get(f"/v1/plan?root={empty}&enforced=1")
+    world.post("/v1/roots", path=str(empty), mode="enforce", policy={"keep_last": 1})
+    answer = world.post("/v1/roots", path=str(empty), mode="enforce", plan=plan["id"], policy=mine)
+    assert answer["root"]["policy"] == RULES
+
+
+def test_nobody_proposes_another_policy_between_the_check_and_the_act(
+    world: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.post("/v1/roots", path=str(root), mode="enforce", policy=RULES)
+    plan = first_plan(world, root)
+    check = type(world.keeper).check
+
+    def checked(keeper: Any, plan_id: str, of: str) -> Any:
+        found = check(keeper, plan_id, of)
+        world.roots.propose(of, {"keep_last": 1})
+        return found
+
+    monkeypatch.setattr(type(world.keeper), "check", checked)
+    answer = world.post("/v1/roots", path=str(root), mode="enforce", plan=plan["id"])
+    assert answer["root"]["policy"] == RULES and steps(root) == [3, 4, 5, 6]
+
+
+def test_a_proposal_that_is_refused_leaves_the_one_before_it(world: Any, root: Path) -> None:
+    world.post("/v1/roots", path=str(root), mode="enforce", policy=RULES)
+    plan = first_plan(world, root)
+    for wrong in ({"keep_last": -1}, {"monitor": "loss", "mode": "sideways"}, {}):
+        with pytest.raises(CkptError):
+            world.post("/v1/roots", path=str(root), mode="enforce", policy=wrong)
+        assert first_plan(world, root)["id"] == plan["id"]
+    assert world.post("/v1/roots", path=str(root), mode="enforce", plan=plan["id"])["root"]["policy"] == RULES
+
+
+def test_what_cannot_be_enforced_is_not_watched_for_it(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / "root", 1)
+    home = tmp_path / "home"
+    saved(home, 1)
+    monkeypatch.setenv("HOME", str(home))
+
+    def surveyed(*rest: Any) -> Any:
+        raise AssertionError("nothing is looked at there")
+
+    with monkeypatch.context() as context:
+        context.setattr(type(world.scanner), "look", surveyed)
+        for path in ("/", str(home)):
+            with pytest.raises(UsageError, match="can be watched, not enforced"):
+                world.post("/v1/roots", path=path, mode="enforce", policy=RULES)
+    with pytest.raises(UsageError, match="no rule"):
+        world.post("/v1/roots", path=str(tmp_path / "root"), mode="enforce")
+    assert world.roots.all() == [] and world.catalog.all() == []
+    assert world.kinds()[-1] == "root.removed"
+    # What was watched before stays so, and so does what took the place of another root.
+    world.post("/v1/roots", path=str(tmp_path / "root"))
+    with pytest.raises(UsageError, match="no rule"):
+        world.post("/v1/roots", path=str(tmp_path / "root"), mode="enforce")
+    (tmp_path / "root").rename(tmp_path / "renamed")
+    with pytest.raises(UsageError, match="no rule"):
+        world.post("/v1/roots", path=str(tmp_path / "renamed"), mode="enforce")
+    assert [watched.root.path for watched in world.roots.all()] == [str(tmp_path / "renamed")]

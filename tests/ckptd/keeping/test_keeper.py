@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -155,11 +154,14 @@ def test_purge_deletes_for_good_and_says_how_much(world: Any, five: Path) -> Non
     assert "checkpoint.purged" in world.kinds()
 
 
-def test_what_waited_long_enough_is_purged_by_itself(world: Any, five: Path) -> None:
+def test_what_waited_long_enough_is_purged_by_itself(world: Any, five: Path, passes: Any) -> None:
     sweep(world)
-    world.keeper.purge_due(time.time() + 3600)
+    world.keeper.purge_due()
+    passes(86399 - 60)
+    world.keeper.purge_due()
     assert len(Trash(RunPaths(five).trash).entries()) == 3
-    world.keeper.purge_due(time.time() + 86401)
+    passes(61)
+    world.keeper.purge_due()
     assert Trash(RunPaths(five).trash).entries() == []
 
 

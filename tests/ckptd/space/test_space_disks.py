@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from ckpt.records import Checkpoint, Run
+from ckpt.retention import Policy, plan
+from ckpt.scan import RunView
 from ckptd.space.samples import room_at
 from ckptd.space.space import Outlook, Space
 
 MB = 1 << 20
 SIZE = 64 * MB
+NOW = 1_700_000_000.0
 
 
 @pytest.fixture
@@ -158,3 +162,26 @@ def test_a_full_disk_is_told(disk: Callable[[str], Path]) -> None:
     assert [(event["kind"], event["full_in_s"], event["free_bytes"]) for event in world.told] == [
         ("disk.filling", 0.0, 0)
     ]
+
+
+def training(path: str, name: str) -> RunView:
+    """A training that has saved three times, every ten minutes."""
+    saved = tuple(
+        Checkpoint(id=f"{n}", run=name, path=f"{path}/{n}.pt", seq=n, bytes=MB, saved_at=NOW - 600.0 * (3 - n))
+        for n in (3, 2, 1)
+    )
+    run = Run(id=name, name=name, root=path, path=path, own=True, status="training", created_at=NOW - 1800.0)
+    return RunView(run=run, checkpoints=saved, plan=plan(saved, Policy(), NOW))
+
+
+def test_the_trash_of_a_training_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    now, asked = [0.0], []
+    space = Space(lambda *args, **fields: None, lambda run: asked.append(run) or 5, clock=lambda: now[0])
+    trainings = [training(str(tmp_path), name) for name in ("a", "b")]
+    space.look([], trainings, NOW)
+    space.look([], trainings, NOW)
+    assert asked == ["a", "b"], "listed once a minute"
+    now[0] = 60.0
+    space.look([], trainings[:1], NOW)
+    assert asked == ["a", "b", "a"]
+    assert set(space._listed) == {"a"}

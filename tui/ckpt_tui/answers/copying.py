@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ckpt.encoding import path_fields, printable
+from ckpt.encoding import path_fields, printable, quoted
 from ckpt.exceptions import CkptError, UsageError
 from ckpt_tui.lookup import Lookup, place_of
 from ckpt_tui.output import Output
 from ckpt_tui.running import running
-from ckpt_tui.trouble import quoted
 
 
 def answer_restore(ref: str, destination: str, *, json: bool, quiet: bool) -> None:
@@ -24,7 +23,7 @@ def answer_restore(ref: str, destination: str, *, json: bool, quiet: bool) -> No
                 inside = f"{destination.rstrip(os.sep)}/{directory.name}"
                 raise UsageError(
                     f"{printable(str(target))} exists already",
-                    hint=f"a run is copied to a new name: ckpt restore {quoted(ref)} {quoted(printable(inside))}",
+                    hint=f"a run is copied to a new name: ckpt restore {quoted(ref)} {quoted(inside)}",
                 )
             paths = [_restore_run(out, directory, target)]
         else:

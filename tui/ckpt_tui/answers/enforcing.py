@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ckpt.encoding import path_fields, path_from_fields
+from ckpt.encoding import path_fields, path_from_fields, quoted
 from ckpt.exceptions import UsageError
+from ckpt.protocol import run_from_json
+from ckpt.refs import short_names
+from ckpt.retention.quantities import duration_text
 from ckpt_tui.answers.watching import LOOK_S, real_directory
 from ckpt_tui.output import Declined, Output
 from ckpt_tui.running import running
-from ckpt_tui.trouble import quoted
 from ckpt_tui.wording import plural, size_text
 
 
@@ -50,7 +52,7 @@ def answer_watch_enforce(
                 out.say(f"{path} is enforced already; `ckpt plan {quoted(path)}` shows what goes next")
                 out.data({**proposed, "plan": None, "applied": None}, ids=[path], human=lambda: ())
                 return
-            names = {run["id"]: run["name"] for run in client.get("/v1/runs")["runs"]}
+            names = short_names([run_from_json(raw) for raw in client.get("/v1/runs")["runs"]])
             _preview(out, plan, names)
             if root.get("by_hand"):
                 out.say(f"nothing goes by itself there: {root['by_hand']}; only plans that you apply are carried out")
@@ -73,7 +75,7 @@ def _preview(out: Output, plan: Mapping[str, Any], names: Mapping[str, str]) -> 
         return
     from ckpt_tui.render.plans import plan_lines
 
-    out.stderr.write("\n".join(plan_lines(plan, names, paint=out.paint)) + "\n")
+    out.stderr.write("\n".join(plan_lines(plan, names, paint=out.paint, width=out.width)) + "\n")
     without = [names.get(run["run"], run["run"]) for run in plan["runs"] if _needs_monitor(run)]
     if without:
         named = ", ".join(map(out.paint, without[:3])) + (f" and {len(without) - 3} more" if len(without) > 3 else "")
@@ -88,9 +90,35 @@ def _needs_monitor(run: Mapping[str, Any]) -> bool:
 def _question(path: str, plan: Mapping[str, Any]) -> str:
     gone = [item for run in plan["runs"] for item in run["remove"]]
     if not gone:
-        return f"enforce {path}? Nothing goes now; from now on what the policies do not keep goes to the trash"
+        told = "from now on what the policies leave over goes to the trash by itself"
+        return f"enforce {path}? Nothing goes now{_why_not(plan)}; {told}{_at_most(plan)}"
     size = size_text(sum(int(item.get("bytes") or 0) for item in gone))
     return f"enforce {path}, and move {plural(len(gone), 'checkpoint')} ({size}) to the trash now?"
+
+
+def _why_not(plan: Mapping[str, Any]) -> str:
+    """For how many checkpoints time alone decides, in brackets."""
+    rules = [
+        {reason.get("rule") for reason in item["reasons"]}
+        for run in plan["runs"]
+        for name in ("keep", "skip")
+        for item in run[name]
+    ]
+    young, settling = sum("min_age" in each for each in rules), sum("settling" in each for each in rules)
+    ages = {float(run["policy"]["min_age"]) for run in plan["runs"]}
+    age = f" {duration_text(*ages)}" if len(ages) == 1 else ""
+    told = [f"{young} {'is' if young == 1 else 'are'} younger than min_age{age}"] if young else []
+    told += [f"{settling} {'was' if settling == 1 else 'were'} written just now"] if settling else []
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _at_most(plan: Mapping[str, Any]) -> str:
+    """How much of a run may go unasked."""
+    shares = {float(run["policy"]["max_share"]) for run in plan["runs"]}
+    if len(shares) != 1 or 1.0 in shares:
+        return ""
+    (share,) = shares
+    return f", at most {'half' if share == 0.5 else f'{share * 100:.4g} %'} of a run at once"
 
 
 def _declined(path: str, root: Mapping[str, Any], policy: Sequence[str]) -> str:
@@ -109,7 +137,7 @@ def _done(out: Output, answer: Mapping[str, Any]) -> Iterable[str]:
     if root.get("policy"):
         yield f"  policy {out.paint(given_text(root['policy']))}"
     if removed:
-        yield f"  {plural(len(removed), 'checkpoint')} moved to the trash; `ckpt undo` brings them back"
+        yield f"  {plural(len(removed), 'checkpoint')} moved to the trash; `ckpt undo {applied['plan']}` brings them back"
     for item in skipped:
         yield f"  left alone: {out.paint(item['path'])}: {out.paint(item.get('reason') or '')}"
     if root.get("by_hand"):

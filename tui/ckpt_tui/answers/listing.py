@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ckpt.encoding import printable
+from ckpt.encoding import path_from_fields, printable, quoted
 from ckpt.exceptions import UsageError
 from ckpt.filters import Choice, Fields, checkpoint_fields, run_fields
 from ckpt.protocol import checkpoint_from_json, run_from_json
 from ckpt.records import Checkpoint, Run, Verdict
-from ckpt_tui.lookup import Lookup, verdict_from_json
+from ckpt_tui.lookup import Lookup, place_of, verdict_from_json
 from ckpt_tui.output import Output
 from ckpt_tui.running import running
 
@@ -56,7 +56,21 @@ def answer_ls(
             empty = f"no run lies below {printable(target)}"
             _list_runs(out, _read_runs(below, Path(os.path.abspath(target))), choice, tag, empty)
         else:
-            _list_checkpoints(out, lookup.view(target), choice, tag)
+            _list_checkpoints(out, _without_guess(out, target, lookup.view(target)), choice, tag)
+
+
+def _without_guess(out: Output, target: str, view: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A run without verdicts where the disk alone does not tell what is configured for it."""
+    from ckpt_tui.render.rules import is_ruled
+
+    if place_of(target) is None or view["run"]["own"] or is_ruled(view["policy"]):
+        return view
+    from ckpt.scan import registered_root
+
+    path = path_from_fields(view["run"])
+    if registered_root(Path(path)) is not None:
+        out.say(f"what is configured for it is told by `ckpt ls {quoted(os.path.basename(path))}`")
+    return {**view, "checkpoints": [{**raw, "verdict": None} for raw in view["checkpoints"]]}
 
 
 def runs_below(target: str) -> list[Path] | None:

@@ -32,7 +32,10 @@ def answer_mark(ref: str, kind: str, fields: Mapping[str, Any], *, json: bool, q
             marks.check_tag(fields["name"])
         body = {"kind": kind, **finite(fields)}
         if place_of(ref) is None:
-            found = found_from_json(lookup.client.post("/v1/marks", {"ref": ref, **body}))
+            try:
+                found = found_from_json(lookup.client.post("/v1/marks", {"ref": ref, **body}))
+            except AddressError as error:
+                raise lookup.with_way_back(error, ref) from None
         else:
             found = lookup.find(ref)
             body["ref"] = found.checkpoint.path
@@ -55,7 +58,7 @@ def answer_mark(ref: str, kind: str, fields: Mapping[str, Any], *, json: bool, q
             out.say(_foreign_note(lookup, found))
         verdict = (found.answer.get("checkpoint") or {}).get("verdict") or {}
         if kind in ("unpin", "untag", "metric", "unmetric") and verdict.get("action") == "remove":
-            out.say("its policy moves it to the trash now; `ckpt undo` brings it back")
+            out.say(f"its policy moves it to the trash now; `ckpt trash restore {checkpoint.id}` brings it back")
 
 
 def _foreign_note(lookup: Lookup, found: Found) -> str:

@@ -30,6 +30,8 @@ def answer_show(where: str | None, *, json: bool, quiet: bool) -> None:
             lines = everywhere_lines if where is None else policy_lines
             return lines(shown, paint=out.paint, width=out.width)
 
+        if "asked" in shown:
+            out.say("no daemon runs that knows this run: config.toml and the policies of directories were not asked")
         out.data(shown, ids=sorted(shown["origins"]), human=human)
 
 
@@ -48,7 +50,8 @@ def shown_policy(lookup: Lookup, where: str) -> Json:
     from ckpt.scan.trying import policy_view_to_json
 
     view = read_place(place)
-    return policy_view_to_json(view, view.wishes.layers)
+    # config.toml is the daemon's, and so is what is said of watched directories.
+    return {**policy_view_to_json(view, view.wishes.layers), "asked": ["run"]}
 
 
 def by_live_daemon(ask: Callable[[Any], Json]) -> Json | None:

@@ -44,7 +44,8 @@ def answer_set(where: str, words: Sequence[str], *, clear: bool, yes: bool, json
         out.data(answer, ids=sorted(answer["origins"]), human=human)
         if out.mode == "human":
             back = "`ckpt undo` takes it back" if put.journaled else "`ckpt policy set … --clear` takes it back"
-            out.say(f"{_WHEN}; {back}" if after.count else back)
+            waits = (answer.get("plan") or {}).get("ask") is not None
+            out.say(f"{_WHEN}; {back}" if after.count and not waits else back)
 
 
 _WHEN = "nothing is removed at once: the daemon acts in its next round, a training at its next save"
@@ -103,7 +104,8 @@ def _alone(place: Place, given: Mapping[str, Any], *, preview: bool) -> Json:
     wished = view.evolve(wishes=view.wishes.evolve(said=dict(given)))
     merged = retention.merge(wished.wishes.layers)
     if preview:
-        view = governed(wished, merged, view.situation, time.time())
+        situation = view.situation.evolve(own_policy=view.run.own and merged.only(view.wishes.origin))
+        view = governed(wished, merged, situation, time.time())
     else:
         marks.append(RunPaths(Path(view.run.path)).marks, "policy", None, policy=dict(given))
         view = read_place(place)

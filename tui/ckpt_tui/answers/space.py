@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckpt.encoding import path_fields, printable
+from ckpt.encoding import printable
 from ckpt_tui.answers.listing import runs_below
 from ckpt_tui.lookup import Lookup, Place, place_of, read_place
 from ckpt_tui.running import running
@@ -68,8 +68,8 @@ def _trashed(runs: Iterable[Run], target: str) -> dict[str, int]:
 
 
 def _disks(paths: Iterable[str]) -> list[dict[str, Any]]:
-    """The disks that some directories lie on, in the daemon's shape; nobody foresees anything here."""
-    from ckpt.mounts import point_of
+    """The disks that some directories lie on; nobody foresees anything here."""
+    from ckpt.scan.usage import disk_to_json
 
     found: dict[int, dict[str, Any]] = {}
     for path in paths:
@@ -80,11 +80,5 @@ def _disks(paths: Iterable[str]) -> list[dict[str, Any]]:
             room = os.statvfs(path)
         except OSError:
             continue
-        found[device] = {
-            **path_fields(point_of(path)),
-            "free_bytes": room.f_bavail * room.f_frsize,
-            "total_bytes": room.f_blocks * room.f_frsize,
-            "full_in_s": None,
-            "filling": False,
-        }
+        found[device] = disk_to_json(path, free=room.f_bavail * room.f_frsize, total=room.f_blocks * room.f_frsize)
     return list(found.values())

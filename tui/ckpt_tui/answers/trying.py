@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ckpt.refs import short_names
 from ckpt_tui.answers.listing import runs_below
 from ckpt_tui.lookup import Lookup, Place, place_of, read_place
 
@@ -40,5 +41,5 @@ def tried(lookup: Lookup, target: str, policy: Sequence[str]) -> tuple[Mapping[s
         merged = retention.merge([view.followed, ("--policy", given)])
         situation = view.situation.evolve(enforced=True, own_policy=False, guessed=merged.guessed)
         planned.append(governed(view, merged, situation, time.time()))
-    names = {view.run.id: view.run.name for view in planned}
+    names = short_names([view.run for view in planned])
     return retention.plan_to_json(retention.combine(view.plan for view in planned)), names

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import typer
 
-from ckpt.encoding import path_fields, path_from_fields, printable
+from ckpt.encoding import path_fields, path_from_fields, printable, quoted
 from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt_tui.lookup import Lookup
 from ckpt_tui.render.status import NO_ROOT
 from ckpt_tui.running import running
-from ckpt_tui.trouble import quoted
 from ckpt_tui.wording import plural, size_text
 
 LOOK_S = 3600.0  # a first look at a very large directory; who waits sees for how long

@@ -1,14 +1,25 @@
 """All commands in one Typer app."""
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from ckpt_tui.commands import copying, keeping, listing, marking, measuring, policies, space, watching
+PARTS = {
+    "listing": ("ls", "show", "inspect", "diff", "verify", "status", "doctor"),
+    "marking": ("pin", "unpin", "note", "tag"),
+    "measuring": ("metric",),
+    "policies": ("policy",),
+    "keeping": ("plan", "apply", "prune", "undo", "trash"),
+    "copying": ("restore", "fork"),
+    "space": ("du",),
+    "watching": ("events", "tui", "watch"),
+}
+"""The commands and groups of each module of `ckpt_tui.commands`."""
 
 
-def build() -> typer.Typer:
-    """The app with all its commands."""
+def build(command: str | None = None) -> typer.Typer:
+    """The app with all its commands, or with those of the module that a command is in, so that it starts sooner."""
     app = typer.Typer(
         name="ckpt",
         help="Know every training checkpoint on the box, keep the right ones, and never lose one.",
@@ -21,8 +32,8 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_options)
-    for part in (listing, marking, measuring, policies, keeping, copying, space, watching):
-        part.register(app)
+    for part in [part for part, names in PARTS.items() if command in names] or PARTS:
+        import_module(f"ckpt_tui.commands.{part}").register(app)
     return app
 
 

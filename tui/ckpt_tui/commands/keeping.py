@@ -6,7 +6,9 @@ import typer
 
 from ckpt_tui.options import Json, Quiet, Yes
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Entries of the trash, as `ckpt trash ls` shows them.")]
+What = Annotated[
+    list[str], typer.Argument(metavar="WHAT...", help="What lies in the trash, as `ckpt trash ls` shows it.")
+]
 Target = Annotated[
     str | None, typer.Argument(metavar="RUN|DIR", help="A run's name, id or directory, or a directory with runs.")
 ]
@@ -31,7 +33,7 @@ def plan(
         typer.Option("--policy", metavar="RULES", help="Rules to try instead, such as 'keep_last=3 keep_best=2'."),
     ] = None,
     enforce: Annotated[bool, typer.Option("--enforce", help="As if observed directories were enforced.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="All that stays, in long runs too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="A row for every checkpoint.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -93,26 +95,31 @@ def trash_ls(target: Target = None, json: Json = False, quiet: Quiet = False) ->
       ckpt trash ls
       ckpt trash ls exp3 --json
     """
-    from ckpt_tui.answers.keeping import answer_trash_ls
+    from ckpt_tui.answers.trash import answer_ls
 
-    answer_trash_ls(target, json=json, quiet=quiet)
+    answer_ls(target, json=json, quiet=quiet)
 
 
-def trash_restore(ids: Ids, json: Json = False, quiet: Quiet = False) -> None:
+def trash_restore(what: What, yes: Yes = False, json: Json = False, quiet: Quiet = False) -> None:
     """Bring removed checkpoints back to where they were, and pin them.
+
+    WHAT is an id of an entry, a checkpoint or a plan, the name of a file or directory, RUN@SELECTOR, or a RUN for all
+    that lies in the trash of it, which is asked first.
 
     \b
     Examples:
       ckpt trash restore 3f9a0c1d
+      ckpt trash restore checkpoint-440
+      ckpt trash restore exp3@step:440
     """
-    from ckpt_tui.answers.keeping import answer_trash_restore
+    from ckpt_tui.answers.trash import answer_restore
 
-    answer_trash_restore(ids, json=json, quiet=quiet)
+    answer_restore(what, yes=yes, json=json, quiet=quiet)
 
 
 def trash_purge(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID...", help="Entries of the trash; none with --all.")
+    what: Annotated[
+        list[str] | None, typer.Argument(metavar="WHAT...", help="Named as for `ckpt trash restore`; none with --all.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything in the trash.")] = False,
     yes: Yes = False,
@@ -124,11 +131,12 @@ def trash_purge(
     \b
     Examples:
       ckpt trash purge 3f9a0c1d
+      ckpt trash purge exp3
       ckpt trash purge --all --yes
     """
-    from ckpt_tui.answers.keeping import answer_trash_purge
+    from ckpt_tui.answers.trash import answer_purge
 
-    answer_trash_purge(ids or [], everything=everything, yes=yes, json=json, quiet=quiet)
+    answer_purge(what or [], everything=everything, yes=yes, json=json, quiet=quiet)
 
 
 def undo(yes: Yes = False, json: Json = False, quiet: Quiet = False) -> None:
@@ -140,6 +148,6 @@ def undo(yes: Yes = False, json: Json = False, quiet: Quiet = False) -> None:
     Examples:
       ckpt undo
     """
-    from ckpt_tui.answers.keeping import answer_undo
+    from ckpt_tui.answers.undoing import answer_undo
 
     answer_undo(yes=yes, json=json, quiet=quiet)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from ckpt.encoding import printable
 from ckpt.records import Checkpoint, Record, Run
@@ -22,11 +24,13 @@ class Act(Record, frozen=True, kw_only=True):
     address: str = ""
     """How a command names the checkpoint."""
     text: str = ""
-    """Tag name, note, destination of a restore, or name of a fork; by kind."""
+    """Tag name, note, destination of a restore, name of a fork, or what an undo takes back; by kind."""
     at: str | None = None
     """Directory in which a fork is made; None for its parent's own."""
     entries: tuple[str, ...] = ()
     """Ids in the trash."""
+    shown: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What tells the act that an undo takes back from every other."""
 
 
 def command_line(act: Act) -> str:

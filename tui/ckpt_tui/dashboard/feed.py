@@ -68,8 +68,8 @@ class Feed(Protocol):
     def trash(self, run_id: str | None) -> list[dict[str, Any]]:
         """Removed checkpoints of a run or of all, in the shape of `ckpt trash ls --json`."""
 
-    def undoable(self) -> str | None:
-        """What `undo` would take back, as a sentence; None when there is nothing."""
+    def undoable(self) -> Act | None:
+        """The undo of the latest act, whose text says in a sentence what it takes back; None when there is nothing."""
 
     def cannot(self, kind: ActKind, run: Run | None) -> str | None:
         """Why an act cannot be done from here, with what would work; None when it can."""

@@ -93,6 +93,6 @@ class Filtered(Message):
 
 @dataclass
 class UndoKnown(Message):
-    """What an undo would take back, as a sentence; None when there is nothing."""
+    """The undo of the latest act, for a person to confirm; None when there is nothing."""
 
-    text: str | None
+    act: Act | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from ckpt_tui.output import Paint
@@ -18,6 +18,9 @@ def policy_lines(shown: Mapping[str, Any], *, paint: Paint, width: int | None) -
     lines = [f"policy of {paint(str(name), 'bold')}"]
     if shown.get("problem"):
         lines += [f"  {line}" for line in wrapped(f"nothing is removed now: {shown['problem']}", _less(width))]
+    if run is not None and _goes_by_its_own(run, set(shown["origins"].values())):
+        own = f"its training prunes by what its own code says until it ends: {_own_rules(shown)}"
+        lines += [f"  {line}" for line in wrapped(own, _less(width))]
     lines += _sentences(shown, width)
     lines += _origins(shown, paint, width)
     lines += ["", *_places(shown, "RUN" if run is None else str(run["name"]), width)]
@@ -71,6 +74,19 @@ def _stretch(item: Mapping[str, Any]) -> str:
 
     within = item.get("within")
     return duration_text(item["every"]) + ("" if within is None else f" for {duration_text(within)}")
+
+
+def _goes_by_its_own(run: Mapping[str, Any], origins: Set[str]) -> bool:
+    """Whether a training runs that does not know all of the policy: it reads no config.toml and asks no daemon."""
+    return bool(run["own"]) and run["status"] in ("training", "stalled") and not origins <= {"run.json", "command"}
+
+
+def _own_rules(shown: Mapping[str, Any]) -> str:
+    from ckpt.retention import merge
+
+    known = [(item["origin"], item["policy"]) for item in shown["layers"] if item["origin"] in ("run.json", "command")]
+    policy = merge(known).policy
+    return rules_line(policy.to_json()) if policy.has_rules else "everything is kept"
 
 
 def _sentences(shown: Mapping[str, Any], width: int | None) -> list[str]:

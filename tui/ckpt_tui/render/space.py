@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ckpt import refs
 from ckpt.encoding import path_from_fields, printable
+from ckpt.records import Run
 from ckpt_tui.output import Paint
 from ckpt_tui.render.words import NONE, full_in
 from ckpt_tui.tables import Cell, Column, table, wrapped
@@ -29,13 +31,24 @@ def usage_lines(answer: Mapping[str, Any], *, paint: Paint, width: int | None) -
         Column("TRASH", right=True, rank=2),
         Column("PATH", cut=True, least=24, middle=True, rank=3),
     ]
-    rows = [_row(run, Cell(str(run["name"]), "bold"), printable(path_from_fields(run))) for run in runs]
+    names = _names(runs)
+    rows = [_row(run, Cell(names[run["run"]], "bold"), printable(path_from_fields(run))) for run in runs]
     if len(runs) > 1:
         together = {**answer, "checkpoints": sum(int(run["checkpoints"]) for run in runs)}
         rows.append(_row(together, Cell(plural(len(runs), "run"), "bold"), ""))
     yield from table(columns, rows, paint=paint, width=width)
     for sentence in _sentences(answer):
         yield from wrapped(sentence, width)
+
+
+def _names(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """How the runs are told from each other, by their ids."""
+    if len(runs) == 1:
+        return {str(run["run"]): str(run["name"]) for run in runs}
+    own = [
+        Run(id=str(run["run"]), name=str(run["name"]), root="", path=path_from_fields(run), own=False) for run in runs
+    ]
+    return refs.short_names(own)
 
 
 def _row(told: Mapping[str, Any], name: Cell, path: str) -> list[str | Cell]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ckpt.encoding import quoted
 from ckpt_tui.output import Paint
 from ckpt_tui.render.roots import roots_lines, trouble_lines
 from ckpt_tui.render.words import ago, span
@@ -57,12 +58,13 @@ def _not_running(paint: Paint) -> Iterator[str]:
 def _waiting(asks: Sequence[Mapping[str, Any]], paint: Paint) -> Iterator[str]:
     """The plans that go on only when a person confirms them."""
     for ask in asks[:5]:
-        plan = paint(str(ask["plan"]), "bold")
-        look = f"`ckpt plan {ask['run'][:8]}`" if ask.get("run") else "`ckpt plan`"
-        yield f"{paint('asks', 'yellow')}     {paint(str(ask['text']))}"
-        yield f"         look with {look}, confirm with `ckpt apply {plan}`"
+        name = str(ask.get("name") or str(ask["run"])[:12]) if ask.get("run") else None
+        of = "" if name is None else f"{paint(name, 'bold')}: "
+        which = "" if name is None else f" {paint(quoted(name))}"
+        yield f"{paint('asks', 'yellow')}     {of}{paint(str(ask['text']))}"
+        yield f"         look and confirm with `ckpt prune{which}`"
     if len(asks) > 5:
-        yield f"         and {plural(len(asks) - 5, 'more plan')} like that: `ckpt plan`"
+        yield f"         and {plural(len(asks) - 5, 'more run')} like that: `ckpt plan`"
 
 
 def _announced(announced: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ckpt import filters, scan
+from ckpt import filters, refs, scan
 from ckpt.encoding import printable
 from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events
@@ -49,7 +49,13 @@ class Looking:
         self.changes: dict[str, Change] = {}
 
     def _status(self, params: Params) -> dict[str, Any]:
-        return {"daemon": self._daemon(), "roots": self._roots.all(), "asks": self._asks()}
+        return {"daemon": self._daemon(), "roots": self._roots.all(), "asks": self._named_asks()}
+
+    def _named_asks(self) -> list[dict[str, Any]]:
+        """What waits for a person, with the names by which the runs can be told from each other."""
+        asks = self._asks()
+        names = refs.short_names([view.run for view in self._catalog.all()]) if asks else {}
+        return [{**ask, "name": printable(names[ask["run"]]) if ask["run"] in names else None} for ask in asks]
 
     def _runs(self, params: Params) -> dict[str, Any]:
         chosen = _choice(params).of(self._catalog.all(), lambda view: filters.run_fields(view.run))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ckpt.encoding import path_fields
-from ckpt.mounts import point_of
-from ckpt.scan.usage import usage_to_json
+from ckpt.scan.usage import disk_to_json, usage_to_json
 from ckptd.catalog.catalog import Catalog
 from ckptd.keeping.keeper import Keeper
 from ckptd.serving.addresses import Addresses
@@ -40,11 +38,11 @@ class Room:
         for path in paths:
             disk = self._space.of(path)
             if disk.device is not None and disk.device not in found:
-                found[disk.device] = {
-                    **path_fields(point_of(path)),
-                    "free_bytes": disk.free_bytes,
-                    "total_bytes": disk.total_bytes,
-                    "full_in_s": disk.full_in_s,
-                    "filling": disk.filling,
-                }
+                found[disk.device] = disk_to_json(
+                    path,
+                    free=disk.free_bytes,
+                    total=disk.total_bytes,
+                    full_in_s=disk.full_in_s,
+                    filling=disk.filling,
+                )
         return list(found.values())

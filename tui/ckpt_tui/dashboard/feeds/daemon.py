@@ -10,8 +10,8 @@ from typing import Any
 from ckpt import refs
 from ckpt.client import Client
 from ckpt.encoding import path_fields, printable
-from ckpt.exceptions import CkptError, NoDaemonError, UsageError
-from ckpt.protocol import checkpoint_from_json, run_from_json
+from ckpt.exceptions import CkptError, NoDaemonError, OperationError, UsageError
+from ckpt.protocol import checkpoint_from_json, run_from_json, undo_body
 from ckpt.records import Checkpoint, Reason, Run, Verdict
 from ckpt_tui.dashboard.acts import Act, ActKind, address_of, checkpoint_name
 from ckpt_tui.dashboard.feed import Curves, RunDetail
@@ -94,10 +94,10 @@ class DaemonFeed:
         entries: list[dict[str, Any]] = self.client.get("/v1/trash", run=run_id)["entries"]
         return entries
 
-    def undoable(self) -> str | None:
-        """The latest act that can be taken back."""
+    def undoable(self) -> Act | None:
+        """The undo of the latest act that can be taken back."""
         act = self.client.get("/v1/undo")["undo"]
-        return None if act is None else printable(str(act.get("text") or act.get("kind") or "the last act"))
+        return None if act is None else Act(kind="undo", text=printable(str(act["text"])), shown=undo_body(act))
 
     def cannot(self, kind: ActKind, run: Run | None) -> str | None:
         """Everything can be done where a daemon runs; copies need none."""
@@ -121,12 +121,12 @@ class DaemonFeed:
                     self.client.post("/v1/announce", path_fields(str(directory)))
                 return f"forked {printable(str(directory))}"
             case "trash restore":
-                restored = self.client.post("/v1/trash/restore", {"ids": list(act.entries)})["restored"]
-                names = ", ".join(file_name(str(item.get("path", ""))) for item in restored)
-                return f"restored {plural(len(restored), 'checkpoint')}: {names}"
+                answer = self.client.post("/v1/trash/restore", {"ids": list(act.entries)})
+                names = ", ".join(file_name(str(item.get("path", ""))) for item in answer["restored"])
+                return f"restored {plural(len(answer['restored']), 'checkpoint')}: {names}{_left(answer)}"
             case "undo":
-                undone = self.client.post("/v1/undo")["undone"]
-                return f"took back: {printable(str(undone.get('text') or undone.get('kind')))}"
+                undone = self.client.post("/v1/undo", act.shown)["undone"]
+                return f"took back: {printable(str(undone['text']))}{_left(undone)}"
             case _:
                 return self._mark(act)
 
@@ -187,3 +187,14 @@ def _verdict(raw: dict[str, Any]) -> Verdict:
 
 def _reason(raw: dict[str, Any]) -> Reason:
     return Reason(**{name: raw[name] for name in Reason.__struct_fields__ if name in raw})
+
+
+def _left(answer: Mapping[str, Any]) -> str:
+    """What of a restore stayed in the trash, as the rest of a sentence. Raises OperationError when all of it did."""
+    left = answer.get("left") or ()
+    if not left:
+        return ""
+    why = f"{file_name(str(left[0]['path']))}: {printable(str(left[0]['reason']))}"
+    if not answer["restored"]:
+        raise OperationError("nothing came back", hint=why)
+    return f"; {len(left)} stayed in the trash, {why}"

@@ -100,7 +100,7 @@ class DirectoryFeed:
         ]
         return sorted(entries, key=lambda entry: -float(entry.get("trashed_at") or 0))
 
-    def undoable(self) -> str | None:
+    def undoable(self) -> Act | None:
         """Nothing: see `cannot`."""
         return None
 

@@ -90,10 +90,10 @@ class ScriptedFeed:
         self._check()
         return [e for e in self.entries if run_id is None or e["run"] == run_id]
 
-    def undoable(self) -> str | None:
-        """The last act."""
+    def undoable(self) -> Act | None:
+        """The undo of the last act."""
         self._check()
-        return f"{self.done[-1].kind} {self.done[-1].text}".strip() if self.done else None
+        return Act(kind="undo", text=f"{self.done[-1].kind} {self.done[-1].text}".strip()) if self.done else None
 
     def cannot(self, kind: ActKind, run: Run | None) -> str | None:
         """Everything can be done in a script."""

@@ -142,24 +142,24 @@ class Acting(TonedScreen[None]):
     @work(thread=True, exclusive=True, exit_on_error=False, group="undo")
     def _find_undo(self) -> None:
         try:
-            text = self.feed.undoable()
+            act = self.feed.undoable()
         except (CkptError, OSError) as error:
             self.post_message(ActFailed(Act(kind="undo"), str(error)))
         else:
-            self.post_message(UndoKnown(text))
+            self.post_message(UndoKnown(act))
 
     @on(UndoKnown)
     def _ask_undo(self, message: UndoKnown) -> None:
-        if message.text is None:
+        act = message.act
+        if act is None:
             self.notify("There is nothing to undo.", markup=False)
             return
-        act = Act(kind="undo")
 
         def answered(yes: bool | None) -> None:
             if yes:
                 self.perform(act)
 
-        text = f"This takes back:\n  {message.text}"
+        text = f"This takes back:\n  {act.text}"
         self.app.push_screen(Confirm("Undo", text, command_line(act), label="Take it back"), answered)
 
     @work(thread=True, exit_on_error=False, group="act")

@@ -30,8 +30,9 @@ def tell(found: Meaning, state: Mapping[str, Any]) -> None:
     found.metrics = _measured(state.get("log_history"), step, scalars)
     found.loss = found.metrics.get("loss")
     best = state.get("best_model_checkpoint")
-    if type(best) is str and 0 < len(best) <= _MAX_PATH:
-        found.references["best_model_checkpoint"] = (best,)
+    if best:
+        named = (best,) if type(best) is str and len(best) <= _MAX_PATH else ()
+        found.references["best_model_checkpoint"] = named
 
 
 def _measured(history: Any, step: int | float | None, scalars: Scalars) -> dict[str, float]:

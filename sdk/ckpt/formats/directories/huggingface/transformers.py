@@ -97,6 +97,8 @@ class Transformers(Kind):
         if found.learning_rate is None:
             found.learning_rate = self._engines.learning_rate
         trainer_state.tell(found, self._state)
+        if TRAINER_STATE in self.folder.files and not self._state:
+            found.references["best_model_checkpoint"] = ()  # too large to be read
         plain = Plain(Scalars())
         found.config = trainer_state.settings(self._arguments, plain)
         for key, name in _CONFIGS.items():

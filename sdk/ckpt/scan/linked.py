@@ -1,0 +1,93 @@
+"""Which checkpoints symbolic links lead to. Pure."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+
+from ckpt.paths import is_inside
+from ckpt.records import Checkpoint
+
+
+class Links:
+    """Symbolic links, each with the path that it leads to. Equal when they are the same links."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        self.pairs = tuple(sorted(set(pairs)))
+        """Absolute paths: link and target."""
+        self._leading: dict[str, list[str]] = {}
+        self._lying: dict[str, list[str]] = {}
+        for link, target in self.pairs:
+            self._leading.setdefault(target, []).append(link)
+            self._lying.setdefault(os.path.dirname(link), []).append(link)
+        self._targets = sorted(self._leading)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Links) and self.pairs == other.pairs
+
+    def __hash__(self) -> int:
+        return hash(self.pairs)
+
+    def below(self, directory: str) -> tuple[tuple[str, str], ...]:
+        """Those that lie in a directory or below it, or are what is at its path."""
+        prefix = directory.rstrip("/") + "/"
+        first, end = bisect_left(self.pairs, (prefix,)), bisect_left(self.pairs, (prefix[:-1] + "0",))
+        at = bisect_left(self.pairs, (directory,))
+        is_link = at < len(self.pairs) and self.pairs[at][0] == directory
+        return (*self.pairs[at : at + is_link], *self.pairs[first:end])
+
+    def directly_in(self, directory: str) -> Sequence[str]:
+        """The links in a directory."""
+        return self._lying.get(directory, ())
+
+    def lead_to(self, run: str) -> bool:
+        """Whether any link leads to a directory, into it, or to one above it."""
+        first, end = self._inside(run)
+        return first < end or any(path in self._leading for path in _upwards(run, "/"))
+
+    def to(self, run: str, checkpoints: Sequence[Checkpoint]) -> dict[str, list[str]]:
+        """Checkpoint id to the links that lead to it, to something in it, or to a directory above it.
+
+        `checkpoints` are those of the run in the directory `run`. Links in a checkpoint to itself, and those that are
+        other names of it, are left out.
+        """
+        above = [path for path in _upwards(run, "/") if path in self._leading]
+        first, end = self._inside(run)
+        inside = self._targets[first:end]
+        wanted = frozenset(inside)
+        by_path: dict[str, list[Checkpoint]] = {}
+        found: dict[str, list[str]] = {}
+        for checkpoint in checkpoints:
+            for path in {checkpoint.path, *checkpoint.files}:
+                by_path.setdefault(path, []).append(checkpoint)
+            targets = {path for file in checkpoint.files for path in _upwards(os.path.dirname(file), run)}
+            for target in (*above, *sorted(targets & wanted)):
+                self._add(found, checkpoint, target)
+        for target in inside:
+            for path in _upwards(target, run):
+                for checkpoint in by_path.get(path, ()):
+                    self._add(found, checkpoint, target)
+        return {checkpoint: sorted(set(links)) for checkpoint, links in found.items()}
+
+    def _inside(self, run: str) -> tuple[int, int]:
+        """Which of the sorted targets lie in a directory."""
+        prefix = run.rstrip("/") + "/"
+        return bisect_left(self._targets, prefix), bisect_left(self._targets, prefix[:-1] + "0")
+
+    def _add(self, found: dict[str, list[str]], checkpoint: Checkpoint, target: str) -> None:
+        for link in self._leading[target]:
+            if link not in checkpoint.files and not any(is_inside(link, file) for file in checkpoint.files):
+                found.setdefault(checkpoint.id, []).append(link)
+
+
+NO_LINKS = Links()
+
+
+def _upwards(path: str, top: str) -> Iterator[str]:
+    """A path at or below `top` and every directory above it, up to `top`."""
+    while is_inside(path, top):
+        yield path
+        if path == top or path == os.path.dirname(path):
+            return
+        path = os.path.dirname(path)
