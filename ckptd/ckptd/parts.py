@@ -90,5 +90,9 @@ def _assemble(state: StatePaths, journal: Journal, catalog: Catalog, roots: Root
     keeper = Keeper(catalog, roots, policies, scanner, events, journal, kept, clock, lambda: policies.config.limits)
     marking = Marking(scanner, events, journal, kept)
     undo = Undo(catalog, journal, keeper, marking)
-    space = Space(events.emit, lambda run: sum(frees_bytes(item.entry) for item in keeper.entries(run)))
+    space = Space(
+        events.emit,
+        lambda run: sum(frees_bytes(item.entry) for item in keeper.entries(run)),
+        warn_before=lambda: policies.config.warn_before,
+    )
     return Parts(journal, events, catalog, roots, policies, scanner, keeper, marking, undo, space)

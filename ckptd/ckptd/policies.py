@@ -1,31 +1,22 @@
-"""Which policy holds for a run, and where it stands: what it wishes itself, its root, and config.toml put together.
-
-For an own run with rules of its own, the weaker first:
-
-    run.json < command < config.toml [[run]]
-
-and for every other run:
-
-    a guess of its monitor < its monitor < config.toml [policy] < its root < command < config.toml [[run]]
-"""
+"""Which policy holds for a run, and where it stands: what it wishes itself, its root, and config.toml put together."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ckpt import retention, scan
 from ckpt.encoding import printable
 from ckpt.exceptions import CkptError
 from ckpt.paths import is_inside
-from ckpt.retention import Layer, Merged, Policy, Situation
+from ckpt.retention import Layer, Merged, Situation
 from ckpt.retention.quantities import size_text
 from ckpt.scan import RunView, Wishes
 from ckpt.scan.symlinks import MOST_LINKS
 from ckptd.catalog.catalog import Catalog
-from ckptd.config.values import Config, Root, RunRule
+from ckptd.config.values import Config, Root
 from ckptd.keeping.clock import Clock
+from ckptd.layering import general_for, layers_for, rules_for
 from ckptd.linking import Linking
 from ckptd.roots.roots import Roots
 from ckptd.roots.watched import Watched
@@ -109,7 +100,7 @@ class _Asked(NamedTuple):
     wishes: Wishes
     name: str
     below: str
-    root: Root | None
+    general: list[Layer]
     config: Config
     merged: Merged
     unusable: str | None
@@ -118,34 +109,23 @@ class _Asked(NamedTuple):
     @classmethod
     def now(cls, view: RunView, watched: Watched | None, config: Config) -> _Asked:
         """What is asked for of a run that lies in a root."""
-        root, unusable = None if watched is None else watched.root, None
+        unusable = None
         try:
-            merged = retention.merge(layers_for(view, root, config))
+            merged = retention.merge(layers_for(view, watched, config))
         except CkptError as error:
             # What a person wrote is checked where it is written; together it may still be no policy.
             merged, unusable = Merged(), f"its policies do not go together: {error.message}"
-        return cls(view.wishes, view.run.name, view.run.root, root, config, merged, unusable)
+        general = general_for(view, watched, config)
+        return cls(view.wishes, view.run.name, view.run.root, general, config, merged, unusable)
 
     def is_of(self, view: RunView, watched: Watched | None, config: Config) -> bool:
         """Whether those who ask are still the same."""
         return (
             self.wishes is view.wishes
-            and self.root is (None if watched is None else watched.root)
             and self.config is config
             and (self.name, self.below) == (view.run.name, view.run.root)
+            and self.general == general_for(view, watched, config)
         )
-
-
-def layers_for(view: RunView, root: Root | None, config: Config) -> list[Layer]:
-    """What is asked for of a run, the weakest first. Raises StateError when its own policy is none."""
-    wishes = view.wishes
-    rules = [(f"config.toml [[run]] {rule.match}", rule.policy) for rule in rules_for(view, config)]
-    if view.run.own and Policy.from_json(wishes.own).has_rules:
-        return [("run.json", wishes.own), ("command", wishes.said), *rules]
-    above: list[Layer] = [("config.toml [policy]", config.policy)]
-    if root is not None:
-        above.append(("config.toml [[root]]" if root.origin == "config.toml" else "root", root.policy))
-    return [*wishes.weakest, *above, ("command", wishes.said), *rules]
 
 
 def situation_for(view: RunView, watched: Watched | None, config: Config, merged: Merged) -> Situation:
@@ -159,16 +139,6 @@ def situation_for(view: RunView, watched: Watched | None, config: Config, merged
         named=bool(view.wishes.said) or any(rule.names_one for rule in rules_for(view, config)),
         degraded=view.wishes.doubt or _not_believed(view.run.path, watched),
     )
-
-
-def rules_for(view: RunView, config: Config) -> Iterator[RunRule]:
-    """The rules of config.toml that mean a run, in their order."""
-    if not config.runs:
-        return
-    place = os.path.relpath(view.run.path, view.run.root)
-    for rule in config.runs:
-        if rule.matches(view.run.name, place):
-            yield rule
 
 
 def more_removed(changed: Iterable[tuple[RunView, RunView]]) -> str | None:

@@ -13,7 +13,8 @@ Reads (GET, answers are JSON objects; RUN and REF are addresses):
     /v1/trash[?run=RUN]                     {"entries": […]}
     /v1/du[?run=RUN]                        {"runs": [{"run", "name", "path", "bytes", "unique_bytes", "shared_bytes",
                                              "by_kind", "checkpoints", "trash_bytes"}…], "trash_bytes", …}
-    /v1/undo                                {"undo": act | null}: what POST would take back
+    /v1/undo[?run=RUN]                      {"undo": act | null, "acts": [act…]}: what POST would take back, and all
+                                            that can be, newest first
     /v1/policy?run=RUN | path=DIR           {"run" | "path", "policy", "origins", "describe": [sentence…], "layers"};
       with neither: what holds where nothing else is said, with "roots" and "runs"
     /v1/policy/test?run=RUN&policy=TEXT     rehearsal of the policy in force, or of one like keep_last=3 keep_best=2
@@ -66,6 +67,7 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "/v1/curves": ("run", "points"),
     "/v1/plan": ("run", "root", "id", "enforced"),
     "/v1/trash": ("run",),
+    "/v1/undo": ("run",),
     "/v1/policy": ("run", "path"),
     "/v1/policy/test": ("run", "policy"),
     "/v1/du": ("run",),

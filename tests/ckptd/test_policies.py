@@ -18,7 +18,8 @@ from ckpt.retention import Policy, merge, plan
 from ckpt.scan import RunView, Wishes
 from ckptd.config.values import Config, Root, RunRule
 from ckptd.keeping.clock import Clock
-from ckptd.policies import layers_for, more_removed, situation_for
+from ckptd.layering import layers_for, unheard
+from ckptd.policies import more_removed, situation_for
 from ckptd.roots.watched import Watched
 
 
@@ -35,7 +36,8 @@ CONFIG = Config(
         RunRule(match="other", policy={"keep_best": 9}),
     ),
 )
-ROOT = Root(path="/runs", policy={"keep_last": 4, "max_bytes": 10**9})
+OBSERVED = Root(path="/runs", policy={"keep_last": 4, "max_bytes": 10**9})
+ROOT = Watched(OBSERVED.evolve(mode="enforce"), confirmed=True)
 
 
 def test_an_own_run_with_rules_hears_its_training_the_command_and_its_name() -> None:
@@ -61,12 +63,11 @@ def test_a_guess_of_the_monitor_stands_below_everything_and_is_known_as_one() ->
 @pytest.mark.parametrize(("own", "origin"), [(True, "run.json"), (False, "trainer")])
 def test_a_run_that_says_nothing_hears_all_that_is_above_it(own: bool, origin: str) -> None:
     wishes = Wishes(own={"monitor": "acc", "mode": "max"}, origin=origin, said={"max_bytes": None})
-    merged = merge(layers_for(view(own=own, wishes=wishes), ROOT.evolve(origin="config.toml"), CONFIG))
+    named = Watched(ROOT.root.evolve(origin="config.toml"), confirmed=True)
+    merged = merge(layers_for(view(own=own, wishes=wishes), named, CONFIG))
     assert (merged.policy.keep_last, merged.policy.keep_for, merged.policy.max_bytes) == (4, 60.0, None)
     assert (merged.origins["monitor"], merged.origins["keep_last"]) == (origin, "config.toml [[root]]")
     assert merged.origins["keep_for"] == "config.toml [policy]"
-    outside = merge(layers_for(view(own=own, wishes=wishes), None, CONFIG))
-    assert outside.policy.keep_last == 5
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,13 @@ def test_a_situation_knows_who_spoke_and_who_was_named() -> None:
 def test_a_run_that_is_partly_out_of_sight_is_not_believed(fields: dict[str, Any], said: str | None) -> None:
     watched = Watched(Root(path="/runs", mode="enforce"), confirmed=True, **fields)
     assert situation_for(view(own=False), watched, Config(), merge(())).degraded == said
+
+
+def test_a_root_with_more_links_than_were_followed_is_not_believed() -> None:
+    watched = Watched(Root(path="/runs", mode="enforce"), confirmed=True, all_symlinks=False)
+    degraded = situation_for(view(own=False), watched, Config(), merge(())).degraded
+    assert degraded is not None
+    assert "more than 100,000 symbolic links" in degraded
 
 
 def hugging_face(directory: Path, step: int, loss: float) -> None:
@@ -242,6 +250,26 @@ def test_what_is_asked_for_is_put_together_once(world: Any, root: Path, monkeypa
     assert len(merged) == 2, "once a run"
     world.configure(Config(runs=(RunRule(match="two", policy={"keep_last": 1}),)))
     assert {view.run.name: view.plan.policy.keep_last for view in world.catalog.all()} == {"one": 2, "two": 1}
+
+
+def test_what_is_linked_from_elsewhere_stays_and_goes_when_the_link_does(world: Any, root: Path) -> None:
+    (root / "paper").mkdir()
+    (root / "paper" / "figure").symlink_to("../one/checkpoint-1/model.safetensors")
+    (root / "two" / "checkpoint-0").symlink_to("../one/checkpoint-2")
+    world.roots.propose(str(root), STRICT)
+    world.roots.enforce(str(root))
+    world.scanner.full()
+    assert removed(world) == {"two": [1, 2]}
+    one = next(view for view in world.catalog.all() if view.run.name == "one")
+    said = {c.step: [r.text for r in one.verdict(c.id).reasons] for c in one.checkpoints}
+    assert said[1] == ["linked from paper/figure"]
+    assert said[2] == ["linked from two/checkpoint-0"]
+    previewed = world.policies.as_enforced(one)
+    assert not previewed.plan.remove
+    assert world.scanner.govern() == set()
+    (root / "paper" / "figure").unlink()
+    world.scanner.full()
+    assert removed(world) == {"one": [1], "two": [1, 2]}
 
 
 def test_a_run_that_is_gone_is_not_remembered(world: Any, root: Path) -> None:

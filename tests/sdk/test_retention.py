@@ -10,7 +10,7 @@ import pytest
 
 from ckpt.exceptions import StateError, UsageError
 from ckpt.records import Checkpoint, Verdict
-from ckpt.retention import Policy, RunPlan, combine, moving_tags, plan, plan_to_json
+from ckpt.retention import OWN, Policy, RunPlan, combine, moving_tags, plan, plan_to_json
 
 NAN = math.nan
 
@@ -106,6 +106,16 @@ def test_the_floor_keeps_what_is_protected(fields: dict[str, Any], reason: str) 
     assert reasons(made, 1) == [reason]
     assert reasons(made, 2) == ["best by val_loss (0.1)"]
     assert reasons(made, 4) == ["last #1 of 1", "newest complete (floor)"]
+
+
+def test_the_floor_keeps_what_links_elsewhere_lead_to() -> None:
+    world = [checkpoint(1, 0.9), checkpoint(2, 0.1), checkpoint(3, 0.5), checkpoint(4, 0.4)]
+    situation = OWN.evolve(linked={world[0].id: ("paper/fi\ngure.pt", "b/base"), world[3].id: ("latest",), "x": ("y",)})
+    made = plan(world, Policy(monitor="val_loss", keep_last=1), 5000.0, situation=situation)
+    assert kept(made) == {1, 2, 4}
+    assert reasons(made, 1) == ["linked from paper/fi\\x0agure.pt, b/base"]
+    assert reasons(made, 4) == ["last #1 of 1", "newest complete (floor)", "linked from latest"]
+    assert misses(made, 3) == misses(decide(world, keep_last=1), 3), "it is no rule that anything comes near to"
 
 
 def test_tags_that_move_by_themselves_protect_nothing() -> None:

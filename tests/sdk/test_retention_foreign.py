@@ -125,12 +125,12 @@ def test_what_is_alone_in_its_series_stays() -> None:
     "names",
     [
         ["epoch=1-step=10.ckpt", "epoch=2-step=20.ckpt", "epoch=3-step=30.ckpt"],
-        ["1000.pt", "2000.pt", "3000.pt"],
+        ["1.pt", "2.pt", "3.pt"],
         ["global_step1", "global_step2", "global_step12"],
-        ["model-0001.ckpt", "model-0002.ckpt", "model-0003-best.ckpt"],
+        ["model-0001.ckpt", "model-0002.ckpt", "model-0003.ckpt"],
     ],
 )
-def test_a_series_begins_alike_up_to_the_first_digit(names: list[str]) -> None:
+def test_names_that_differ_in_what_they_count_are_a_series(names: list[str]) -> None:
     world = [saved(n, path=f"/r/{name}", framework="lightning") for n, name in enumerate(names, 1)]
     assert ids(decide(world, keep_last=1).remove) == {1, 2}
 
@@ -237,6 +237,12 @@ def test_what_stays_whatever_comes_says_so_before_it_has_settled(fields: dict[st
     assert reasons(made, 600)[1] == "best #1 of 1 by eval_loss (9.4)", "it counts for no rule meanwhile"
 
 
+def test_what_is_linked_from_elsewhere_says_so_before_it_has_settled() -> None:
+    fresh = saved(700, metrics={"eval_loss": 99.0}, touched_at=NOW - 12)
+    made = decide([*trained(), fresh], ENFORCED.evolve(linked={fresh.id: ("paper/figure",)}), keep_best=1)
+    assert reasons(made, 700) == ["linked from paper/figure", "settling: written 12 s ago (needs 60 s)"]
+
+
 def test_what_settles_and_is_no_training_checkpoint_is_not_decided_on() -> None:
     made = decide([*trained(), saved(700, framework="unknown", pinned=True, touched_at=NOW - 12)])
     assert verdict(made, 700).action == "skip" and len(reasons(made, 700)) == 2
@@ -287,14 +293,49 @@ def test_the_newest_by_time_and_what_the_trainer_points_at_stay_too() -> None:
     made = decide(world, keep_last=1, monitor="none")
     assert reasons(made, 300) == ["last #1 of 1", "newest complete (floor)", "the trainer goes on from it (floor)"]
     assert reasons(made, 100) == ["newest by the time of its save (floor)"]
-    assert ids(made.remove) == {200, 400, 500, 600}
+    assert reasons(made, 600) == ["last #1 of 1 by step", "newest by its step (floor)"]
+    assert ids(made.remove) == {200, 400, 500}
 
 
 def test_the_newest_of_every_series_stays() -> None:
     other = [saved(n, path=f"/runs/exp/ema-{n}.pt", framework="torch", kinds={"weights": 1}) for n in (101, 201)]
     made = decide([*trained(), *other], keep_last=1, monitor="none")
     assert ids(made.keep) == {600, 201}
-    assert reasons(made, 201) == ["newest of ema-… (floor)"]
+    assert reasons(made, 201) == ["last #1 of 1", "newest of ema-#.pt (floor)"]
+
+
+def test_rules_hold_for_every_series_by_itself_and_a_budget_for_the_run() -> None:
+    """Folds of a cross validation that were trained one after another into one directory."""
+    folds = [
+        saved(100 * fold + epoch, path=f"/runs/cv/fold_{fold}_epoch_{epoch}.pt", framework="torch", step=None,
+              epoch=float(epoch), kinds={"weights": 5, "optimizer": 5}, metrics={"eval_loss": loss - fold})
+        for fold in (0, 1, 2) for epoch, loss in ((1, 0.1), (2, 0.3), (3, 0.2), (4, 0.5), (5, 0.6))
+    ]  # fmt: skip
+    made = decide(folds, keep_last=1, keep_best=2)
+    assert ids(made.keep) == {100 * fold + epoch for fold in (0, 1, 2) for epoch in (1, 3, 5)}
+    assert reasons(made, 5) == ["last #1 of 1", "newest of fold_0_epoch_#.pt (floor)"]
+    assert [miss.rule for miss in verdict(made, 2).near_misses] == ["last", "best"]
+    assert [d.checkpoint.id for d in made.remove] == [f"{n:012x}" for n in (204, 202, 104, 102, 4, 2)]
+    assert ids(decide(folds, keep_last=None, keep_every_n_epochs=4).keep) >= {4, 104, 204}
+    budget = decide(folds, keep_last=1, max_bytes=140)
+    assert ids(budget.remove) == {2, 3, 4, 102}, "the oldest of the whole run go for its budget"
+    young = decide([*folds, saved(999, path="/runs/cv/fold_0_epoch_6.pt", framework="torch", step=None, epoch=6.0,
+                    kinds={"weights": 5, "optimizer": 5}, metrics={"eval_loss": 0.0}, touched_at=NOW - 5)])  # fmt: skip
+    assert reasons(young, 999)[0] == "best by eval_loss (0)", "the best of its fold, though not of the run"
+
+
+def test_a_copy_in_the_order_of_names_keeps_what_is_furthest_too() -> None:
+    """`cp -r` writes checkpoint-1000, -1100, -800, -900: by their times the last is the newest."""
+    steps = sorted((800, 900, 1000, 1100), key=str)
+    copied = [saved(step, saved_at=START + 60 * n) for n, step in enumerate(steps)]
+    made = decide(copied, keep_last=1, monitor="none")
+    assert ids(made.keep) == {900, 1100}
+    assert reasons(made, 1100) == ["last #1 of 1 by step", "newest by its step (floor)"]
+    two = decide(copied, keep_last=2, monitor="none", keep_best=None)
+    assert reasons(two, 1000) == ["last #2 of 2 by step"] and two.remove == ()
+    epochs = [c.evolve(step=None, epoch=c.step / 100) for c in copied]
+    assert reasons(decide(epochs, keep_last=1), 1100)[0] == "last #1 of 1 by epoch"
+    assert reasons(decide(copied, keep_last=None, keep_steps=[5]), 1100)[0].startswith("newest by its step")
 
 
 @pytest.mark.parametrize("fields", [{"pinned": True}, {"tags": ("paper",)}, {"held_by": ("trainer_state.json",)}])

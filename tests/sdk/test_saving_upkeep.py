@@ -36,7 +36,7 @@ def save(manager: CheckpointManager, *steps: int, **metrics: Any) -> None:
         manager.save_checkpoint(WEIGHTS, state)
 
 
-def left(manager: CheckpointManager) -> list[int | None]:
+def left(manager: CheckpointManager) -> list[int]:
     return sorted(c.step or 0 for c in manager.list_checkpoints())
 
 
@@ -125,7 +125,7 @@ def test_what_waits_is_told_again_when_it_had_an_end(run: Run) -> None:
 
 @pytest.mark.parametrize("rule", ["keep_within", "max_age"])
 def test_a_pause_does_not_melt_a_run_that_is_kept_by_time(run: Run, rule: str) -> None:
-    manager = CheckpointManager(run, CheckpointConfig(**{rule: "36h"}))
+    manager = CheckpointManager(run, CheckpointConfig.from_dict({rule: "36h"}))
     save(manager, 1, 2, 3, 4)
     pause(run, 3 * 86400.0)
     with pytest.warns(RuntimeWarning, match=rf"4 of 5 \(80 %\).*goes by time \({rule}\)"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ckpt import refs, retention, scan
 from ckpt.records import Checkpoint
@@ -115,12 +116,56 @@ def test_data_whose_name_has_a_number_is_nothing_to_go_on_from(tmp_path: Path) -
     assert labels == {"epoch": "export", "latents": "export", "state": None, "whole_epoch": None}
 
 
+LAYERS = {"encoder.weight": torch.zeros(4), "encoder.bias": torch.zeros(1)}
+
+
+@pytest.mark.parametrize(
+    ("content", "is_training"),
+    [
+        ({"weight": torch.zeros(8, 4)}, False),
+        ({"weights": torch.zeros(8, 4), "inputs": torch.zeros(8), "epoch": 0}, False),
+        ({"model": "bert", "weights": torch.zeros(8, 4)}, False),
+        ({"weights": [[torch.zeros(4), torch.zeros(4)]]}, False),
+        ({"model": {"w": torch.zeros(4)}}, False),
+        ({"model": {"encoder.weight": torch.zeros(4)}}, False),
+        ({"model": LAYERS}, True),
+        ({"net": LAYERS}, True),
+        ({"model_state_dict": {**LAYERS, "scale": torch.ones(1)}}, True),
+        ({"module": torch.nn.Sequential(torch.nn.Linear(2, 2))}, True),
+        ({"model": {"w": torch.zeros(4)}, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}}, True),
+    ],
+)
+def test_a_step_beside_tensors_makes_no_training(tmp_path: Path, content: dict[str, Any], is_training: bool) -> None:
+    """Embeddings and shards of data that a job writes step by step are called weights too."""
+    for number in (1, 2, 3):
+        torch.save({**content, "step": number}, tmp_path / f"embeddings_step_{number}.pt")
+    assert _removable(tmp_path) == ([1, 2] if is_training else [])
+
+
+@pytest.mark.parametrize(("name", "is_training"), [("weights", False), ("encoder.weight", True)])
+def test_a_step_in_the_header_of_safetensors_makes_no_training(tmp_path: Path, name: str, is_training: bool) -> None:
+    for number in (1, 2, 3):
+        tensors = {name: torch.zeros(8, 4), "inputs": torch.zeros(8)}
+        save_file(tensors, tmp_path / f"shard-{number:04}.safetensors", metadata={"step": f"{number}"})
+    assert _removable(tmp_path) == ([1, 2] if is_training else [])
+
+
+def _removable(directory: Path) -> list[int]:
+    """The steps of what an enforced policy removes but for its newest."""
+    view = scan.read_run(directory)
+    asked = retention.merge([*view.wishes.layers, ("root", {"keep_last": 1, "monitor": "none", "max_share": 1})])
+    situation = view.situation.evolve(enforced=True, guessed=False)
+    made = scan.governed(view, asked, situation, time.time() + 9999).plan
+    return sorted(d.checkpoint.step or 0 for d in made.remove)
+
+
 # What is compared by
 
 
 def test_a_guess_of_the_monitor_is_told_from_the_trainers_own_word(tmp_path: Path) -> None:
     for step, loss in ((10, 0.1), (20, 0.3), (30, 0.2)):
-        saved(tmp_path / f"step_{step}.pt", 9000 - step, global_step=step, loss=1.0, val_loss=loss)
+        path = tmp_path / f"step_{step}.pt"
+        saved(path, 9000 - step, global_step=step, loss=1.0, val_loss=loss, optimizer={"param_groups": [{"lr": 0.1}]})
     view = scan.read_run(tmp_path)
     assert (view.run.monitor, view.run.mode, view.origins["monitor"]) == ("val_loss", "min", "guess")
     assert view.situation.guessed and view.wishes.own == {}

@@ -178,7 +178,8 @@ def test_a_policy_that_is_tried_follows_the_runs_monitor(runs: Any) -> None:
 
 def test_a_policy_that_is_tried_knows_a_guess_from_what_somebody_said(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
-        state = {"model": {"w": torch.ones(2)}, "epoch": epoch, "global_step": epoch * 10, "val_loss": float(epoch)}
+        model = {"layer.weight": torch.ones(2), "layer.bias": torch.ones(1)}
+        state = {"model": model, "epoch": epoch, "global_step": epoch * 10, "val_loss": float(epoch)}
         torch.save(state, tmp_path / f"e_{epoch}.pt")
     view = read_run(tmp_path)
     for text, asks in (

@@ -19,7 +19,8 @@ KB = 1 << 10
 def saved(path: Path, elements: int = 25_000) -> Path:
     """A checkpoint file of about four bytes an element."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": {"w": torch.zeros(elements)}, "epoch": 1, "global_step": 5}, path)
+    layers = {"layer.weight": torch.zeros(elements - 1), "layer.bias": torch.zeros(1)}
+    torch.save({"model": layers, "epoch": 1, "global_step": 5}, path)
     return path
 
 

@@ -103,6 +103,73 @@ def test_links_to_runs_outside_are_told_and_not_followed(tree: Path, tmp_path: P
     assert (part.runs, part.links) == ((), ((str(tree / "link"), str(outside)),))
 
 
+def test_every_symbolic_link_is_told_with_where_it_leads(tree: Path, tmp_path: Path) -> None:
+    made = {
+        "notes/figure": "../x/y/foreign/a.safetensors",
+        "notes/.hidden": "figure",
+        "notes/later": "../x/is-not-there-yet",
+        "x/y/foreign/for_paper": "a.safetensors",
+        "own/mine": "checkpoints/a.pt",
+        "own/checkpoints/for_paper.pt": "a.pt",
+        "own/checkpoints/latest.pt": "a.pt",
+        "own/checkpoints/.best.pt.1-0badcafe.tmp": "a.pt",
+        "x/y/elsewhere": str(tmp_path / "elsewhere" / "b.pt"),
+        "x/loop": "loop",
+        "x/y/up": "../..",
+        "wandb/latest": "../own",
+        "x/left-out/link": "../../own",
+    }
+    for link, target in made.items():
+        (tree / link).symlink_to(target)
+    (tmp_path / "alias").symlink_to(tree)
+    (tree / "notes" / "around").symlink_to(tmp_path / "alias" / "x" / "y")
+    survey = scan.survey(tree, exclude=["left-*"])
+    leading = {os.path.relpath(link, tree): os.path.relpath(target, tree) for link, target in survey.symlinks}
+    assert leading == {
+        "notes/.hidden": "x/y/foreign/a.safetensors",
+        "notes/around": "x/y",
+        "notes/figure": "x/y/foreign/a.safetensors",
+        "notes/later": "x/is-not-there-yet",
+        "own/checkpoints/for_paper.pt": "own/checkpoints/a.pt",
+        "own/mine": "own/checkpoints/a.pt",
+        "x/y/elsewhere": "../elsewhere/b.pt",
+        "x/y/foreign/for_paper": "x/y/foreign/a.safetensors",
+    }
+    assert survey.all_symlinks
+    for below in ("notes", "own", "own/checkpoints", "x/y", "wandb", "x/left-out", "gone"):
+        part = scan.survey(tree, exclude=["left-*"], below=tree / below)
+        assert dict(part.symlinks) == {
+            link: target for link, target in survey.symlinks if link.startswith(f"{tree / below}/")
+        }
+
+
+def test_links_in_a_checkpoint_directory_are_told(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "a" / "checkpoint-1" / "model.safetensors")
+    (tmp_path / "a" / "checkpoint-1" / "trainer_state.json").write_text("{}")
+    (tmp_path / "b" / "checkpoint-2").mkdir(parents=True)
+    (tmp_path / "b" / "checkpoint-2" / "trainer_state.json").write_text("{}")
+    shared = tmp_path / "b" / "checkpoint-2" / "model.safetensors"
+    shared.symlink_to("../../a/checkpoint-1/model.safetensors")
+    survey = scan.survey(tmp_path)
+    assert found(survey, tmp_path) == ["a", "b"]
+    assert survey.symlinks == ((str(shared), str(tmp_path / "a" / "checkpoint-1" / "model.safetensors")),)
+
+
+def test_links_are_bounded_and_that_some_are_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ckpt.scan.symlinks.MOST_LINKS", 3)
+    root = tmp_path / "root"
+    root.mkdir()
+    for number in range(3):
+        (root / f"in{number}").symlink_to("nothing")
+        (root / f"out{number}").symlink_to(tmp_path / "nothing")
+    (root / "out").symlink_to(tmp_path / "nothing")
+    survey = scan.survey(root)
+    assert (len(survey.symlinks), survey.all_symlinks) == (6, True)
+    (root / "in").symlink_to("nothing")
+    survey = scan.survey(root)
+    assert (len(survey.symlinks), survey.all_symlinks) == (6, False)
+
+
 def test_a_look_behind_a_link_is_bounded(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     root.mkdir()

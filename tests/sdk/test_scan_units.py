@@ -51,6 +51,13 @@ def test_the_ranks_of_one_step_are_one_checkpoint(tmp_path: Path) -> None:
     }
 
 
+def test_a_link_of_any_name_is_another_name_of_what_it_leads_to(tmp_path: Path) -> None:
+    touch(tmp_path, "m_epoch_1.pt", "m_epoch_2.pt", "notes.md")
+    for link, target in {"for_paper": "m_epoch_1.pt", "old": "gone", "docs": "notes.md", "in": "/usr"}.items():
+        (tmp_path / link).symlink_to(target)
+    assert grouped(tmp_path) == {"m_epoch_1.pt": ["for_paper", "m_epoch_1.pt"], "m_epoch_2.pt": ["m_epoch_2.pt"]}
+
+
 def test_environments_of_reinforcement_learning_lie_beside_their_policies(tmp_path: Path) -> None:
     steps = ("1000", "2000")
     touch(tmp_path, *(f"rl_model_{n}_steps.zip" for n in steps), "rl_model_vecnormalize_2000_steps.pkl")

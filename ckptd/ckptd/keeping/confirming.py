@@ -11,11 +11,11 @@ from typing import Any
 from ckpt import retention
 from ckpt.encoding import printable
 from ckpt.exceptions import OperationError, UsageError
-from ckpt.paths import machine_id
 from ckpt.retention import Layer
 from ckpt.trash import placing
-from ckpt.trash.owning import Owner
+from ckpt.trash.owning import TAKE_OVER, Owner, owner_id
 from ckptd.catalog.catalog import Catalog
+from ckptd.keeping.filling import take
 from ckptd.keeping.keeper import Keeper
 from ckptd.looking.scanner import Scanner
 from ckptd.policies import Policies
@@ -74,7 +74,10 @@ class Confirming:
             def enforce() -> None:
                 for place in placing.possible(root) if take_over else ():
                     if place.owner.exists():
-                        Owner(place.owner).claim(machine_id(), time.time(), take_over=True)
+                        Owner(place.owner).claim(owner_id(), time.time(), take_over=True)
+                if self._takes_of_others(plan_id):
+                    # On a disk without a free byte nothing can be removed, and the root is not enforced then.
+                    take(self._place(root))
                 self._roots.enforce(root, policy)
                 self._scanner.govern(root)
 
@@ -84,14 +87,21 @@ class Confirming:
                 # What was confirmed is not what would be done from now on.
                 self._roots.take_back(root, before, confirmed=was_confirmed)
                 watched.proposed = proposed
+                if not (before.mode == "enforce" and was_confirmed):
+                    self.give_up(root)
                 self._scanner.govern(root)
                 raise
 
+    def _takes_of_others(self, plan_id: str) -> bool:
+        """Whether a plan removes anything of a foreign run."""
+        runs = (self._catalog.get(part.run) for part in self._keeper.find(plan_id).runs if part.remove)
+        return any(view is not None and not view.run.own for view in runs)
+
     def give_up(self, root: str) -> None:
-        """Lets another machine enforce a root that this one does not any more. What lies in its trash stays."""
+        """Lets somebody else enforce a root that this daemon does not any more. What lies in its trash stays."""
         for place in placing.possible(root):
             with contextlib.suppress(OperationError):
-                Owner(place.owner).release(machine_id())
+                Owner(place.owner).release(owner_id())
 
     def _check_state(self, watched: Watched) -> None:
         if watched.state == "degraded":
@@ -117,18 +127,18 @@ class Confirming:
         )
 
     def _check_place(self, root: str, *, take_over: bool) -> None:
-        """Raises OperationError where a root can have no trash, and where another machine owns it."""
-        files = (file for view in self._catalog.all() for c in view.checkpoints for file in (c.path, *c.files))
-        place = placing.where(root, files)
+        """Raises OperationError where a root can have no trash, and where somebody else owns it."""
+        place = self._place(root)
         why = placing.obstacle(place, os.path.join(root, "any"))
         if why is not None:
             raise OperationError(
                 f"what is removed below {printable(root)} cannot be kept: {why}",
                 hint=f"the trash would be {printable(place.directory)}; removed checkpoints are never deleted at once",
             )
-        other = None if take_over else place.taken(machine_id())
+        other = None if take_over else place.taken(owner_id())
         if other is not None:
-            raise OperationError(
-                f"another machine enforces {printable(root)}: {printable(other.host)} ({printable(other.machine)})",
-                hint="one machine alone removes in it; make it this one with --take-over",
-            )
+            raise OperationError(f"{printable(root)} is enforced already by {other.shown}", hint=TAKE_OVER)
+
+    def _place(self, root: str) -> placing.Place:
+        files = (file for view in self._catalog.all() for c in view.checkpoints for file in (c.path, *c.files))
+        return placing.where(root, files)

@@ -39,6 +39,8 @@ from ckptd.roots.roots import Roots
 
 log = logging.getLogger("ckptd.keeper")
 
+_NEEDED = frozenset({"held", "linked"})
+"""Rules that keep what is needed elsewhere. Somebody may come to need it while a plan is carried out."""
 ENDING = "the daemon is ending"
 """Why what a plan removes stays when it is carried out at the end of the daemon."""
 
@@ -176,7 +178,7 @@ class Enforcing:
         why = (
             closed(fresh, self._roots.holder(fresh.run.path))
             or rechecking.changed(target.base, checkpoint, stamps, self._marks_of(fresh.run), fresh.wishes.said)
-            or self._governed_anew(fresh)
+            or self._governed_anew(fresh, checkpoint.id)
             or target.obstacle(checkpoint)
         )
         if why is not None:
@@ -188,13 +190,17 @@ class Enforcing:
             return None if fresh.run.own or confirmed else error.message
         return None if user is None else f"in use by {user}"
 
-    def _governed_anew(self, fresh: RunView) -> str | None:
-        """Why a plan does not hold any more by what is known of its run now: of roots, config.toml and commands."""
+    def _governed_anew(self, fresh: RunView, checkpoint: str) -> str | None:
+        """Why a plan does not hold any more by what is known of its run now: of roots, config.toml, commands, links."""
         known = self._catalog.get(fresh.run.id)
         if known is None:
             return "its run is not known any more"
         if known.plan.policy != fresh.plan.policy:
             return rechecking.POLICY_CHANGED
+        verdict = known.verdict(checkpoint)
+        needed = [reason.text for reason in verdict.reasons if reason.rule in _NEEDED] if verdict is not None else []
+        if needed:
+            return "; ".join(needed)
         degraded = known.situation.degraded
         return None if degraded is None else f"its run is not to be believed now: {degraded}"
 

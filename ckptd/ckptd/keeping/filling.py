@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ckpt.encoding import printable
 from ckpt.exceptions import OperationError
-from ckpt.paths import RunPaths, machine_id
+from ckpt.paths import RunPaths
 from ckpt.records import Checkpoint
 from ckpt.scan import RunView
 from ckpt.trash import Trash, placing
-from ckpt.trash.owning import Owner
+from ckpt.trash.owning import TAKE_OVER, Owner, owner_id
 from ckptd.keeping.trashes import Trashes
 
 
@@ -32,29 +32,34 @@ class Bin:
         if self._place is None:
             return None
         if self._made is not None and not self._is_owned(self._place):
-            return "this machine does not own its root any more"
+            return "this daemon does not own its root any more"
         return next((why for file in checkpoint.files if (why := placing.obstacle(self._place, file))), None)
 
     def trash(self) -> Trash:
-        """The trash itself. That of a root is made and claimed for this machine now.
+        """The trash itself. That of a root is made and claimed for this daemon now.
 
-        Raises OperationError when it cannot be, or another machine owns it.
+        Raises OperationError when it cannot be, or somebody else owns it.
         """
         if self._made is None:
             if self._place is None:
                 self._made = Trash(self._own)
             else:
-                other = self._place.taken(machine_id())
-                if other is not None:
-                    raise OperationError(
-                        f"another machine owns {printable(self._place.root)}: {printable(other.host)}",
-                        hint="one machine alone removes in it; make it this one with --take-over",
-                    )
-                placing.make(self._place)
-                Owner(self._place.owner).claim(machine_id(), time.time())
+                take(self._place)
                 self._trashes.made(self._place)
                 self._made = self._place.open()
         return self._made
 
     def _is_owned(self, place: placing.Place) -> bool:
-        return Owner(place.owner).read() is not None and place.taken(machine_id()) is None
+        return Owner(place.owner).read() is not None and place.taken(owner_id()) is None
+
+
+def take(place: placing.Place) -> None:
+    """Makes the place of a root's trash and claims it for this daemon. May be repeated.
+
+    Raises OperationError when somebody else owns the root, or the disk has no room even for that.
+    """
+    other = place.taken(owner_id())
+    if other is not None:
+        raise OperationError(f"{printable(place.root)} is owned by {other.shown}", hint=TAKE_OVER)
+    placing.make(place)
+    Owner(place.owner).claim(owner_id(), time.time())

@@ -7,7 +7,7 @@
     opened.py      who has something open           following.py   pointers of own runs    clock.py    the time
     waits.py       how long things lie in them
 
-Besides: marking.py, what the user says; undo.py, the latest act taken back.
+Besides: marking.py, what the user says; acts.py, what can be taken back; undo.py, one of them taken back.
 """
 
 from __future__ import annotations

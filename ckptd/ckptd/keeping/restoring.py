@@ -31,7 +31,11 @@ class Restoring:
         self._state = state
 
     def restore(self, item: Shelved) -> dict[str, Any]:
-        """Brings one entry back. Raises OperationError when its place is taken, and OSError; then it stays there."""
+        """Brings one entry back. Raises OperationError when its place is taken, and OSError; then it stays there.
+
+        So it does where somebody else owns the trash.
+        """
+        item.shelf.refuse_other()
         entry, run = item.entry, item.entry.run if item.run is None else item.run.id
         checkpoint = str(entry.checkpoint.get("id"))
         line = self._journal.record("restore", run=run, checkpoint=checkpoint, entry=entry.id, plan=entry.plan)

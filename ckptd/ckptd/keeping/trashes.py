@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt.encoding import printable
-from ckpt.paths import RunPaths, is_inside, machine_id
+from ckpt.exceptions import OperationError
+from ckpt.paths import RunPaths, is_inside
 from ckpt.records import Run
 from ckpt.trash import Trash, TrashEntry, placing
-from ckpt.trash.owning import FRESH_S, Owner
+from ckpt.trash.owning import FRESH_S, TAKE_OVER, Owner, owner_id
 from ckptd.catalog.catalog import Catalog
 from ckptd.roots.roots import Roots
 from ckptd.roots.watched import Watched
@@ -38,19 +39,31 @@ class Shelf:
         """What tells it from the others."""
         return str(self.trash.directory)
 
+    @property
+    def stays(self) -> bool:
+        """Whether nothing in it is purged by itself: nothing is written under a root that is only observed."""
+        return self.watched is not None and not self.watched.enforced
+
     def is_ours(self) -> bool:
-        """Whether no other machine owns it. Raises OperationError when that cannot be told."""
-        if self.place is None:
-            return True
-        return self.place.taken(machine_id()) is None
+        """Whether nobody else owns it. Raises OperationError when that cannot be told."""
+        return self.place is None or self.place.taken(owner_id()) is None
+
+    def refuse_other(self) -> None:
+        """Raises OperationError where somebody else owns it, and when that cannot be told."""
+        other = None if self.place is None else self.place.taken(owner_id())
+        if other is not None:
+            raise OperationError(
+                f"the trash {printable(self.name)} is owned by {other.shown}",
+                hint=f"do it there, or take the directory over first: {TAKE_OVER}",
+            )
 
     def renew(self) -> None:
-        """Says that this machine is at work in the trash of an enforced root. Raises OperationError."""
+        """Says that this daemon is at work in the trash of an enforced root. Raises OperationError."""
         if self.place is not None and self.watched is not None and self.watched.enforced:
             owner, now = Owner(self.place.owner), time.time()
             owned = owner.read()
             if owned is not None and now - owned.seen_at >= RENEW_S:
-                owner.renew(machine_id(), now)
+                owner.renew(owner_id(), now)
 
 
 @dataclass(frozen=True)

@@ -44,15 +44,20 @@ class Waits:
 
         `trash` is the path of the trash, `entries` is all that lies in it. Whatever is new begins to wait.
         """
-        now, known = self._now(), self._since.get(trash, {})
         lying = sorted(entries, key=lambda entry: (entry.trashed_at, entry.id))
-        since = {entry.id: known.get(entry.id, now) for entry in lying}
+        waited = self.waited(trash, lying)
+        return [entry for entry in lying if waited[entry.id] >= entry.purge_at - entry.trashed_at]
+
+    def waited(self, trash: str, entries: Iterable[TrashEntry]) -> dict[str, float]:
+        """How many seconds each of the entries of a trash has certainly waited, by their ids; as for `due`."""
+        now, known = self._now(), self._since.get(trash, {})
+        since = {entry.id: known.get(entry.id, now) for entry in entries}
         if since != known:
             self._is_saved = False
             self._since[trash] = since
         if not since:
             self._since.pop(trash, None)
-        return [entry for entry in lying if now - since[entry.id] >= entry.purge_at - entry.trashed_at]
+        return {name: now - at for name, at in since.items()}
 
     def save(self, trashes: Iterable[str]) -> None:
         """Keeps what changed, and now and then how far it is counted. `trashes` are the paths of those that exist."""

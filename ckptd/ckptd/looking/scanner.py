@@ -5,7 +5,7 @@ is read at a time: who wants a single run waits for one run and not for a whole 
 
     health.py   whether a root is believed    announced.py  runs outside all roots    states.py  the live numbers
     reader.py   one run at a time             adopting.py   marks that follow runs    places.py  where runs were
-    metrics.py  the live numbers of others
+    metrics.py  the live numbers of others    symlinks.py   the links below a root
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from pathlib import Path
 
 from ckpt import files, scan
 from ckpt.paths import RunPaths, StatePaths, is_inside
-from ckpt.scan import Links, RunView, Survey
+from ckpt.scan import RunView, Survey
 from ckpt.scan.finding import is_part
 from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events
 from ckptd.journal import Journal
+from ckptd.looking import symlinks
 from ckptd.looking.adopting import Adopting
 from ckptd.looking.announced import Announced
 from ckptd.looking.health import Health
@@ -250,7 +251,7 @@ class Scanner:
         self._drop(known, survey)
         if not self._stopping:
             self._settle_move(watched, survey)
-            self._roots.disks.saw(survey.runs)
+            self._roots.disks.saw((*survey.runs, *watched.symlinks.directories))
         missing = {self._roots.disks.missing(path) for path in known.difference(survey.runs)} - {None}
         watched.remounted |= not missing.issuperset(watched.missing)
         watched.missing = tuple(sorted(point for point in missing if point is not None))
@@ -282,20 +283,10 @@ class Scanner:
         return self.govern() if relinked else set()
 
     def _see_symlinks(self, watched: Watched, below: str, survey: Survey) -> None:
-        """Takes what was seen of the links in a directory; those that may only be out of sight stay."""
-        known = set(watched.symlinks.below(below))
-        if known == set(survey.symlinks):
-            return
-        seen = {link for link, _ in survey.symlinks}
-        gone = {pair for pair in known if pair[0] not in seen}
-        places = {os.path.dirname(link) for link, _ in gone}
-        hidden = {place for place in places if self._is_unknown(place, survey.unreadable)}
-        others = (pair for pair in watched.symlinks.pairs if pair not in known and pair[0] not in seen)
-        kept = (pair for pair in gone if os.path.dirname(pair[0]) in hidden)
-        links = Links((*others, *kept, *survey.symlinks))
-        if links != watched.symlinks:
-            watched.symlinks = links
-            self._relinked = True
+        """Takes what a look at a directory saw of the links in it."""
+        links = symlinks.seen(watched.symlinks, below, survey, lambda place: self._is_unknown(place, survey.unreadable))
+        self._relinked = self._relinked or links is not watched.symlinks
+        watched.symlinks = links
 
     def _read_all(
         self, watched: Watched, survey: Survey, *, quick: bool = True, without: Iterable[str] = ()
@@ -379,7 +370,7 @@ class Scanner:
     def _lost_links(self, directory: str) -> bool:
         """Whether a symbolic link that lay in a directory has gone."""
         watched = self._roots.holder(directory)
-        return watched is not None and not all(map(os.path.islink, watched.symlinks.directly_in(directory)))
+        return watched is not None and symlinks.any_gone(watched.symlinks, directory)
 
     def _whose_part(self, path: str) -> set[str]:
         """The known runs of which a run's directory is a part as well (`exp/checkpoints` beside `exp`)."""

@@ -15,6 +15,7 @@ from ckpt.paths import is_inside
 from ckpt.trash.placing import Place
 from ckptd.config.values import Origin, Root, check_given
 from ckptd.roots import enforcing
+from ckptd.roots.accepting import check_directory, is_same, moved_into
 from ckptd.roots.disks import Disks
 from ckptd.roots.identity import Identity
 from ckptd.roots.store import RootStore, Stored
@@ -97,7 +98,7 @@ class Roots:
         UsageError for one that does not exist, is no directory, is not readable, lies inside another, or contains one
         that is enforced.
         """
-        real = _check_directory(path)
+        real = check_directory(path)
         origin: Origin = "command" if keep else "session"
         with self._lock:
             holder = self.holder(real)
@@ -123,7 +124,7 @@ class Roots:
             if holder is not None and holder.root.origin == "command":
                 origin = "command"
             before, places = dict(self._watched), self._places
-            inner += [w for w in self._watched.values() if _moved_into(w, real)]
+            inner += [w for w in self._watched.values() if moved_into(w, real)]
             enforcing.check_inner(real, inner)
             for watched in inner:
                 del self._watched[watched.root.path]
@@ -150,7 +151,7 @@ class Roots:
             with contextlib.suppress(OSError):
                 added.trust()
             added.confirmed = (
-                added.root.mode == "enforce" and former is not None and former.confirmed and _is_same(former, added)
+                added.root.mode == "enforce" and former is not None and former.confirmed and is_same(former, added)
             )
             self.disks.forget(real)
             self._watched[real] = added
@@ -343,36 +344,3 @@ class Roots:
         except (OSError, CkptError, ValueError, KeyError, TypeError, AttributeError) as error:
             problems.append(f"{self._store.path} cannot be used ({error}); add its roots again with `ckpt watch add`")
             return Stored()
-
-
-def _moved_into(watched: Watched, directory: str) -> bool:
-    """Whether a root has left its place and lies in a directory now, under its own name."""
-    known = watched.identity
-    if known is None or watched.root.origin == "config.toml" or os.path.lexists(watched.root.path):
-        return False
-    try:
-        return known.is_(Identity.of(os.path.join(directory, os.path.basename(watched.root.path)))) is True
-    except OSError:
-        return False
-
-
-def _is_same(former: Watched, added: Watched) -> bool:
-    """Whether the directory that was confirmed is the one that stands there now, as far as that can be told."""
-    if former.identity is None or added.identity is None:
-        return False
-    return former.identity.is_(added.identity) is not False
-
-
-def _check_directory(path: str) -> str:
-    real = os.path.realpath(os.path.expanduser(path))
-    shown = printable(path)
-    if not os.path.exists(real):
-        raise UsageError(f"{shown} does not exist", hint="make the directory first; an empty one is fine")
-    if not os.path.isdir(real):
-        raise UsageError(f"{shown} is a file, not a directory", hint="name the directory above it")
-    try:
-        with os.scandir(real) as entries:
-            next(entries, None)
-    except OSError as error:
-        raise UsageError(f"{shown} cannot be read: {error.strerror}", hint="check its permissions") from error
-    return real

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FILLING_S = 6 * 3600.0  # a disk that is full sooner than this fills
 _WELL = 1.5  # it is well again where it takes this many times as long …
 _WELL_FOR_S = 600.0  # … for that long
 
@@ -20,8 +19,11 @@ class Alarm:
     well_since: float | None = None
 
 
-def judged(alarm: Alarm, full_in_s: float | None, now: float, limit_s: float = FILLING_S) -> tuple[Alarm, Told | None]:
-    """The alarm after a forecast, and what to say of it; None when there is nothing new."""
+def judged(alarm: Alarm, full_in_s: float | None, now: float, limit_s: float) -> tuple[Alarm, Told | None]:
+    """The alarm after a forecast, and what to say of it; None when there is nothing new.
+
+    A disk fills where it is full in less than `limit_s` seconds.
+    """
     if not alarm.filling:
         if full_in_s is not None and full_in_s < limit_s:
             return Alarm(filling=True), "disk.filling"

@@ -6,6 +6,7 @@ file nor a hard link counts as growth.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +19,8 @@ from ckpt.scan import RunView
 
 SAVES_MIN = 3  # fewer make no cadence
 _SAVES = 12  # newest ones that are looked at
-_SEEN_MIN_S = 600.0  # a training that is younger may be a mere try
+SOON_S = 20.0
+"""Seconds for which there should be room: disks are looked at, and room is made, twice as often."""
 _PASSING = frozenset(
     {"last", "best", "newest", "series", "pointed", "within", "max_age", "missing_metric", "min_age", "max_bytes"}
 )
@@ -46,14 +48,13 @@ class Cadence:
 
 def cadence(view: RunView, now: float) -> Cadence | None:
     """The cadence of a run; None while it does not train, or has saved too little to tell."""
-    if view.run.status != "training" or now - view.run.created_at < _SEEN_MIN_S:
+    if view.run.status != "training":
         return None
     saved = sorted((c for c in view.checkpoints if c.state == "complete" and c.label != "fork"), key=_when)
     recent = saved[-_SAVES:]
     if len(recent) < SAVES_MIN:
         return None
-    steps = [later.saved_at - earlier.saved_at for earlier, later in pairwise(recent)]
-    interval = max(median(steps), now - recent[-1].saved_at)
+    interval = max(_usual(recent), now - recent[-1].saved_at)
     if interval <= 0:
         return None
     governed = view.situation.enforced and view.plan.policy.has_rules and view.plan.refused is None
@@ -63,16 +64,24 @@ def cadence(view: RunView, now: float) -> Cadence | None:
     return Cadence(interval, int(median(map(freed, recent))), share, waits)
 
 
-def largest(views: Iterable[RunView]) -> int:
-    """Bytes of the largest of the last checkpoints of the running trainings among some runs; 0 when none trains."""
-    sizes = (
-        freed(checkpoint)
-        for view in views
-        if view.run.status == "training"
-        for checkpoint in view.checkpoints[:_SAVES]
-        if checkpoint.state == "complete"
-    )
-    return max(sizes, default=0)
+def written_soon(views: Iterable[RunView]) -> int:
+    """Bytes that the running trainings among some runs write until room is made again; 0 when none trains.
+
+    Those of the largest of the last checkpoints, and as many times that as a training saves until then.
+    """
+    most = 0
+    for view in views:
+        if view.run.status == "training":
+            recent = sorted((c for c in view.checkpoints if c.state == "complete"), key=_when)[-_SAVES:]
+            size = max(map(freed, recent), default=0)
+            often = SOON_S / max(_usual(recent), 1.0) if len(recent) >= SAVES_MIN else 1.0
+            most = max(most, size * max(1, math.ceil(often)))
+    return most
+
+
+def _usual(saved: Sequence[Checkpoint]) -> float:
+    """Seconds between two saves: the median."""
+    return median(later.saved_at - earlier.saved_at for earlier, later in pairwise(saved))
 
 
 def _saves_made(saved: Sequence[Checkpoint]) -> float:

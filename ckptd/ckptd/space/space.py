@@ -11,8 +11,9 @@ from typing import Protocol
 from ckpt.encoding import path_fields
 from ckpt.exceptions import CkptError
 from ckpt.scan import RunView
-from ckptd.space.alarm import FILLING_S, Alarm, judged
-from ckptd.space.cadence import Cadence, cadence, largest
+from ckptd.config.values import Config
+from ckptd.space.alarm import Alarm, judged
+from ckptd.space.cadence import Cadence, cadence, written_soon
 from ckptd.space.forecast import full_in_s
 from ckptd.space.pressure import wanted_free
 from ckptd.space.samples import Room, Samples, room_at
@@ -48,13 +49,16 @@ class Space:
         trashed: Callable[[str], int],
         *,
         clock: Callable[[], float] = time.monotonic,
-        limit_s: float = FILLING_S,
+        warn_before: Callable[[], float] = lambda: Config().warn_before,
     ) -> None:
-        """`trashed` gives the bytes that lie in the trash for a run, by its id; `clock` does not jump."""
+        """`trashed` gives the bytes that lie in the trash for a run, by its id; `clock` does not jump.
+
+        `warn_before` gives how many seconds before a disk is full that is told.
+        """
         self._emit = emit
         self._trashed = trashed
         self._clock = clock
-        self._limit_s = limit_s
+        self._warn_before = warn_before
         self._samples = Samples()
         self._alarms: dict[_Identity, Alarm] = {}
         self._full_in: dict[_Identity, float | None] = {}
@@ -76,7 +80,7 @@ class Space:
             disk = _add(rooms, view.run.path) if view.run.status == "training" else None
             if disk is None:
                 continue
-            needed[disk] = max(needed.get(disk, 0), largest([view]))
+            needed[disk] = max(needed.get(disk, 0), written_soon([view]))
             found = cadence(view, now)
             if found is not None:
                 trainings.setdefault(disk, []).append((found, self._in_trash(view.run.id, at)))
@@ -84,7 +88,7 @@ class Space:
         for disk, (path, room) in rooms.items():
             full = full_in_s(room.free, self._samples.of(room), trainings.get(disk, ()))
             self._full_in[disk] = full
-            self._alarms[disk], told = judged(self._alarms.get(disk, Alarm()), full, at, self._limit_s)
+            self._alarms[disk], told = judged(self._alarms.get(disk, Alarm()), full, at, self._warn_before())
             if told is not None:
                 self._emit(told, **path_fields(path), full_in_s=full, free_bytes=room.free)
         for disk in self._full_in.keys() - rooms.keys():

@@ -10,6 +10,7 @@ from functools import cached_property
 from ckpt import refs
 from ckpt.records import Checkpoint, Reason
 from ckpt.retention.policy import DEFAULT_MONITOR, Mode, Policy
+from ckpt.retention.series import Series, series_of
 
 FORK_LABEL = "fork"
 """Label of the checkpoint that a forked run starts with; its values are the parent's."""
@@ -75,6 +76,16 @@ class Candidates:
         if known is None:
             known = self._rankings[metric, mode] = Ranking(metric, self.newest, mode)
         return known
+
+    @cached_property
+    def alike(self) -> dict[Series, list[int]]:
+        """Places by series, ascending; of an own run all are of one."""
+        found: dict[Series, list[int]] = {}
+        if self.own:
+            return {("", "", ""): list(range(len(self.newest)))}
+        for place, checkpoint in enumerate(self.newest):
+            found.setdefault(series_of(checkpoint), []).append(place)
+        return found
 
     @cached_property
     def furthest(self) -> list[int]:

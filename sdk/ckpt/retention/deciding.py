@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from ckpt.records import Checkpoint, Reason, Record, Verdict
 from ckpt.retention.budget import Room, room
@@ -11,7 +11,6 @@ from ckpt.retention.candidates import Candidates, Misses, Selection
 from ckpt.retention.counts import odd_values
 from ckpt.retention.policy import Policy
 from ckpt.retention.rules import AT_ONCE, FLOOR, RULES
-from ckpt.retention.series import Series, series_of
 
 
 class Decision(Record, frozen=True, kw_only=True, gc=False):
@@ -53,45 +52,33 @@ def decide(candidates: Candidates, policy: Policy) -> Decided:
     )
 
 
-def reassured(
-    inside: Sequence[Checkpoint],
-    settling: Sequence[Checkpoint],
-    policy: Policy,
-    now: float,
-    linked: Mapping[str, Sequence[str]],
-) -> dict[str, list[Reason]]:
+def reassured(candidates: Candidates, settling: Sequence[Checkpoint], policy: Policy) -> dict[str, list[Reason]]:
     """Of checkpoints that have not settled those that stay whatever the rules say: id to why.
 
-    They count for no rule meanwhile: what is `inside` is decided on without them.
+    They count for no rule meanwhile: what else there is, is decided on without them.
     """
-    if not settling:
-        return {}
-    # What was touched last goes first, without an order of all: these rules ask for none but among equals.
-    everything = Candidates([*settling, *inside], now, own=False, linked=linked)
     found: dict[str, list[Reason]] = {}
-    for places, candidates in _series(everything):
-        if places[0] >= len(settling):
-            continue
+    for series, places in replace(candidates, newest=settling).alike.items():
+        # What was touched last goes first, without an order of all: these rules ask for none but among equals.
+        new = [settling[place] for place in places]
+        known = [candidates.newest[place] for place in candidates.alike.get(series, ())]
+        everything = replace(candidates, newest=[*new, *known], _rankings={})
         for rule in AT_ONCE:
-            for selection in rule(candidates, policy):
+            for selection in rule(everything, policy):
                 for place, reason in selection.kept.items():
-                    if places[place] < len(settling):
-                        found.setdefault(settling[places[place]].id, []).append(reason)
+                    if place < len(new):
+                        found.setdefault(new[place].id, []).append(reason)
     return found
 
 
 def _series(candidates: Candidates) -> Iterator[tuple[Sequence[int], Candidates]]:
     """What the rules choose from by themselves: ascending places, and what is there."""
-    found: dict[Series, list[int]] = {}
-    if not candidates.own:
-        for place, checkpoint in enumerate(candidates.newest):
-            found.setdefault(series_of(checkpoint), []).append(place)
-    if len(found) < 2:
+    if len(candidates.alike) < 2:
         yield range(len(candidates.newest)), candidates
         return
-    for series, places in found.items():
-        alike = [candidates.newest[place] for place in places]
-        yield places, Candidates(alike, candidates.now, own=False, linked=candidates.linked, series=series[2])
+    for series, places in candidates.alike.items():
+        newest = [candidates.newest[place] for place in places]
+        yield places, replace(candidates, newest=newest, series=series[2], _rankings={})
 
 
 @dataclass(frozen=True)

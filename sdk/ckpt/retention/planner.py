@@ -82,10 +82,11 @@ def plan(
         return _everything(name, ordered, policy)
     divided = divide(ordered, policy, now, situation)
     inside = divided.inside
-    decided = decide(Candidates(inside, now, situation.own, situation.linked), policy)
+    candidates = Candidates(inside, now, situation.own, situation.linked)
+    decided = decide(candidates, policy)
     remove = decided.remove
     refused = refusal(inside, len(decided.keep), policy, situation) if remove else None
-    early = reassured(inside, divided.settling, policy, now, situation.linked)
+    early = reassured(candidates, divided.settling, policy)
     safe = {c: Verdict(action="keep", reasons=(*why, *divided.outside[c])) for c, why in early.items()}
     outside = {c: Verdict(action="skip", reasons=why) for c, why in divided.outside.items() if c not in safe}
     withheld = _withheld(remove, refused, situation)

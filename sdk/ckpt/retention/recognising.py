@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 
 from ckpt import refs
 from ckpt.records import Checkpoint
-from ckpt.retention.series import beginning_of, series_of
+from ckpt.retention.series import Series, beginning_of, series_of
 
 _CONTAINERS = frozenset({"torch", "safetensors"})
 """Frameworks that say no more than how a file is written."""
@@ -20,19 +19,13 @@ def unknown(complete: Iterable[Checkpoint]) -> dict[str, str]:
     given = list(complete)
     why = {checkpoint.id: text for checkpoint in given if (text := _strange(checkpoint)) is not None}
     known = [checkpoint for checkpoint in given if checkpoint.id not in why]
-    exported = set(chain.from_iterable(map(_only_weights, _by(beginning_of, known))))
+    exported = _only_weights(known)
     why |= dict.fromkeys(exported, "weights alone, and others that are named alike hold an optimizer too")
-    for alike in _by(series_of, [checkpoint for checkpoint in known if checkpoint.id not in exported]):
-        if len(alike) < 2:
-            why[alike[0].id] = "the only one of its kind in its directory"
-    return why
-
-
-def _by(key: Callable[[Checkpoint], Hashable], checkpoints: Iterable[Checkpoint]) -> Iterable[Sequence[Checkpoint]]:
-    found: dict[Hashable, list[Checkpoint]] = {}
-    for checkpoint in checkpoints:
-        found.setdefault(key(checkpoint), []).append(checkpoint)
-    return found.values()
+    alike: dict[Series, list[str]] = {}
+    for checkpoint in known:
+        if checkpoint.id not in exported:
+            alike.setdefault(series_of(checkpoint), []).append(checkpoint.id)
+    return why | {ids[0]: "the only one of its kind in its directory" for ids in alike.values() if len(ids) == 1}
 
 
 def _strange(checkpoint: Checkpoint) -> str | None:
@@ -49,7 +42,10 @@ def _strange(checkpoint: Checkpoint) -> str | None:
     return None
 
 
-def _only_weights(alike: Sequence[Checkpoint]) -> set[str]:
+def _only_weights(known: Sequence[Checkpoint]) -> set[str]:
     """Ids of those that hold no optimizer where others that are named alike hold one."""
-    without = {checkpoint.id for checkpoint in alike if not checkpoint.kinds.get("optimizer", 0)}
-    return set() if len(without) == len(alike) else without
+    without = [checkpoint for checkpoint in known if not checkpoint.kinds.get("optimizer", 0)]
+    if not without:
+        return set()
+    names = {beginning_of(checkpoint) for checkpoint in known if checkpoint.kinds.get("optimizer", 0)}
+    return {checkpoint.id for checkpoint in without if names and beginning_of(checkpoint) in names}

@@ -53,7 +53,7 @@ _HABITS = {
     "timm": re.compile(r"^recovery-(\d{1,9})-(\d{1,12})(?=$|\.)"),
     "fairseq": re.compile(r"^checkpoint_(\d{1,9})_(\d{1,12})(?=$|[-.])"),
     "fvcore": re.compile(r"_(\d{7,12})(?=$|\.)"),
-    "keras": re.compile(r"(?:^|[._-])(\d{1,5})-(\d{1,9}\.\d{1,9})(?=$|\.(?:keras|weights\.h5|h5)$)"),
+    "keras": re.compile(r"(?:^|[._-])(\d{1,5})-(\d{1,9}\.\d{1,9})(?=$|\.(?:keras|weights\.h[05]|h[05])$)"),
     "orbax": re.compile(r"^(?:[A-Za-z]\w{0,60}_)?(\d{1,12})$"),
     "lerobot": re.compile(r"^(\d{1,12})$"),
 }
@@ -90,7 +90,7 @@ def series_of(checkpoint: Checkpoint) -> Series:
 
 
 def beginning_of(checkpoint: Checkpoint) -> tuple[str, str, str]:
-    """What names begin with that are alike, up to the first digit: `checkpoint-500-merged` is named like a checkpoint."""
+    """What names that are alike begin with, up to a digit: `checkpoint-500-merged` is named like `checkpoint-500`."""
     path = checkpoint.path
     layout = _layout(path.translate(_ZEROS), checkpoint.framework)
     directory, _, name = path[layout.start :].rpartition("/")

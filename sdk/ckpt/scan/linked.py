@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ckpt.paths import is_inside
 from ckpt.records import Checkpoint
@@ -28,6 +28,11 @@ class Links:
 
     def __hash__(self) -> int:
         return hash(self.pairs)
+
+    @property
+    def directories(self) -> Collection[str]:
+        """Where they lie."""
+        return self._lying.keys()
 
     def below(self, directory: str) -> tuple[tuple[str, str], ...]:
         """Those that lie in a directory or below it, or are what is at its path."""
@@ -54,20 +59,22 @@ class Links:
         """
         above = [path for path in _upwards(run, "/") if path in self._leading]
         first, end = self._inside(run)
-        inside = self._targets[first:end]
-        wanted = frozenset(inside)
-        by_path: dict[str, list[Checkpoint]] = {}
+        at_or_in: dict[str, list[str]] = {}
+        for target in self._targets[first:end]:
+            for path in _upwards(target, run):
+                at_or_in.setdefault(path, []).append(target)
+        around: dict[str, list[str]] = {}
         found: dict[str, list[str]] = {}
         for checkpoint in checkpoints:
-            for path in {checkpoint.path, *checkpoint.files}:
-                by_path.setdefault(path, []).append(checkpoint)
-            targets = {path for file in checkpoint.files for path in _upwards(os.path.dirname(file), run)}
-            for target in (*above, *sorted(targets & wanted)):
-                self._add(found, checkpoint, target)
-        for target in inside:
-            for path in _upwards(target, run):
-                for checkpoint in by_path.get(path, ()):
-                    self._add(found, checkpoint, target)
+            for file in checkpoint.files:
+                directory = file[: file.rfind("/")]
+                if directory not in around:
+                    inner = [path for path in _upwards(directory, run) if path in self._leading and path != run]
+                    around[directory] = [*above, *inner]
+                if around[directory] or file in at_or_in:
+                    links = self._leading_to(checkpoint, (*around[directory], *at_or_in.get(file, ())))
+                    if links:
+                        found.setdefault(checkpoint.id, []).extend(links)
         return {checkpoint: sorted(set(links)) for checkpoint, links in found.items()}
 
     def _inside(self, run: str) -> tuple[int, int]:
@@ -75,10 +82,14 @@ class Links:
         prefix = run.rstrip("/") + "/"
         return bisect_left(self._targets, prefix), bisect_left(self._targets, prefix[:-1] + "0")
 
-    def _add(self, found: dict[str, list[str]], checkpoint: Checkpoint, target: str) -> None:
-        for link in self._leading[target]:
-            if link not in checkpoint.files and not any(is_inside(link, file) for file in checkpoint.files):
-                found.setdefault(checkpoint.id, []).append(link)
+    def _leading_to(self, checkpoint: Checkpoint, targets: Iterable[str]) -> list[str]:
+        """The links to some paths that do not lie in a checkpoint themselves."""
+        return [
+            link
+            for target in targets
+            for link in self._leading[target]
+            if not any(is_inside(link, file) for file in checkpoint.files)
+        ]
 
 
 NO_LINKS = Links()

@@ -20,7 +20,7 @@ from ckpt.records import Reason
 from ckpt.trash import recovery
 from ckpt.trash.choosing import choose
 from ckpt.trash.entries import ENTRY_ID, TrashEntry, entry_from_disk, entry_to_disk, make_entry
-from ckpt.trash.journal import Journal, is_full
+from ckpt.trash.journal import FULL, Journal, is_full
 from ckpt.trash.moves import ENTRY_FILE, Moves
 from ckpt.trash.stamps import Stamp
 
@@ -291,7 +291,7 @@ class Trash:
     def _failed(self, done: str, entry: TrashEntry, error: OSError) -> OperationError:
         hint = _HINTS.get(error.errno or 0)
         if is_full(error):
-            hint = "the disk is full, even for a line in the journal; free some bytes first"
+            hint = FULL
         why = error.strerror or str(error)
         with contextlib.suppress(OSError):
             inside = [self._moves.in_trash(entry, item) for item in entry.items]

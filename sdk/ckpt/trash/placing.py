@@ -23,6 +23,7 @@ from ckpt.paths import is_inside
 from ckpt.records import Record
 from ckpt.trash.acts import Trash
 from ckpt.trash.folder import opened
+from ckpt.trash.journal import FULL, is_full
 from ckpt.trash.owning import Owned, Owner
 
 HIDDEN = ".ckptd"
@@ -44,17 +45,17 @@ class Place(Record, frozen=True, kw_only=True):
 
     @property
     def owner(self) -> Path:
-        """Which machine may remove below the root."""
+        """Who may remove below the root."""
         return Path(self.directory) / "owner.json"
 
-    def taken(self, machine_id: str) -> Owned | None:
-        """Another machine that may remove below the root, whichever of its places that owns; None when there is none.
+    def taken(self, owner_id: str) -> Owned | None:
+        """Another owner that may remove below the root, whichever of its places that has; None when there is none.
 
         Raises OperationError when that cannot be told.
         """
         for path in dict.fromkeys((self.owner, *(place.owner for place in possible(self.root)))):
             owned = Owner(path).read()
-            if owned is not None and owned.machine != machine_id:
+            if owned is not None and owned.id != owner_id:
                 return owned
         return None
 
@@ -165,9 +166,10 @@ def make(place: Place) -> None:
         for taken in reversed(made):
             with contextlib.suppress(OSError), opened(anchor, taken[:-1]) as folder:
                 folder.remove_empty(taken[-1])
+        hint = "it has to be a directory of its own on the disk of the checkpoints, which this user may write"
         raise OperationError(
             f"{printable(place.directory)} cannot hold the trash of {printable(place.root)}: {error.strerror}",
-            hint="it has to be a directory of its own on the disk of the checkpoints, which this user may write",
+            hint=FULL if is_full(error) else hint,
         ) from error
 
 

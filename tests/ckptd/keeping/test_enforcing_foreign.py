@@ -13,9 +13,8 @@ import pytest
 
 from ckpt import files
 from ckpt.exceptions import OperationError, UsageError
-from ckpt.paths import machine_id
 from ckpt.trash import placing
-from ckpt.trash.owning import Owner
+from ckpt.trash.owning import Owner, owner_id
 from ckptd.keeping import rechecking
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
@@ -307,15 +306,15 @@ def test_two_daemons_never_remove_below_one_root(world: Any, foreign: Any, enfor
     placing.make(place)
     files.write_json(
         place.owner,
-        {"version": 1, "machine": "0" * 16, "host": "other", "claimed_at": 1.0},
+        {"version": 1, "id": "0" * 16, "machine": "0" * 16, "host": "other", "user": "eva", "claimed_at": 1.0},
     )
     answer = world.post("/v1/apply", plan=plan_of(world, run)["id"])
     assert answer["removed"] == [] and "other" in answer["skipped"][0]["reason"]
     assert len(names(run)) == 5
-    Owner(place.owner).claim(machine_id(), 2.0, take_over=True)
+    Owner(place.owner).claim(owner_id(), 2.0, take_over=True)
     assert len(world.post("/v1/apply", plan=plan_of(world, run)["id"])["removed"]) == 3
     Owner(place.owner).claim("0" * 16, 3.0, take_over=True)
-    with pytest.raises(OperationError, match="another machine owns"):
+    with pytest.raises(OperationError, match="is owned by"):
         world.post("/v1/trash/purge", ids=[world.keeper.entries()[0].entry.id])
     world.keeper.purge_due()
     passes(9e9)

@@ -96,7 +96,16 @@ def test_a_root_that_another_machine_owns_by_its_other_place_is_left_alone(
     inside = foreign.base / ".ckptd"
     (inside / "trash").mkdir(parents=True)
     (inside / "owner.json").write_text(
-        json.dumps({"version": 1, "machine": "f" * 16, "host": "elsewhere", "claimed_at": time.time()})
+        json.dumps(
+            {
+                "version": 1,
+                "id": "e" * 16,
+                "machine": "f" * 16,
+                "host": "elsewhere",
+                "user": "eva",
+                "claimed_at": time.time(),
+            }
+        )
     )
     base = side_by_side(foreign)
     enforced(keep_last=2)
@@ -105,7 +114,7 @@ def test_a_root_that_another_machine_owns_by_its_other_place_is_left_alone(
         target.trash()
     sweep(world)
     assert steps(base) == [10, 20, 30, 40, 50] and not (base.parent / ".ckptd-lab").exists()
-    with pytest.raises(OperationError, match="another machine enforces"):
+    with pytest.raises(OperationError, match="enforced already by user eva on another machine, elsewhere"):
         world.post("/v1/roots", path=str(base), mode="enforce", policy={"keep_last": 2, "monitor": "none"})
     given = {"keep_last": 2, "monitor": "none", "min_age": 0, "max_share": 1.0}
     world.post("/v1/roots", path=str(base), mode="enforce", policy=given, take_over=True)

@@ -89,6 +89,8 @@ def test_nothing_else_acts_between_the_look_and_the_undo(
     monkeypatch.setattr(world.undo, "_latest", looking)
     undone = world.post("/v1/undo")["undone"]
     other.join(60)
+    acts = [act["kind"] for act in world.journal.acts()]
+    assert acts == [*["remove"] * 3, *["restore"] * 3, "undo", *["remove"] * 3]
     assert "of a by" in undone["text"] and len(undone["restored"]) == 3
     assert [len(steps(run)) for run in two] == [5, 2]
 

@@ -9,7 +9,7 @@ def told(*forecasts: tuple[float, float | None]) -> list[tuple[float, str]]:
     """What is said over forecasts (seconds until full) at some times."""
     alarm, said = Alarm(), []
     for at, full in forecasts:
-        alarm, kind = judged(alarm, full, at)
+        alarm, kind = judged(alarm, full, at, 6 * 3600.0)
         if kind is not None:
             said.append((at, kind))
     return said

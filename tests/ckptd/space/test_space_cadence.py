@@ -5,7 +5,7 @@ import pytest
 from ckpt.records import Checkpoint, Run
 from ckpt.retention import FOREIGN, OWN, Policy, Situation, plan
 from ckpt.scan import RunView
-from ckptd.space.cadence import cadence, largest
+from ckptd.space.cadence import cadence, written_soon
 
 NOW = 1_700_000_000.0
 MB = 1 << 20
@@ -89,7 +89,6 @@ def test_a_save_that_is_overdue_slows_the_cadence_down() -> None:
         view(10, status="stalled"),
         view(2),
         view(0),
-        view(9, every=10.0),  # a try of a minute and a half
         view(5, every=0.0, last=0.0),
     ],
 )
@@ -110,9 +109,20 @@ def test_holes_do_not_count() -> None:
     sparse = tuple(c.evolve(bytes=1 << 40) for c in seen.checkpoints)
     found = cadence(seen.evolve(checkpoints=sparse), NOW)
     assert found is not None and found.bytes == MB
-    assert largest([seen.evolve(checkpoints=sparse)]) == MB
+    assert written_soon([seen.evolve(checkpoints=sparse)]) == MB
 
 
-def test_the_largest_is_that_of_running_trainings() -> None:
-    assert largest([]) == 0
-    assert largest([view(3, size=5), view(3, size=7), view(3, size=9, status="finished")]) == 7
+def test_what_is_written_soon_is_of_running_trainings() -> None:
+    assert written_soon([]) == 0
+    assert written_soon([view(3, size=5), view(3, size=7), view(3, size=9, status="finished")]) == 7
+
+
+def test_a_training_that_saves_often_writes_several_before_room_is_made_again() -> None:
+    assert written_soon([view(5, size=7, every=2.5)]) == 8 * 7
+    assert written_soon([view(5, size=7, every=30.0)]) == 7
+    assert written_soon([view(2, size=7, every=1.0)]) == 7, "two saves make no cadence"
+
+
+def test_the_third_save_of_a_plain_loop_makes_a_cadence() -> None:
+    found = cadence(view(3, every=2.5, size=10 * MB, situation=FOREIGN), NOW)
+    assert found is not None and (found.interval_s, found.bytes, found.lasting) == (2.5, 10 * MB, 1.0)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from ckpt.trash import TrashEntry
-from ckptd.space.pressure import due_early, frees_bytes, wanted_free
+from ckptd.space import pressure
+from ckptd.space.pressure import YOUNG_S, frees_bytes, wanted_free
 
 GB = 1 << 30
 
@@ -20,6 +21,13 @@ def entry(number: int, size: int, unique: int | None = None) -> TrashEntry:
         plan="",
         checkpoint=known,
     )
+
+
+def due_early(
+    entries: list[TrashEntry], free: int, total: int, needed: int, waited: float = YOUNG_S
+) -> list[TrashEntry]:
+    """Of entries that have all waited so long."""
+    return pressure.due_early(entries, free, total, needed, {entry.id: waited for entry in entries})
 
 
 def test_nothing_goes_early_while_enough_is_free() -> None:
@@ -51,3 +59,18 @@ def test_what_frees_nothing_stays() -> None:
     # Neither a record of another kind nor one that claims more than the files have is believed.
     assert frees_bytes(entry(0, GB, unique=1 << 60)) == GB
     assert frees_bytes(entry(0, GB).evolve(checkpoint={"unique_bytes": "much"})) == GB
+
+
+def test_what_was_removed_just_now_goes_early_only_while_what_is_written_soon_does_not_fit() -> None:
+    young = [entry(n, GB) for n in range(5)]
+    assert due_early(young, free=GB, total=100 * GB, needed=GB, waited=YOUNG_S - 1) == []
+    assert due_early(young, free=0, total=100 * GB, needed=0, waited=YOUNG_S - 1) == [], "nobody writes"
+    assert due_early(young, free=GB - 1, total=100 * GB, needed=GB, waited=0.0) == young[:1]
+    assert pressure.due_early(young, 0, 100 * GB, GB, {}) == young[:1], "what is not known is young"
+
+
+def test_what_was_removed_just_now_goes_after_all_others() -> None:
+    lying = [entry(n, GB) for n in range(5)]
+    waited = {e.id: YOUNG_S if e.trashed_at >= 1003.0 else 0.0 for e in lying}
+    assert pressure.due_early(lying, 0, 100 * GB, GB, waited) == lying[3:]
+    assert pressure.due_early(lying, 0, 100 * GB, 3 * GB, waited) == [*lying[3:], lying[0]]

@@ -101,6 +101,12 @@ def test_files_and_directories_mark_what_is_dirty(watcher: Watcher, heard: Heard
     assert heard.until(root / "new") is True
 
 
+def test_a_link_of_any_name_tells_that_something_is_needed(watcher: Watcher, heard: Heard, root: Path) -> None:
+    watcher.watch({str(root): nothing})
+    (root / "notes.txt").symlink_to("nothing")
+    assert heard.until(root) is True
+
+
 def test_a_rename_into_place_is_seen_and_the_temporary_name_is_not(watcher: Watcher, heard: Heard, root: Path) -> None:
     watcher.watch({str(root): nothing})
     temporary = root / ".step-1.pt.123-0123abcd.tmp"

@@ -137,7 +137,8 @@ def _done(out: Output, answer: Mapping[str, Any]) -> Iterable[str]:
     if root.get("policy"):
         yield f"  policy {out.paint(given_text(root['policy']))}"
     if removed:
-        yield f"  {plural(len(removed), 'checkpoint')} moved to the trash; `ckpt undo {applied['plan']}` brings them back"
+        back = f"`ckpt undo {applied['plan']}` brings them back"
+        yield f"  {plural(len(removed), 'checkpoint')} moved to the trash; {back}"
     for item in skipped:
         yield f"  left alone: {out.paint(item['path'])}: {out.paint(item.get('reason') or '')}"
     if root.get("by_hand"):

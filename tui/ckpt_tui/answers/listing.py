@@ -68,8 +68,11 @@ def _without_guess(out: Output, target: str, view: Mapping[str, Any]) -> Mapping
     from ckpt.scan import registered_root
 
     path = path_from_fields(view["run"])
-    if registered_root(Path(path)) is not None:
-        out.say(f"what is configured for it is told by `ckpt ls {quoted(os.path.basename(path))}`")
+    root = registered_root(Path(path))
+    if root is not None:
+        inside = os.path.relpath(path, root)
+        name = os.path.basename(path) if inside == os.curdir else inside
+        out.say(f"what is configured for it is told by `ckpt ls {quoted(name)}`")
     return {**view, "checkpoints": [{**raw, "verdict": None} for raw in view["checkpoints"]]}
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, CkptError, DaemonError
+from ckpt_tui.answers.doubts import recorded, unrecorded
 from ckpt_tui.answers.listing import runs_below
+from ckpt_tui.answers.rehearsed import judged
 from ckpt_tui.lookup import Lookup, Place, place_of, read_place
 from ckpt_tui.running import running
 
@@ -28,11 +30,16 @@ def answer_show(where: str | None, *, json: bool, quiet: bool) -> None:
             from ckpt_tui.render.policies import everywhere_lines, policy_lines
 
             lines = everywhere_lines if where is None else policy_lines
-            return lines(shown, paint=out.paint, width=out.width)
+            return lines(shown, run_names(lookup, where), paint=out.paint, width=out.width)
 
-        if "asked" in shown:
+        if where is not None and not any("config.toml" in layer["origin"] for layer in shown["layers"]):
             out.say("no daemon runs that knows this run: config.toml and the policies of directories were not asked")
         out.data(shown, ids=sorted(shown["origins"]), human=human)
+
+
+def run_names(lookup: Lookup, where: str | None) -> Mapping[str, str]:
+    """The shortest unique names of the runs that are known; none where a path was named, for which nobody is asked."""
+    return {} if where is not None and os.path.lexists(where) else lookup.run_names()
 
 
 def shown_policy(lookup: Lookup, where: str) -> Json:
@@ -50,8 +57,7 @@ def shown_policy(lookup: Lookup, where: str) -> Json:
     from ckpt.scan.trying import policy_view_to_json
 
     view = read_place(place)
-    # config.toml is the daemon's, and so is what is said of watched directories.
-    return {**policy_view_to_json(view, view.wishes.layers), "asked": ["run"]}
+    return policy_view_to_json(view, view.wishes.layers)
 
 
 def by_live_daemon(ask: Callable[[Any], Json]) -> Json | None:
@@ -70,17 +76,20 @@ def answer_test(run: str, policies: Sequence[str], *, json: bool, quiet: bool) -
     with running(json=json, quiet=quiet) as out, Lookup() as lookup:
         ask = _tester(lookup, run)
         # A typo is told before anything is replayed.
-        for text in policies:
-            _check(text)
+        given = [_given(text) for text in policies]
         with out.waiting(f"replays the saves of {run}"):
             present = ask(None)
             tried = [ask(text) for text in policies]
+            run_view = lookup.view(run)
+        held = {raw["id"] for raw in run_view["checkpoints"] if raw["held_by"] or raw["pointed"]}
+        judged_present, *judged_tried = judged([present, *tried], held)
         answer = {
             "run": present["run"],
             "name": present["name"],
             "history": present["history"],
-            "present": _alone(present),
-            "tried": [_alone(each) for each in tried],
+            "own": run_view["run"]["own"],
+            "present": _alone(judged_present),
+            "tried": [_alone(each) for each in judged_tried],
         }
 
         def human() -> Iterable[str]:
@@ -91,6 +100,9 @@ def answer_test(run: str, policies: Sequence[str], *, json: bool, quiet: bool) -
         out.data(answer, ids=[str(kept["id"]) for kept in (tried or [present])[-1]["kept"]], human=human)
         if out.mode != "human":
             return
+        known = recorded(run_view["checkpoints"]) | {str(best["metric"]) for best in present["bests"]}
+        for doubt in dict.fromkeys(text for each in given for text in unrecorded(each, known)):
+            out.say(doubt)
         if not present["saved"]:
             out.say(f"nothing is known of a save of {printable(str(present['name']))}: `ckpt ls` shows what is known")
         elif not policies:
@@ -119,10 +131,13 @@ def _local_tester(place: Place) -> Callable[[str | None], Json]:
     return lambda text: try_policy(view, text, time.time(), foreign_marks)
 
 
-def _check(text: str) -> None:
+def _given(text: str) -> Json:
+    """The rules of a policy to try. Raises StateError for one that cannot be."""
     from ckpt import retention
 
-    retention.merge([("--policy", retention.parse([text]))])
+    given = retention.parse([text])
+    retention.merge([("--policy", given)])
+    return given
 
 
 def _alone(rehearsal: Json) -> Json:

@@ -10,7 +10,8 @@ from typing import Any
 
 from ckpt.encoding import printable
 from ckpt.exceptions import UsageError
-from ckpt_tui.answers.policies import Json, by_live_daemon, shown_policy
+from ckpt_tui.answers.doubts import recorded, too_small, unrecorded
+from ckpt_tui.answers.policies import Json, by_live_daemon, run_names, shown_policy
 from ckpt_tui.lookup import Lookup, Place, place_of, read_place
 from ckpt_tui.output import Output
 from ckpt_tui.running import running
@@ -39,7 +40,7 @@ def answer_set(where: str, words: Sequence[str], *, clear: bool, yes: bool, json
         def human() -> Iterable[str]:
             from ckpt_tui.render.policies import policy_lines
 
-            return policy_lines(answer, paint=out.paint, width=out.width)
+            return policy_lines(answer, run_names(lookup, where), paint=out.paint, width=out.width)
 
         out.data(answer, ids=sorted(answer["origins"]), human=human)
         if out.mode == "human":
@@ -171,7 +172,12 @@ def _tell(out: Output, coming: Json, going: _Going, new: int, given: Mapping[str
         if len(going.names) > _NAMED:
             out.say(f"  and {len(going.names) - _NAMED} more")
     else:
-        out.say("would remove nothing now")
+        observed = sum(reason.get("rule") == "observed" for item in plan.get("skip", ()) for reason in item["reasons"])
+        out.say("would remove nothing now" + (", because its directory is only observed" if observed else ""))
+    items = [item for name in ("keep", "remove", "skip") for item in plan.get(name, ())]
+    doubtful = unrecorded(given, recorded(items)) if items else []
+    for doubt in [*doubtful, *too_small(given, next(iter(plan.get("keep", ())), None))]:
+        out.say(doubt)
     if plan.get("refused"):
         out.say(f"nothing is removed: {plan['refused']}")
     elif plan.get("ask"):

@@ -139,15 +139,27 @@ def trash_purge(
     answer_purge(what or [], everything=everything, yes=yes, json=json, quiet=quiet)
 
 
-def undo(yes: Yes = False, json: Json = False, quiet: Quiet = False) -> None:
-    """Take back the last removal or mark.
+def undo(
+    act: Annotated[
+        str | None, typer.Argument(metavar="ID|RUN", help="An act or a plan, or a run, whose latest act is meant.")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show what can be taken back, newest first.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take back a removal or a mark.
 
-    Removed checkpoints come back to where they were, and are pinned.
+    Without an ID it is the latest thing that you did within a day, else the latest removal, whoever made it. Removed
+    checkpoints come back to where they were, and are pinned.
 
     \b
     Examples:
       ckpt undo
+      ckpt undo --list
+      ckpt undo ac0e8530
+      ckpt undo exp3
     """
     from ckpt_tui.answers.undoing import answer_undo
 
-    answer_undo(yes=yes, json=json, quiet=quiet)
+    answer_undo(act, listed=listed, yes=yes, json=json, quiet=quiet)

@@ -6,6 +6,7 @@ import typer
 
 from ckpt_tui.options import Json, Quiet, Ref
 
+Refs = Annotated[list[str], typer.Argument(metavar="REF...", help="Checkpoints: paths, ids, or RUN@SELECTOR.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The tag.")]
 
 
@@ -43,8 +44,8 @@ def tag_rm(ref: Ref, name: Name, json: Json = False, quiet: Quiet = False) -> No
     _mark(ref, "untag", json, quiet, name=name)
 
 
-def pin(ref: Ref, json: Json = False, quiet: Quiet = False) -> None:
-    """Protect a checkpoint from every policy.
+def pin(refs: Refs, json: Json = False, quiet: Quiet = False) -> None:
+    """Protect checkpoints from every policy.
 
     It cannot protect from other programs: a trainer that is not ours may still delete or overwrite its file, and so may
     you. `ckpt restore` makes a copy that stays.
@@ -52,18 +53,23 @@ def pin(ref: Ref, json: Json = False, quiet: Quiet = False) -> None:
     \b
     Examples:
       ckpt pin exp3@best
+      ckpt pin exp3@best exp3@step:4000
     """
-    _mark(ref, "pin", json, quiet)
+    from ckpt_tui.answers.marking import answer_pins
+
+    answer_pins(refs, "pin", json=json, quiet=quiet)
 
 
-def unpin(ref: Ref, json: Json = False, quiet: Quiet = False) -> None:
+def unpin(refs: Refs, json: Json = False, quiet: Quiet = False) -> None:
     """Take the protection of `pin` away.
 
     \b
     Examples:
       ckpt unpin exp3@best
     """
-    _mark(ref, "unpin", json, quiet)
+    from ckpt_tui.answers.marking import answer_pins
+
+    answer_pins(refs, "unpin", json=json, quiet=quiet)
 
 
 def note(

@@ -11,10 +11,10 @@ from ckpt_tui.tables import Cell, Column, table, wrapped
 _TIMES = ("keep_within", "max_age", "metric_grace", "min_age", "keep_for")
 
 
-def policy_lines(shown: Mapping[str, Any], *, paint: Paint, width: int | None) -> list[str]:
-    """The policy of a run or of a watched directory."""
+def policy_lines(shown: Mapping[str, Any], names: Mapping[str, str], *, paint: Paint, width: int | None) -> list[str]:
+    """The policy of a run or of a watched directory. `names` gives a run's name for its id, as far as it is known."""
     run = shown.get("run")
-    name = run["name"] if run is not None else str(shown["path"])
+    name = names.get(run["id"], run["name"]) if run is not None else str(shown["path"])
     lines = [f"policy of {paint(str(name), 'bold')}"]
     if shown.get("problem"):
         lines += [f"  {line}" for line in wrapped(f"nothing is removed now: {shown['problem']}", _less(width))]
@@ -23,16 +23,22 @@ def policy_lines(shown: Mapping[str, Any], *, paint: Paint, width: int | None) -
         lines += [f"  {line}" for line in wrapped(own, _less(width))]
     lines += _sentences(shown, width)
     lines += _origins(shown, paint, width)
-    lines += ["", *_places(shown, "RUN" if run is None else str(run["name"]), width)]
+    lines += ["", *_places(shown, "RUN" if run is None else str(name), width)]
     return lines
 
 
-def everywhere_lines(shown: Mapping[str, Any], *, paint: Paint, width: int | None) -> list[str]:
-    """What holds where nothing else is said, and the runs."""
+def everywhere_lines(
+    shown: Mapping[str, Any], names: Mapping[str, str], *, paint: Paint, width: int | None
+) -> list[str]:
+    """What holds where nothing else is said, and the runs. `names` as of `policy_lines`."""
     lines = [paint("where nothing else is said", "bold"), *_sentences(shown, width), *_origins(shown, paint, width)]
     if shown["runs"]:
         rows: list[list[str | Cell]] = [
-            [run["name"], ", ".join(run["rules"]) or "everything is kept", ", ".join(run["origins"]) or "–"]
+            [
+                names.get(run["run"], run["name"]),
+                ", ".join(run["rules"]) or "everything is kept",
+                ", ".join(run["origins"]) or "–",
+            ]
             for run in shown["runs"]
         ]
         columns = [Column("RUN", cut=True), Column("RULES", cut=True), Column("FROM", cut=True)]

@@ -30,8 +30,19 @@ def rehearsal_lines(answer: Json, *, paint: Paint, width: int | None) -> list[st
     lines += ["", *_table(rows, paint, width), "", paint("bytes after each save, without the trash", "bold")]
     lines += _bars(rows, paint)
     lines += [line for text in _bests(rows) for line in wrapped(text, width)]
-    lines += [line for text in _notes(rows) for line in wrapped(text, width)]
+    lines += [line for text in [*_notes(rows), *_not_replayed(answer)] for line in wrapped(text, width)]
     return lines
+
+
+def _not_replayed(answer: Json) -> list[str]:
+    """What the past cannot tell, and what of the present counts instead."""
+    told = []
+    if not answer["own"]:
+        told.append("not replayed: what the trainer held, and what was touched later (min_age counts from each save)")
+    held = max(int(each["held"]) for each in (answer["present"], *answer["tried"]))
+    if held:
+        told.append(f"what is held now counts as kept at the end: up to {plural(held, 'checkpoint')}")
+    return told
 
 
 def _history_text(history: Json) -> str:

@@ -32,7 +32,7 @@ def trash_lines(entries: Sequence[Entry], names: Mapping[str, str], *, paint: Pa
             file_name(str(entry["path"])),
             size_text(int(entry["bytes"])),
             ago(entry["trashed_at"]),
-            ago(entry["purge_at"]),
+            "stays" if entry["purge_at"] is None else ago(entry["purge_at"]),
             " · ".join(reason["text"] for reason in [*(entry.get("reasons") or ()), *(entry.get("near_misses") or ())]),
         ]
         for entry in entries

@@ -9,6 +9,7 @@ from ckpt import retention
 from ckpt.exceptions import UsageError
 from ckpt.trash import entry_to_json
 from ckptd.keeping.keeper import Keeper
+from ckptd.keeping.trashes import Shelved
 from ckptd.keeping.undo import Undo
 from ckptd.serving.addresses import Addresses
 from ckptd.serving.asked import Body, Change, Params, Read, text, texts
@@ -49,10 +50,12 @@ class Keeping:
     def _trash(self, params: Params) -> dict[str, Any]:
         name = params.get("run")
         entries = self._keeper.entries(self._addresses.run(name).run.id if name else None)
-        return {"entries": [entry_to_json(item.entry) for item in entries]}
+        return {"entries": [_entry_to_json(item) for item in entries]}
 
     def _next_undo(self, params: Params) -> dict[str, Any]:
-        return {"undo": self._undo.latest()}
+        name = params.get("run")
+        run = self._addresses.run(name).run.id if name else None
+        return {"undo": self._undo.latest(run), "acts": self._undo.all(run)}
 
     def _apply(self, body: Body) -> dict[str, Any]:
         return self._keeper.apply(text(body, "plan"))
@@ -71,3 +74,9 @@ class Keeping:
         if seq is not None and type(seq) is not int:
             raise UsageError("'seq' has to be a whole number", hint="the one of the mark that GET /v1/undo tells")
         return {"undone": self._undo.take_back(plan=plan, seq=seq)}
+
+
+def _entry_to_json(item: Shelved) -> dict[str, Any]:
+    """An entry; without a time where nothing is purged unasked, below a root that is only observed."""
+    told = entry_to_json(item.entry)
+    return told | {"purge_at": None} if item.shelf.stays else told

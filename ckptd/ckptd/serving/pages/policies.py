@@ -14,8 +14,9 @@ from ckpt.scan.trying import policy_to_json, policy_view_to_json, try_policy
 from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events
 from ckptd.keeping.marking import Marking
+from ckptd.layering import layers_for, unheard
 from ckptd.looking.scanner import Scanner
-from ckptd.policies import Policies, layers_for
+from ckptd.policies import Policies
 from ckptd.roots.roots import Roots
 from ckptd.roots.watched import Watched
 from ckptd.serving.addresses import Addresses
@@ -48,7 +49,8 @@ class PolicyPages:
     def _show(self, params: Params) -> dict[str, Any]:
         if params.get("run"):
             view = self._addresses.run(params["run"])
-            return policy_view_to_json(view, self._layers(view))
+            notes = unheard(view, self._roots.holder(view.run.path), self._policies.config)
+            return {**policy_view_to_json(view, self._layers(view)), "unheard": notes}
         return self._root_json(self._roots.known(params["path"])) if params.get("path") else self._everywhere()
 
     def _try(self, params: Params) -> dict[str, Any]:
@@ -83,8 +85,7 @@ class PolicyPages:
         return {**policy_view_to_json(view, self._layers(view)), "plan": retention.run_plan_to_json(view.plan)}
 
     def _layers(self, view: RunView) -> list[Layer]:
-        watched = self._roots.holder(view.run.path)
-        return layers_for(view, None if watched is None else watched.root, self._policies.config)
+        return layers_for(view, self._roots.holder(view.run.path), self._policies.config)
 
     def _root_json(self, watched: Watched, given: dict[str, Any] | None = None) -> dict[str, Any]:
         """What holds below a root for runs that say nothing themselves, and what that would remove."""

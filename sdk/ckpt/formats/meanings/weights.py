@@ -55,7 +55,10 @@ def kinds(top: Any, tensors: ByRole, limit: int) -> dict[str, int]:
     """Bytes of the storages of weights, averaged ones among them, and of optimizers' states, each storage once.
 
     Together at most `limit`, the bytes on disk: what takes more in memory was compressed, and all of it alike.
+    {} where the tensors may as well be data: embeddings are called `weights` too.
     """
+    if _may_be_data(top, tensors):
+        return {}
     weights = [*tensors.get("model", ()), *tensors.get("ema", ())] or _weights(tensors)
     optimizers = tensors.get("optimizer", [])
     if _is_optimizer(top):
@@ -71,6 +74,29 @@ def kinds(top: Any, tensors: ByRole, limit: int) -> dict[str, int]:
 def _weights(tensors: ByRole) -> list[Placed]:
     """The model's own tensors: where nothing is named as a model, its averages, else what has no known name."""
     return tensors.get("model") or tensors.get("ema") or tensors.get("other") or []
+
+
+def _may_be_data(top: Any, tensors: ByRole) -> bool:
+    """Whether a file of no known layout, with more than tensors in it, has neither an optimizer nor a state_dict.
+
+    That is two tensors or more in one place, one of which has the dotted name of a parameter of a module in a module.
+    """
+    fields = mapping_of(top) or {}
+    if type(top) is Opaque or _is_optimizer(top) or layouts.recognise(fields).framework:
+        return False
+    if any(role(key) == "optimizer" for key in fields) or all(type(value) is Tensor for value in fields.values()):
+        return False
+    whole = bare_state(top)
+    found: dict[str, list[str]] = {}
+    for placed in (*tensors.get("model", ()), *tensors.get("ema", ())):
+        place, _, rest = ("", "", placed.info.name) if whole else placed.info.name.partition(".")
+        found.setdefault(place, []).append(rest)
+    return not any(len(names) > 1 and any(map(_is_parameter, names)) for names in found.values())
+
+
+def _is_parameter(name: str) -> bool:
+    """Whether a name is that of a parameter of a module in a module; numbers alone are places in lists."""
+    return "." in name and not name.replace(".", "").isdecimal()
 
 
 def _is_optimizer(top: Any) -> bool:
