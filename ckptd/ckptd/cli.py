@@ -118,6 +118,8 @@ def reload(json: AsJson = False) -> None:
         return
     for change in answer["changed"] or ["nothing changes"]:
         show(change)
+    for warning in answer["warnings"]:
+        show(f"warning: {warning}")
     for problem in answer["problems"]:
         show(f"problem: {problem}")
 
@@ -238,14 +240,17 @@ def check(json: AsJson = False) -> None:
     from ckptd.process import background
 
     reading = config_file.read(config_home(), os.environ)
-    status = None
+    status = foretold = None
     try:
         status = background.status()
+        if config_check.is_of(status, reading) and not reading.problems:
+            with background.running() as client:
+                foretold = client.get("/v1/reload")
     except NoDaemonError:
         pass
     except DaemonError as error:
         say(error.message)
-    answer = config_check.report(reading, status)
+    answer = config_check.report(reading, status, foretold)
     if json:
         show_json(answer)
     if reading.problems:

@@ -18,13 +18,11 @@ from ckpt import files, protocol
 from ckpt.encoding import path_fields, printable
 from ckpt.exceptions import CkptError
 from ckpt.paths import StatePaths, config_home, socket_path
-from ckptd import parts
+from ckptd import parts, reloading
 from ckptd.catalog.renewal import renew
 from ckptd.config import file as config_file
 from ckptd.config.check import runs_json
-from ckptd.config.effects import effects
 from ckptd.config.values import Config, Limits
-from ckptd.policies import more_removed
 from ckptd.process import courtesy, lifecycle
 from ckptd.process.notify import Notify
 from ckptd.rounds import Rhythm, Rounds
@@ -104,6 +102,7 @@ class Daemon:
             watch=self._coverage.refresh,
             stop=lambda: self._later(self._end),
             reload=self.reload,
+            foretell=self.foretell,
             rebuild=lambda: renew(scanner, self._parts.catalog, self._parts.journal, self._state),
         )
         self._handle_signals()
@@ -132,8 +131,8 @@ class Daemon:
     def reload(self) -> dict[str, Any]:
         """Takes config.toml anew, and has everything looked at soon; says what changed.
 
-        Nothing is removed before it returns; what the new policies ask for goes after that look, as ever. Raises
-        UsageError for a file that is not understood: then everything stays as it was.
+        Nothing is removed by it: what the new policies remove beyond the old ones waits. Raises UsageError for a file
+        that is not understood: then everything stays as it was.
         """
         with self._reloading:
             try:
@@ -142,19 +141,20 @@ class Daemon:
                 self._problems = [p for p in self._problems if not p.startswith("config.toml was not taken")]
                 self._problems.append(f"config.toml was not taken: {error.message}")
                 raise
-            changed = effects(self._config, config)
             self._config = config
-            before = self._parts.catalog.all()
-            self._problems = self._parts.configure(config, self._watch)
-            more = more_removed((view, self._parts.catalog.get(view.run.id) or view) for view in before)
-            changed += [more] if more is not None else []
+            changed, warnings, self._problems = reloading.take(self._parts, config, self._watch)
             self._coverage.refresh()
             for sentence in changed or ["nothing changed"]:
                 log.info("config.toml was taken anew: %s", printable(sentence))
             self._reloaded = {"at": time.time(), "changed": changed}
             self._parts.events.emit("config.reloaded", changed=changed)
             self._later(self._rounds.look_soon)
-            return {"changed": changed, "problems": list(self._problems)}
+            return {"changed": changed, "warnings": warnings, "problems": list(self._problems)}
+
+    def foretell(self) -> dict[str, Any]:
+        """What `reload` would say, with nothing changed. Raises UsageError as that does."""
+        told = reloading.foretell(self._parts, config_file.load(self._config_home))
+        return {"changed": told.changed, "warnings": told.warnings}
 
     # Status
 

@@ -56,9 +56,12 @@ class Policies:
 
     def preview(self, view: RunView, root: Root) -> RunView:
         """The run as it would be planned were this its root, its first plan confirmed."""
-        watched = self._roots.holder(view.run.path)
-        enforced = Watched(root, confirmed=True, **_seen(watched))
-        return self._governed(view, enforced, _Asked.now(view, enforced, self.config))
+        return self.under(view, Watched(root, confirmed=True), self.config)
+
+    def under(self, view: RunView, watched: Watched, config: Config) -> RunView:
+        """The run as it would be planned below a root and under a config, its directory being as it is now."""
+        there = Watched(watched.root, confirmed=watched.confirmed, **_seen(self._roots.holder(view.run.path)))
+        return self._governed(view, there, _Asked.now(view, there, config))
 
     def as_enforced(self, view: RunView) -> RunView:
         """The run as the first plan of its root shows it: its policy in force, and the plan confirmed."""

@@ -19,6 +19,7 @@ Reads (GET, answers are JSON objects; RUN and REF are addresses):
       with neither: what holds where nothing else is said, with "roots" and "runs"
     /v1/policy/test?run=RUN&policy=TEXT     rehearsal of the policy in force, or of one like keep_last=3 keep_best=2
     /v1/roots                               {"roots": […]}
+    /v1/reload                              {"changed": [sentence…], "warnings": [sentence…]}: what POST would say
     /v1/events?since=SEQ                    server-sent events, or with &follow=0 {"events": […]}
 
 Changes (POST with a JSON body; "key" in a body makes a repeat harmless):
@@ -39,7 +40,7 @@ Changes (POST with a JSON body; "key" in a body makes a repeat harmless):
     /v1/announce       {"path"}                        {"run": run}
     /v1/rescan         {"path"?}                       {"runs", "checkpoints"}: after a full look at the disk
       {"rebuild": true}: trusts nothing remembered      and "marks": [sentence…] that were given back
-    /v1/reload         {}                              {"changed": [sentence…], "problems": [sentence…]}
+    /v1/reload         {}                              {"changed": [sentence…], "warnings", "problems": [sentence…]}
     /v1/stop           {}                              {}
 
 An error answers with a status from 400 on, which docs/api.md explains, and

@@ -14,6 +14,7 @@ import difflib
 import math
 import operator
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -103,6 +104,7 @@ EXPORT = "export"
 """Label of a foreign checkpoint that holds a model's weights for use, and nothing to go on from."""
 
 
+_LARGEST = sys.float_info.max
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _COPIED_S = 2.0
 """Files that were all written within this time were copied or unpacked: their times say nothing of their order."""
@@ -141,10 +143,15 @@ def _place_in_time(given: Iterable[Checkpoint]) -> Callable[[Checkpoint], tuple[
     times = [c.saved_at for c in whole]
     if len(whole) > 1 and max(times) - min(times) <= _COPIED_S:
         if all(c.step is not None for c in whole):
-            return lambda c: (_counted(c.step, c), _counted(c.epoch, c), _numbers(c), c.saved_at)
+            return lambda c: (_counted(c.step, c), _counted(c.epoch, c), _numbers(c), _time(c))
         if all(c.epoch is not None for c in whole):
-            return lambda c: (_counted(c.epoch, c), _counted(c.step, c), _numbers(c), c.saved_at)
-    return lambda c: (c.saved_at, -1 if c.step is None else c.step, _counted(c.epoch, c))
+            return lambda c: (_counted(c.epoch, c), _counted(c.step, c), _numbers(c), _time(c))
+    return lambda c: (_time(c), -1 if c.step is None else c.step, _counted(c.epoch, c))
+
+
+def _time(checkpoint: Checkpoint) -> float:
+    """When it was saved, for comparing; what is no time is before all others."""
+    return -math.inf if math.isnan(checkpoint.saved_at) else checkpoint.saved_at
 
 
 def _counted(number: float | None, checkpoint: Checkpoint) -> float:
@@ -167,7 +174,7 @@ def best_first(checkpoints: Iterable[Checkpoint], metric: str, mode: Literal["mi
 
 def ranking(values: Sequence[float | None], mode: Literal["min", "max"]) -> list[int]:
     """The places of the finite values, best first; of equals the earlier."""
-    finite = [place for place, value in enumerate(values) if value is not None and math.isfinite(value)]
+    finite = [place for place, value in enumerate(values) if value is not None and -_LARGEST <= value <= _LARGEST]
     return sorted(finite, key=lambda place: values[place] or 0.0, reverse=mode == "max")
 
 

@@ -27,19 +27,21 @@ def test_links_of_every_root_are_told_as_seen_from_the_run_s_own(lab: Any, runs:
     (runs.base / "figure").symlink_to(saved)
     (tmp_path / "papers" / "icml").symlink_to(saved)
     for number in range(4):
-        (tmp_path / "papers" / f"run{number}").symlink_to(saved.parents[1])
+        (tmp_path / "papers" / f"plot{number}").symlink_to(saved.with_name("step-000020.pt"))
+    (tmp_path / "papers" / "run").symlink_to(saved.parents[1])
     lab.scanner.full()
     (view,) = lab.catalog.all()
-    by_step = {c.step: view.situation.linked[c.id] for c in view.checkpoints}
+    by_step = {c.step: view.situation.linked.get(c.id) for c in view.checkpoints}
     papers = str(tmp_path / "papers")
-    assert by_step[10] == (f"{papers}/icml", f"{papers}/run0", f"{papers}/run1")
-    assert by_step[20] == by_step[30] == tuple(f"{papers}/run{number}" for number in range(3))
+    assert set(by_step[10] or ()) == {f"{papers}/icml", "figure"}
+    assert by_step[20] == tuple(f"{papers}/plot{number}" for number in range(3))
+    assert by_step[30] is None, "a link to the run means none of its checkpoints"
     (tmp_path / "papers" / "icml").unlink()
     for number in range(4):
-        (tmp_path / "papers" / f"run{number}").unlink()
+        (tmp_path / "papers" / f"plot{number}").unlink()
     lab.scanner.full()
     (view,) = lab.catalog.all()
-    assert set(view.situation.linked.values()) == {("figure",)}
+    assert view.situation.linked == {next(c.id for c in view.checkpoints if c.step == 10): ("figure",)}
 
 
 def test_nothing_is_worked_out_again_while_nothing_changes(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ckpt.exceptions import UsageError
 from ckpt.records import Checkpoint, Verdict
 from ckpt.retention import (
     FOREIGN,
@@ -362,6 +363,48 @@ def test_without_a_rule_everything_complete_is_kept() -> None:
     )
     assert ids(made.keep) == {7, 100, 200, 300, 400, 500, 600} and ids(made.skip) == {9}
     assert reasons(made, 7) == ["no rule: everything is kept"]
+
+
+def test_a_policy_that_cannot_be_read_is_told_where_it_has_no_rules() -> None:
+    situation = Situation(degraded="its policy cannot be used: unknown field keep_lats")
+    made = plan([saved(1, seq=1)], Policy(), NOW, situation=situation)
+    assert made.refused == "its policy cannot be used: unknown field keep_lats"
+    assert reasons(made, 1) == ["everything is kept: its policy cannot be used: unknown field keep_lats"]
+    assert plan([saved(1, seq=1)], Policy(), NOW).refused is None
+
+
+def test_a_checkpoint_that_is_given_twice_takes_one_place() -> None:
+    world = trained()
+    made = decide([*world, world[5], world[5].evolve()], keep_last=2, monitor="none")
+    assert ids(made.keep) == {500, 600} and len(list(made.decisions)) == 6
+    with pytest.raises(UsageError, match="given twice"):
+        decide([*world, world[0].evolve(pinned=True)])
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("field", ["saved_at", "touched_at"])
+def test_a_time_that_is_none_removes_nothing_else_and_is_the_same_in_any_order(field: str, odd: float) -> None:
+    world = [*trained(), saved(650, **{field: odd})]
+    made = decide(world, keep_last=1)
+    assert 600 in ids(made.keep) and not ids(made.remove) & {600, 650}
+    if odd != -float("inf"):
+        assert reasons(made, 650)[-1] == "settling: its time is no time"
+    assert combine([made]).id == combine([decide(world[::-1], keep_last=1)]).id
+    own = [c.evolve(seq=c.step) for c in world]
+    assert ids(decide(own, Situation(), keep_last=1, max_age="1d", keep_every=["1h"], keep_within="1h").keep) >= {650}
+
+
+def test_numbers_beyond_all_floats_are_not_ranked() -> None:
+    world = trained()
+    world[0] = world[0].evolve(metrics={"eval_loss": -(10**400)}, step=2**60)
+    made = decide(world, keep_last=None, keep_best=1, keep_every_n_steps=100_000)
+    assert 600 in ids(made.keep) and 100 in ids(made.keep), "its step is the highest"
+    own = [c.evolve(seq=int(c.id, 16)) for c in world]
+    misses = verdict(decide(own, Situation(), keep_last=None, keep_best=1, keep_every_n_steps=100_000), 100).near_misses
+    assert [miss.text for miss in misses] == [
+        "eval_loss is beyond all numbers: not ranked",
+        "every 100000 steps: its step is no number that counts",
+    ]
 
 
 def test_a_degraded_root_loses_nothing() -> None:

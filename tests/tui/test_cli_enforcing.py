@@ -131,7 +131,7 @@ def test_what_cannot_be_enforced_says_why(ckpt: Any, ckptd: Any, root: Path, tmp
 def test_a_root_of_another_machine_is_taken_over_only_when_that_is_said(ckpt: Any, ckptd: Any, root: Path) -> None:
     (root / ".ckptd").mkdir()
     now = time.time()
-    owner = {"version": 1, "machine": "f" * 16, "host": "elsewhere", "boot": "", "claimed_at": now, "seen_at": now}
+    owner = {"version": 1, "id": "e" * 16, "machine": "f" * 16, "host": "elsewhere", "user": "eva", "claimed_at": now}
     (root / ".ckptd" / "owner.json").write_text(json.dumps(owner))
     rules = ("--enforce", "--yes", "--policy", RULES)
     refused = ckpt("watch", "add", root, *rules)

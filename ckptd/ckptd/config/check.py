@@ -8,21 +8,22 @@ from typing import Any
 
 from ckpt.encoding import path_fields, path_from_fields, printable
 from ckpt.retention.quantities import size_text
-from ckpt.retention.reading import given
 from ckpt.retention.writing import given_text, time_text
-from ckptd.config.effects import effects
 from ckptd.config.file import Reading
 from ckptd.config.problems import Problem
-from ckptd.config.values import TIMES, Config, Limits, Root, RunRule
+from ckptd.config.values import Config, Limits
 
 
-def report(reading: Reading, status: Mapping[str, Any] | None) -> dict[str, Any]:
+def report(
+    reading: Reading, status: Mapping[str, Any] | None, foretold: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The whole answer as plain data.
 
-    `status` is what the running daemon says of itself (`/v1/status`), None without one. Shape: {"path", "exists",
+    `status` is what the running daemon says of itself (`/v1/status`), None without one; `foretold` what it says that a
+    reload would change (`/v1/reload`), None where it was not asked. Shape: {"path", "exists",
     "understood", "problems", "warnings", "values": {name: {"value", "origin"}}, "policy", "roots", "runs", "daemon"};
-    policies are given fields; `daemon` is null, or {"pid", "path", "same_file", "changes"} with `changes` null where
-    the file is not understood or not its own.
+    policies are given fields; `daemon` is null, or {"pid", "path", "same_file", "changes", "warnings"} with `changes`
+    null where the file is not understood or not its own.
     """
     config = reading.config
     return {
@@ -46,7 +47,7 @@ def report(reading: Reading, status: Mapping[str, Any] | None) -> dict[str, Any]
             for root in config.roots
         ],
         "runs": runs_json(config),
-        "daemon": None if status is None else _daemon_json(reading, status),
+        "daemon": None if status is None else _daemon_json(reading, status, foretold),
     }
 
 
@@ -69,10 +70,14 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     for warning in answer["warnings"]:
         yield f"warning: {warning['message']}"
     daemon = answer["daemon"]
+    if daemon is not None:
+        yield from (f"warning: {warning}" for warning in daemon["warnings"])
     if daemon is None:
         yield "no ckptd answers; the next one that starts takes it"
     elif not daemon["same_file"]:
         yield f"ckptd (process {daemon['pid']}) reads another file: {printable(daemon['path'])}"
+    elif daemon["changes"] is None:
+        yield f"ckptd (process {daemon['pid']}) was not asked what a reload would change"
     elif not daemon["changes"]:
         yield f"ckptd (process {daemon['pid']}) works by it already"
     else:
@@ -85,51 +90,25 @@ def runs_json(config: Config) -> list[dict[str, Any]]:
     return [{"match": rule.match, "policy": rule.policy} for rule in config.runs]
 
 
-def config_of(status: Mapping[str, Any]) -> Config:
-    """The config that a running daemon works by, as its status tells."""
+def is_of(status: Mapping[str, Any], reading: Reading) -> bool:
+    """Whether a daemon, as its status says, reads the file of a reading."""
+    return os.path.realpath(_path(status)) == os.path.realpath(reading.path)
+
+
+def _daemon_json(reading: Reading, status: Mapping[str, Any], foretold: Mapping[str, Any] | None) -> dict[str, Any]:
+    told = foretold or {"changed": None, "warnings": []}
+    return {
+        "pid": status["daemon"]["pid"],
+        **path_fields(_path(status)),
+        "same_file": is_of(status, reading),
+        "changes": told["changed"],
+        "warnings": told["warnings"],
+    }
+
+
+def _path(status: Mapping[str, Any]) -> str:
     told = status["daemon"].get("config") or {}
-    times: dict[str, Any] = {name: float(told[name]) for name in (*TIMES, "warn_before") if told.get(name) is not None}
-    return Config(
-        policy=given(told.get("policy", {})),
-        runs=tuple(RunRule(match=rule["match"], policy=given(rule["policy"])) for rule in told.get("runs", ())),
-        limits=Limits(**told.get("limits", {})),
-        exclude=tuple(told.get("exclude", ())),
-        from_environment=tuple(told.get("from_environment", ())),
-        roots=tuple(_root(root) for root in status["roots"] if root.get("origin") == "config.toml"),
-        **times,
-    )
-
-
-def _daemon_json(reading: Reading, status: Mapping[str, Any]) -> dict[str, Any]:
-    daemon = status["daemon"]
-    told = daemon.get("config") or {}
-    path = path_from_fields(told) if "path" in told else ""
-    same = _same_file(path, reading.path)
-    running = config_of(status)
-    changes = effects(running, _for_the_daemon(reading, running)) if same and not reading.problems else None
-    return {"pid": daemon["pid"], **path_fields(path), "same_file": same, "changes": changes}
-
-
-def _for_the_daemon(reading: Reading, running: Config) -> Config:
-    """What a reload would take: it reads the daemon's environment, not the one of this shell."""
-    decided = {*running.from_environment, *reading.config.from_environment}
-    config: Config = reading.config.evolve(**{name: getattr(running, name) for name in decided})
-    return config
-
-
-def _same_file(one: str, other: str) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _root(told: Mapping[str, Any]) -> Root:
-    return Root(
-        path=path_from_fields(told),
-        mode="enforce" if told.get("mode") == "enforce" else "observe",
-        policy=given(told.get("policy", {})),
-        exclude=tuple(told.get("exclude", ())),
-        poll=bool(told.get("poll", False)),
-        origin="config.toml",
-    )
+    return path_from_fields(told) if "path" in told else ""
 
 
 def _problem_json(problem: Problem) -> dict[str, Any]:
@@ -141,7 +120,7 @@ def _value(config: Config, name: str) -> Any:
 
 
 def _value_text(name: str, value: Any) -> str:
-    if name == "warn_before":
+    if name in ("warn_before", "reload_delay"):
         return time_text(value)
     if name == "bytes_per_run":
         return size_text(value)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ckpt.encoding import printable
+from ckpt.paths import is_inside
 from ckpt.retention.quantities import size_text
 from ckpt.retention.writing import given_text, time_text
 from ckptd.config.values import TIMES, Config, Limits, Root, RunRule
 
+_NAMED = {
+    "config.toml": "config.toml names it, and goes before what commands said of it",
+    "command": "it stays watched, as commands have it",
+    "session": "it stays watched for this daemon's life",
+}
+"""Who names a root now that somebody else named before."""
+
 
 def effects(old: Config, new: Config) -> list[str]:
-    """What going from one config to the other changes, one sentence each; empty when nothing does."""
+    """What going from one config to the other changes but for its roots, one sentence each; empty for nothing."""
     told = [
         f"{name}: {getattr(old, name):g} -> {getattr(new, name):g}"
         for name in TIMES
@@ -27,12 +37,22 @@ def effects(old: Config, new: Config) -> list[str]:
     if old.policy != new.policy:
         told.append(f"policy: {_policy(old.policy)} -> {_policy(new.policy)}")
     told += _run_effects(old.runs, new.runs)
-    before = {root.path: root for root in old.roots}
-    after = {root.path: root for root in new.roots}
-    told += [f"watches {printable(path)}{_acts(root)}" for path, root in after.items() if path not in before]
-    told += [
-        f"no longer watches {printable(path)}; its files, marks and trash stay" for path in before if path not in after
-    ]
+    return told
+
+
+def root_effects(old: Iterable[Root], new: Iterable[Root]) -> list[str]:
+    """What changes of the directories that are watched, whoever names them; one sentence each."""
+    before = {root.path: root for root in old}
+    after = {root.path: root for root in new}
+    told = [f"watches {printable(path)}{_acts(root)}" for path, root in after.items() if path not in before]
+    for path in before:
+        if path in after:
+            continue
+        above = next((outer for outer in after if is_inside(path, outer)), None)
+        if above is not None:
+            told.append(f"{printable(path)} is watched as a part of {printable(above)}, by what holds there")
+        else:
+            told.append(f"no longer watches {printable(path)}; its files, marks and trash stay")
     for path, root in after.items():
         if path in before:
             told += [f"{printable(path)}: {change}" for change in _root_effects(before[path], root)]
@@ -42,6 +62,8 @@ def effects(old: Config, new: Config) -> list[str]:
 def limit_text(name: str, limits: Limits) -> str:
     """The value of one limit, for people."""
     value = getattr(limits, name)
+    if name == "reload_delay":
+        return time_text(value)
     return size_text(value) if name == "bytes_per_run" else str(value)
 
 
@@ -60,15 +82,24 @@ def _run_effects(old: tuple[RunRule, ...], new: tuple[RunRule, ...]) -> list[str
 
 def _root_effects(old: Root, new: Root) -> list[str]:
     told = []
+    if old.origin != new.origin:
+        told.append(_NAMED[new.origin])
     if old.mode != new.mode:
         told.append(f"mode {old.mode} -> {new.mode}")
     if old.policy != new.policy:
         told.append(f"policy {_policy(old.policy)} -> {_policy(new.policy)}")
+    if old.policy.get("keep_for") != new.policy.get("keep_for"):
+        told.append(f"keep_for there {_keep_for(old)} -> {_keep_for(new)}")
     if set(old.exclude) != set(new.exclude):
         told.append(f"exclude {_patterns(old.exclude)} -> {_patterns(new.exclude)}")
     if old.poll != new.poll:
         told.append("changes are looked for" if new.poll else "changes are told by events")
     return told
+
+
+def _keep_for(root: Root) -> str:
+    given = root.policy.get("keep_for")
+    return "as elsewhere" if given is None else time_text(given)
 
 
 def _acts(root: Root) -> str:

@@ -25,6 +25,7 @@ policy = {keep_last = 2, max_bytes = "500GB"}
 removals_per_run = 100
 bytes_per_run = "200GB"
 removals_per_pass = 500
+reload_delay = "10m"     # for so long nothing goes unasked that only a changed config.toml removes
 
 [disk]
 warn_before = "6h"       # a disk that is full sooner than this is warned of
@@ -156,6 +157,7 @@ def _config(
         from_environment=tuple(decided),
         **{name: value for name, value in values.items() if value is not None},
     )
+    retention.together(problems, config)
     _warn_of_no_rule(problems, config)
     return config, origins
 

@@ -15,7 +15,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "daemon": ("rescan_s", "poll_s", "idle_exit_s", "exclude"),
     "root": ("path", "mode", "exclude", "poll", "policy"),
     "run": ("match", "policy"),
-    "limits": ("removals_per_run", "bytes_per_run", "removals_per_pass"),
+    "limits": ("removals_per_run", "bytes_per_run", "removals_per_pass", "reload_delay"),
     "disk": ("warn_before",),
 }
 """The keys of each table; "" is the top of the file."""

@@ -7,12 +7,14 @@ from typing import Any, TypeVar
 
 from ckpt.encoding import printable
 from ckpt.exceptions import StateError
+from ckpt.retention import Policy, merge
 from ckpt.retention.quantities import duration, size, whole
 from ckptd.config.problems import SHOWN, Problems, place
-from ckptd.config.values import Limits, RunRule, check_given
+from ckptd.config.values import Config, Limits, RunRule, check_given
 
 Number = TypeVar("Number", int, float)
 _COUNT_MAX = 10**9
+_SMALL = 10**6  # bytes; nobody keeps checkpoints in less
 
 
 def policy(problems: Problems, raw: Any, table: str, number: int = 1, *, named: bool = False) -> dict[str, Any]:
@@ -36,10 +38,24 @@ def policy(problems: Problems, raw: Any, table: str, number: int = 1, *, named: 
     if len(problems.wrong) > before:
         return {}
     try:
-        return check_given(raw, named=named)
+        given = check_given(raw, named=named)
+        Policy.from_json(given)
     except StateError as error:
         problems.problem(key, f"{label}: {_sentence(error)}", line=whole_line)
         return {}
+    size_line = problems.layout.line(table if inner else f"{table}.policy", number, "max_bytes") or whole_line
+    _warn_of_size(problems, f"{key}.max_bytes", f"{label}: max_bytes", given.get("max_bytes"), size_line)
+    return given
+
+
+def together(problems: Problems, config: Config) -> None:
+    """Policies that are fine by themselves, and none where they meet: that of all runs and that of a root."""
+    for number, root in enumerate(config.roots, 1):
+        try:
+            merge([("[policy]", config.policy), (f"the policy of {printable(root.path)}", root.policy)])
+        except StateError as error:
+            line = problems.layout.line("root", number, "policy")
+            problems.problem(f"root[{number}].policy", f"with [policy], {_sentence(error)}", line=line)
 
 
 def runs(problems: Problems, raw: Mapping[str, Any]) -> tuple[RunRule, ...]:
@@ -71,12 +87,15 @@ def runs(problems: Problems, raw: Mapping[str, Any]) -> tuple[RunRule, ...]:
 def limits(problems: Problems, raw: Mapping[str, Any]) -> tuple[Limits, list[str]]:
     """The limits, and the names of those that the file gives."""
     table = problems.table(raw, "limits")
-    read: dict[str, Callable[[str, Any], int]] = {
+    read: dict[str, Callable[[str, Any], Any]] = {
         "removals_per_run": _count,
         "bytes_per_run": size,
         "removals_per_pass": _count,
+        "reload_delay": duration,
     }
     found = {name: _quantity(problems, "limits", name, table[name], read[name]) for name in read if name in table}
+    line = problems.layout.line("limits", 1, "bytes_per_run")
+    _warn_of_size(problems, "limits.bytes_per_run", "[limits]: bytes_per_run", found.get("bytes_per_run"), line)
     return Limits(**{name: value for name, value in found.items() if value is not None}), list(found)
 
 
@@ -86,6 +105,12 @@ def warn_before(problems: Problems, raw: Mapping[str, Any]) -> float | None:
     if "warn_before" not in table:
         return None
     return _quantity(problems, "disk", "warn_before", table["warn_before"], duration)
+
+
+def _warn_of_size(problems: Problems, key: str, label: str, value: int | None, line: int | None) -> None:
+    if value is not None and 0 < value < _SMALL:
+        shown = f"{value:,} byte{'s' * (value != 1)}"
+        problems.warn(key, f'{label} is {shown}; a size without a unit is bytes: write "100GB", for example', line)
 
 
 def _quantity(

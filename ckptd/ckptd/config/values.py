@@ -66,6 +66,8 @@ class Limits(Record, frozen=True, kw_only=True):
     """Bytes of one run in one pass."""
     removals_per_pass: int = 500
     """Checkpoints of all runs together in one pass."""
+    reload_delay: float = 600.0
+    """Seconds after a reload in which nothing goes unasked that only the new policies remove."""
 
 
 class Config(Record, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Any
 from ckpt import retention
 from ckpt.encoding import printable
 from ckpt.exceptions import OperationError, UsageError
-from ckpt.retention import Layer
+from ckpt.retention import Layer, Plan
 from ckpt.trash import placing
 from ckpt.trash.owning import TAKE_OVER, Owner, owner_id
 from ckptd.catalog.catalog import Catalog
@@ -71,11 +71,11 @@ class Confirming:
             self._check_place(root, take_over=take_over)
             before, was_confirmed, proposed = watched.root, watched.confirmed, watched.proposed
 
-            def enforce() -> None:
+            def enforce(plan: Plan) -> None:
                 for place in placing.possible(root) if take_over else ():
                     if place.owner.exists():
                         Owner(place.owner).claim(owner_id(), time.time(), take_over=True)
-                if self._takes_of_others(plan_id):
+                if self._takes_of_others(plan):
                     # On a disk without a free byte nothing can be removed, and the root is not enforced then.
                     take(self._place(root))
                 self._roots.enforce(root, policy)
@@ -92,9 +92,9 @@ class Confirming:
                 self._scanner.govern(root)
                 raise
 
-    def _takes_of_others(self, plan_id: str) -> bool:
+    def _takes_of_others(self, plan: Plan) -> bool:
         """Whether a plan removes anything of a foreign run."""
-        runs = (self._catalog.get(part.run) for part in self._keeper.find(plan_id).runs if part.remove)
+        runs = (self._catalog.get(part.run) for part in plan.runs if part.remove)
         return any(view is not None and not view.run.own for view in runs)
 
     def give_up(self, root: str) -> None:

@@ -164,7 +164,8 @@ class Enforcing:
                 why = ENDING if self._is_stopping() else _kept_now(fresh, name) if decision is None else None
                 why = why or self._changed(fresh, checkpoint, seen, target, confirmed)
                 if why is None and decision is not None and seen is not None:
-                    done.removed.append(self._remove(fresh, decision, seen, target.trash(), plan_id))
+                    by = "you" if confirmed else "daemon"
+                    done.removed.append(self._remove(fresh, decision, seen, target.trash(), plan_id, by))
                     done.freed_at_purge += freed(decision.checkpoint)
             except (CkptError, OSError) as error:
                 why = done.fail(error)
@@ -205,7 +206,7 @@ class Enforcing:
         return None if degraded is None else f"its run is not to be believed now: {degraded}"
 
     def _remove(
-        self, view: RunView, decision: Decision, stamps: rechecking.Stamps, trash: Trash, plan_id: str
+        self, view: RunView, decision: Decision, stamps: rechecking.Stamps, trash: Trash, plan_id: str, by: str
     ) -> TrashEntry:
         checkpoint, verdict = decision.checkpoint, decision.verdict
         reasons = [reason_to_json(reason) for reason in verdict.reasons]
@@ -215,6 +216,7 @@ class Enforcing:
             run=view.run.id,
             checkpoint=checkpoint.id,
             plan=plan_id,
+            by=by,
             bytes=checkpoint.bytes,
             inode=stamps[checkpoint.path].inode,
             reasons=reasons,

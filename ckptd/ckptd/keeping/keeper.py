@@ -5,7 +5,7 @@
     rechecking.py  the last look at an item         filling.py     the trash it goes to    standing.py whether it may
     trashes.py     which trashes there are          restoring.py   out of them             purging.py  for good
     opened.py      who has something open           following.py   pointers of own runs    clock.py    the time
-    waits.py       how long things lie in them
+    waits.py       how long things lie in them  delaying.py  what a changed config.toml removes later
 
 Besides: marking.py, what the user says; acts.py, what can be taken back; undo.py, one of them taken back.
 """
@@ -27,6 +27,7 @@ from ckptd.events import Events
 from ckptd.journal import Journal
 from ckptd.keeping.asks import Asks
 from ckptd.keeping.clock import Clock
+from ckptd.keeping.delaying import Delays
 from ckptd.keeping.enforcing import Enforcing, Outcome
 from ckptd.keeping.patience import Patience
 from ckptd.keeping.planning import Planning, Scope
@@ -63,6 +64,8 @@ class Keeper:
         patience = Patience(scanner.failed)
         self._clock = clock
         self._trashes = Trashes(catalog, roots)
+        self.delays = Delays()
+        """The runs whose plans wait because config.toml was changed."""
         self._planning = Planning(catalog, roots, policies, scanner, clock)
         self._asks = Asks(events, lambda run: catalog.get(run) is not None)
         self._enforcing = Enforcing(
@@ -77,6 +80,7 @@ class Keeper:
             self._asks,
             patience,
             limits,
+            self.delays,
             self._is_stopping,
         )
         self._waits = Waits(None if state is None else state.waits)
@@ -128,15 +132,14 @@ class Keeper:
                 return first
             return plan
 
-    def confirm(self, plan_id: str, root: str, enforce: Callable[[], object]) -> dict[str, Any]:
+    def confirm(self, plan_id: str, root: str, enforce: Callable[[Plan], object]) -> dict[str, Any]:
         """Carries the first plan of a root out; `enforce` makes the root enforced once the plan is the present one.
 
         Returns what `apply` does. Raises UsageError, with the id of the present plan, when it is out of date; then
         nothing was done.
         """
         with self._lock:
-            self.check(plan_id, root)
-            enforce()
+            enforce(self.check(plan_id, root))
             return self.apply(plan_id)
 
     def apply(self, plan_id: str) -> dict[str, Any]:
@@ -169,6 +172,7 @@ class Keeper:
                 left += done.skipped
                 freed += done.freed_at_purge
                 self._asks.settle(run_plan.run)
+                self.delays.end(run_plan.run)
             self._sweeping.settle()
             return {"plan": plan_id, "removed": removed, "skipped": left, "freed_now": 0, "freed_at_purge": freed}
 

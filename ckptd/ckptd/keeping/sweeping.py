@@ -12,6 +12,7 @@ from ckptd.catalog.catalog import Catalog
 from ckptd.config.values import Limits
 from ckptd.keeping import following, limits
 from ckptd.keeping.asks import TOGETHER, Asks
+from ckptd.keeping.delaying import Delays
 from ckptd.keeping.enforcing import Enforcing
 from ckptd.keeping.patience import Patience, SomeStay
 from ckptd.keeping.planning import Planning, Scope, plan_id_of
@@ -33,6 +34,7 @@ class Sweeping:
         asks: Asks,
         patience: Patience,
         allowed: Callable[[], Limits],
+        delays: Delays,
         is_stopping: Callable[[], bool],
     ) -> None:
         self._catalog = catalog
@@ -43,6 +45,7 @@ class Sweeping:
         self._asks = asks
         self._patience = patience
         self._allowed = allowed
+        self._delays = delays
         self._is_stopping = is_stopping
         self._together = ""
 
@@ -95,7 +98,7 @@ class Sweeping:
         """Why a person has to confirm the plan of a run; None when it is carried out unasked."""
         if not view.plan.remove:
             return None
-        return view.plan.ask or limits.above_for_run(view.plan, self._allowed())
+        return view.plan.ask or self._delays.question(view) or limits.above_for_run(view.plan, self._allowed())
 
     def _wanting(self) -> list[RunView]:
         """All runs that would have something removed unasked now."""

@@ -74,6 +74,13 @@ class Roots:
                 self._watched[root.path] = kept
         return problems
 
+    def resulting(self, configured: Iterable[Root], *, everywhere: Sequence[str] = ()) -> list[Watched]:
+        """All roots, by path, as `load` would make them with other ones from config.toml; nothing changes."""
+        after = Roots(self._store.path)
+        session = [watched.root.path for watched in self.all() if watched.root.origin == "session"]
+        after.load(configured, session, everywhere=everywhere)
+        return after.all()
+
     def all(self) -> list[Watched]:
         """All roots, by path."""
         with self._lock:

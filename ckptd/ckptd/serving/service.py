@@ -65,6 +65,7 @@ class Service:
         watch: Callable[[str | None], None] = lambda renewed: None,
         stop: Callable[[], None] = lambda: None,
         reload: Callable[[], dict[str, Any]] | None = None,
+        foretell: Callable[[], dict[str, Any]] | None = None,
         rebuild: Callable[[], Renewed] | None = None,
     ) -> None:
         self._catalog = catalog
@@ -86,6 +87,7 @@ class Service:
             watch=watch,
             stop=stop,
             reload=reload,
+            foretell=foretell,
             rebuild=rebuild,
         )
         # Undo has to see the marks and removals that it chooses from stand still.

@@ -206,7 +206,7 @@ def _tell(result: Opened, content: Content, found: Meaning, omissions: Omissions
     hints = {placed.info.name: text for placed in result.tensors if (text := hint(placed)) is not None}
     result.inspection = result.inspection.evolve(
         parameter_count=parameter_count(grouped),
-        kinds=kinds(content.top, grouped, result.inspection.bytes),
+        kinds=kinds(content.top, grouped, result.inspection.bytes, content.texts),
         tensor_count=len(result.tensors),
         tensors=tuple(placed.info for placed in result.tensors),
         storages=hints,

@@ -95,7 +95,7 @@ def _unranked(ranking: Ranking, policy: Policy, asked: Monitor, place: int) -> R
         return None
     name, value = printable(asked.metric), ranking.values[place]
     if value is not None:
-        shown = "NaN" if math.isnan(value) else "infinite"
+        shown = "NaN" if value != value else "infinite" if abs(value) == math.inf else "beyond all numbers"
         return Reason(rule="best", text=f"{name} is {shown}: not ranked", metric=asked.metric, value=value)
     waited = asked.keep is not None and policy.missing_metric == "keep" and policy.metric_grace > 0
     when = f"within {duration_text(policy.metric_grace)} of its save" if waited else "recorded"

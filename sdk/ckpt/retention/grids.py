@@ -77,7 +77,11 @@ def _grid(n: int, unit: Literal["epoch", "step"], values: Sequence[float | None]
             missed[closest] = Reason(rule=rule, text=said, limit=n, value=closest)
         start = end
     nothing = Reason(rule=rule, text=f"{title}: no {unit} recorded", limit=n)
-    return Selection(kept, lambda asked: [missed.get(values[place], nothing) for place in asked])
+    beyond = Reason(rule=rule, text=f"{title}: its {unit} is no number that counts", limit=n)
+    return Selection(
+        kept,
+        lambda asked: [missed.get(v, nothing if v is None else beyond) for v in map(values.__getitem__, asked)],
+    )
 
 
 def _closest(ordered: Sequence[float], point: int, start: int, end: int) -> float:

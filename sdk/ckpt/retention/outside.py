@@ -65,7 +65,7 @@ def divide(ordered: Sequence[Checkpoint], policy: Policy, now: float, situation:
     for checkpoint in complete:
         reasons = []
         end = touched(checkpoint) + SETTLE_S
-        if end > now:
+        if not end <= now:
             settled_at = min(settled_at, end)
             reasons.append(Reason(rule="settling", text=_settling(now - touched(checkpoint))))
         if checkpoint.id in strange:
@@ -83,6 +83,8 @@ def divide(ordered: Sequence[Checkpoint], policy: Policy, now: float, situation:
 
 
 def _settling(age: float) -> str:
+    if not math.isfinite(age):
+        return "settling: its time is no time"
     if age < 0:
         return f"settling: its time is {duration_text(math.ceil(-age))} ahead of the clock"
     return f"settling: written {age:.0f} s ago (needs {SETTLE_S:.3g} s)"

@@ -74,12 +74,13 @@ def plan(
     """What `policy` keeps, removes or skips of one run's checkpoints at the time `now` (Unix seconds).
 
     Pure, and the same for every order of the checkpoints; from `now` until `changes_at` also the same at any time.
-    `run` is the id for a run without checkpoints. Raises UsageError when the checkpoints are of more than one run.
+    `run` is the id for a run without checkpoints. Raises UsageError when the checkpoints are of more than one run, or
+    when two are told apart by nothing: their ids are the same and they are not.
     """
-    ordered = refs.newest_first(checkpoints)
+    ordered = refs.newest_first(_once(checkpoints))
     name = _run_of(ordered, run)
     if not policy.has_rules:
-        return _everything(name, ordered, policy)
+        return _everything(name, ordered, policy, situation)
     divided = divide(ordered, policy, now, situation)
     inside = divided.inside
     candidates = Candidates(inside, now, situation.own, situation.linked)
@@ -131,6 +132,21 @@ def moving_tags(checkpoints: Iterable[Checkpoint], policy: Policy) -> dict[str, 
     return {checkpoint: tuple(sorted(tags)) for checkpoint, tags in names.items()}
 
 
+def _once(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Each checkpoint once; what is given twice would take two places of a rule."""
+    given = list(checkpoints)
+    known = {checkpoint.id: checkpoint for checkpoint in given}
+    if len(known) == len(given):
+        return given
+    other = next((c for c in given if c is not known[c.id] and repr(c) != repr(known[c.id])), None)
+    if other is not None:
+        raise UsageError(
+            f"checkpoint {printable(other.id)} is given twice, and not as the same",
+            hint="plan each run from one look at it",
+        )
+    return list(known.values())
+
+
 def _run_of(checkpoints: Sequence[Checkpoint], run: str | None) -> str:
     found = {checkpoint.run for checkpoint in checkpoints} | ({run} if run is not None else set())
     if len(found) > 1:
@@ -139,12 +155,15 @@ def _run_of(checkpoints: Sequence[Checkpoint], run: str | None) -> str:
     return found.pop() if found else ""
 
 
-def _everything(run: str, ordered: Sequence[Checkpoint], policy: Policy) -> RunPlan:
-    """The plan of a policy without rules."""
-    kept = Verdict(action="keep", reasons=(Reason(rule="no_rule", text="no rule: everything is kept"),))
-    outside = {c.id: Verdict(action="skip", reasons=(reason,)) for c in ordered if (reason := unfinished(c))}
+def _everything(run: str, ordered: Sequence[Checkpoint], policy: Policy, situation: Situation) -> RunPlan:
+    """The plan of a policy without rules, or of one that cannot be read: then there may be some."""
+    reason = Reason(rule="no_rule", text="no rule: everything is kept")
+    if situation.degraded is not None:
+        reason = Reason(rule="degraded", text=f"everything is kept: {printable(situation.degraded)}")
+    kept = Verdict(action="keep", reasons=(reason,))
+    outside = {c.id: Verdict(action="skip", reasons=(why,)) for c in ordered if (why := unfinished(c))}
     keep = tuple(Decision(checkpoint=c, verdict=kept) for c in ordered if c.id not in outside)
-    return RunPlan(run=run, policy=policy, keep=keep, skip=_decisions(ordered, outside))
+    return RunPlan(run=run, policy=policy, keep=keep, skip=_decisions(ordered, outside), refused=situation.degraded)
 
 
 def _withheld(remove: Iterable[Decision], refused: str | None, situation: Situation) -> dict[str, Verdict]:

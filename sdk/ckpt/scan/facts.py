@@ -45,12 +45,10 @@ def exports(recorded: Sequence[Recorded]) -> set[str]:
 
 
 def _only_numbered(inspection: Inspection) -> bool:
-    """Whether no more than a number speaks for a state of a training: data may be called `epoch_3.pt` too."""
+    """Whether no more than its name speaks for a state of a training: data may be called `epoch_3.pt` too."""
     if inspection.framework not in _BY_NAME or inspection.resume.get("optimizer"):
         return False
     told = {name for name in ("step", "epoch") if getattr(inspection, name) is not None}
-    if inspection.framework == "safetensors" and not any("." in tensor.name for tensor in inspection.tensors):
-        return bool(told)  # a step in its header, and no module's parameter
     return bool(told) and (told <= set(inspection.from_name) or not inspection.resume.get("model"))
 
 

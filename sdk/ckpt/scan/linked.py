@@ -6,7 +6,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from ckpt.paths import is_inside
+from ckpt.paths import is_inside, is_step
 from ckpt.records import Checkpoint
 
 
@@ -47,17 +47,16 @@ class Links:
         return self._lying.get(directory, ())
 
     def lead_to(self, run: str) -> bool:
-        """Whether any link leads to a directory, into it, or to one above it."""
+        """Whether any link leads into a directory."""
         first, end = self._inside(run)
-        return first < end or any(path in self._leading for path in _upwards(run, "/"))
+        return first < end
 
     def to(self, run: str, checkpoints: Sequence[Checkpoint]) -> dict[str, list[str]]:
-        """Checkpoint id to the links that lead to it, to something in it, or to a directory above it.
+        """Checkpoint id to the links that lead to it, to something in it, or to the directory of its step.
 
         `checkpoints` are those of the run in the directory `run`. Links in a checkpoint to itself, and those that are
-        other names of it, are left out.
+        other names of it, are left out. A link to a whole run (`latest -> exp3`) means none of them.
         """
-        above = [path for path in _upwards(run, "/") if path in self._leading]
         first, end = self._inside(run)
         at_or_in: dict[str, list[str]] = {}
         for target in self._targets[first:end]:
@@ -69,8 +68,8 @@ class Links:
             for file in checkpoint.files:
                 directory = file[: file.rfind("/")]
                 if directory not in around:
-                    inner = [path for path in _upwards(directory, run) if path in self._leading and path != run]
-                    around[directory] = [*above, *inner]
+                    means_one = directory != run and directory in self._leading and is_step(directory)
+                    around[directory] = [directory] if means_one else []
                 if around[directory] or file in at_or_in:
                     links = self._leading_to(checkpoint, (*around[directory], *at_or_in.get(file, ())))
                     if links:

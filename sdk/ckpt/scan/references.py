@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from ckpt import refs
 from ckpt.encoding import printable
 from ckpt.scan.failing import UNREADABLE
+from ckpt.scan.keeping_all import is_list, is_worst, unbounded
 from ckpt.scan.names import is_newest
 from ckpt.scan.pointers import Pointer
 from ckpt.scan.recording import Recorded
@@ -16,10 +17,6 @@ from ckpt.scan.recording import Recorded
 _MAX_NAMES = 1000  # checkpoints that one state names at most under one key
 _MAX_STATES = 64  # states of a run that are believed, the newest ones
 _BEFORE_NUMBER = re.compile(r"\D*")
-_KEPT = frozenset({"best_k_models"})
-"""Lists of files of which a trainer removes those that it drops: whatever is still there belongs to somebody."""
-
-
 _REQUEUED = re.compile(r"hpc_ckpt_(\d{1,12})\.ckpt")
 """Lightning's saves before a job ends on a cluster; a job that is started again goes on from the highest number."""
 
@@ -43,12 +40,16 @@ def references(recorded: Sequence[Recorded]) -> list[Pointer]:
     newest = {place for order in orders for place in _newest(order)}
     found: list[Pointer] = []
     kept: set[str] = set()
-    for checkpoint, item in {item.checkpoint.id: item for order in orders for item in order}.items():
+    states = {item.checkpoint.id: item for order in orders for item in order}
+    growing = unbounded(states.values())
+    for checkpoint, item in states.items():
         directory, name = os.path.split(item.checkpoint.path)
         is_first = checkpoint == by_order[0].id
         for key, targets in item.inspection.references.items() if item.inspection is not None else ():
             named = tuple(target for target in targets[:_MAX_NAMES] if target)
-            if key in _KEPT and named:
+            if is_worst(key) or (checkpoint, key) in growing:
+                continue
+            if is_list(key) and named:
                 named = tuple(target for target in named if target not in kept)
                 kept.update(named)
             elif checkpoint not in newest:

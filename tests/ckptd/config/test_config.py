@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from ckptd.config.effects import effects
+from ckptd.config.effects import effects, root_effects
 from ckptd.config.values import Config, Limits, Root, RunRule
+
+
+def whole(old: Config, new: Config) -> list[str]:
+    return [*effects(old, new), *root_effects(old.roots, new.roots)]
 
 
 def test_the_same_config_changes_nothing() -> None:
     config = Config(rescan_s=30, exclude=("a", "b"), roots=(Root(path="/x", exclude=("c", "d")), Root(path="/y")))
     turned = config.evolve(exclude=("b", "a"), roots=(Root(path="/y"), Root(path="/x", exclude=("d", "c"))))
-    assert effects(config, config) == effects(config, turned) == []
+    assert whole(config, config) == whole(config, turned) == []
 
 
 def test_every_change_is_a_sentence() -> None:
@@ -23,7 +27,7 @@ def test_every_change_is_a_sentence() -> None:
         idle_exit_s=60,
         roots=(Root(path="/data/x", poll=True), Root(path="/data/z"), Root(path="/new\nroot")),
     )
-    assert effects(old, new) == [
+    assert whole(old, new) == [
         "rescan_s: 60 -> 30",
         "poll_s: 10 -> 2.5",
         "idle_exit_s: 600 -> 60",
@@ -49,7 +53,7 @@ def test_changes_of_policies_are_sentences() -> None:
         limits=Limits(bytes_per_run=10**12),
         warn_before=3600.0,
     )
-    assert effects(old, new) == [
+    assert whole(old, new) == [
         "warn_before: 6h -> 1h",
         "bytes_per_run: 200 GB -> 1 TB",
         "policy: keep_last=5 -> keep_last=3 keep_for=36h",
@@ -60,4 +64,4 @@ def test_changes_of_policies_are_sentences() -> None:
         "/x: policy no rule -> max_bytes=500GB",
     ]
     turned = old.evolve(runs=old.runs[::-1])
-    assert effects(old, turned) == ["runs: the order is b, a*"]
+    assert whole(old, turned) == ["runs: the order is b, a*"]

@@ -68,6 +68,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         removals_per_run = 10
         bytes_per_run = "1.5TB"
         removals_per_pass = 0
+        reload_delay = "1h"
 
         [disk]
         warn_before = "2h"
@@ -93,7 +94,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
             RunRule(match="llama-*/sft-*", policy={"max_bytes": 500 * 10**9}),
             RunRule(match="exp3", policy={"include_unknown": True}),
         ),
-        limits=Limits(removals_per_run=10, bytes_per_run=1_500_000_000_000, removals_per_pass=0),
+        limits=Limits(removals_per_run=10, bytes_per_run=1_500_000_000_000, removals_per_pass=0, reload_delay=3600.0),
         warn_before=7200.0,
     )
     assert set(found.origins.values()) == {"config.toml"}
@@ -328,3 +329,36 @@ def test_an_enforced_root_without_a_rule_is_warned_of(tmp_path: Path) -> None:
     assert "no policy says what to keep" in warning.message
     assert warning.line == 3
     assert not reading(tmp_path, text + "[policy]\nkeep_last = 3\n").warnings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[policy]\nkeep_best = 3\nmonitor = "none"\n',
+        '[[run]]\nmatch = "a"\npolicy = {keep_best = 3, monitor = "none"}\n',
+        '[policy]\nmonitor = "none"\n[[root]]\npath = "/"\npolicy = {keep_best = 3}\n',
+    ],
+)
+def test_the_best_without_a_metric_are_refused_where_they_are_written(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    (problem,) = read(tmp_path, {}).problems
+    assert 'keep_best = 3 and monitor = "none"' in problem.message
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "line"),
+    [
+        ("[policy]\nkeep_last = 2\nmax_bytes = 100\n", "[policy]: max_bytes", 3),
+        ('[[run]]\nmatch = "a"\npolicy = {max_bytes = 100}\n', "run 1: policy: max_bytes", 3),
+        ("[limits]\nbytes_per_run = 100\n", "[limits]: bytes_per_run", 2),
+    ],
+)
+def test_a_size_that_nobody_means_is_warned_of(tmp_path: Path, text: str, label: str, line: int) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    found = read(tmp_path, {})
+    assert not found.problems
+    ((message, where),) = [(warning.message, warning.line) for warning in found.warnings]
+    assert message.startswith(f"{label} is 100 bytes; a size without a unit is bytes")
+    assert where == line
+    (tmp_path / "config.toml").write_text(text.replace("100", '"100GB"'))
+    assert not read(tmp_path, {}).warnings

@@ -122,7 +122,7 @@ def test_a_root_of_another_machine_is_refused_and_given_up_when_it_is_left(world
     owner = root / ".ckptd" / "owner.json"
     owner.parent.mkdir()
     now = time.time()
-    said = {"version": 1, "machine": "f" * 16, "host": "elsewhere", "claimed_at": now}
+    said = {"version": 1, "id": "e" * 16, "machine": "f" * 16, "host": "elsewhere", "user": "eva", "claimed_at": now}
     owner.write_text(json.dumps(said))
     with pytest.raises(OperationError, match="elsewhere") as error:
         world.post("/v1/roots", path=str(root), mode="enforce", policy=RULES)

@@ -399,4 +399,9 @@ def test_the_trash_outlives_enforcement(world: Any, foreign: Any, enforced: Any,
     world.keeper.purge_due()
     passes(86401)
     world.keeper.purge_due()
+    assert [entry["purge_at"] for entry in world.get("/v1/trash")["entries"]] == [None, None], "they stay"
+    world.roots.enforce(str(foreign.base))
+    world.keeper.purge_due()
+    passes(86401)
+    world.keeper.purge_due()
     assert world.keeper.entries() == []

@@ -86,6 +86,11 @@ def test_a_trash_in_a_root_is_found_from_a_root_further_up(
     world.keeper.purge_due()
     passes(86401)
     world.keeper.purge_due()
+    assert len(world.keeper.entries()) == 2, "nothing is written under a root that is only observed"
+    world.roots.enforce(str(foreign.base.parent))
+    world.keeper.purge_due()
+    passes(86401)
+    world.keeper.purge_due()
     assert world.keeper.entries() == []
 
 

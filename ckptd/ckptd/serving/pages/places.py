@@ -25,7 +25,7 @@ from ckptd.serving.pages.shapes import RootsShown, known
 
 
 class Places:
-    """Changes of what is watched; `watch`, `stop`, `reload` and `rebuild` are what a running daemon does for them."""
+    """Changes of what is watched; `watch`, `stop`, `reload`, `foretell` and `rebuild` are a running daemon's."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Places:
         watch: Callable[[str | None], None],
         stop: Callable[[], None],
         reload: Callable[[], dict[str, Any]] | None,
+        foretell: Callable[[], dict[str, Any]] | None,
         rebuild: Callable[[], Renewed] | None,
     ) -> None:
         self._catalog = catalog
@@ -52,8 +53,9 @@ class Places:
         self._watch = watch
         self._stop = stop
         self._reload = reload
+        self._foretell = foretell
         self._rebuild = rebuild
-        self.reads: dict[str, Read] = {"/v1/roots": self._list_roots}
+        self.reads: dict[str, Read] = {"/v1/roots": self._list_roots, "/v1/reload": self._foretell_config}
         self.changes: dict[str, Change] = {
             "/v1/roots": self._change_root,
             "/v1/roots/remove": self._remove_root,
@@ -179,6 +181,11 @@ class Places:
         self._watch(None)
         self._keeper.sweep(renewed.read)
         return renewed.to_json()
+
+    def _foretell_config(self, params: Params) -> dict[str, Any]:
+        if self._foretell is None:
+            raise UsageError("this needs a running daemon", hint="start it with `ckptd start`")
+        return self._foretell()
 
     def _take_config(self, body: Body) -> dict[str, Any]:
         if self._reload is None:

@@ -18,17 +18,21 @@ from ckpt.formats.pickled.values import NumpyArray
 _MAX_ENTRIES = 500
 _MAX_NAME = 200
 _MODE = re.compile(r"'mode': '(min|max)'")
-_LIGHTNING_PATHS = ("best_model_path", "best_k_models", "last_model_path")
+_LIGHTNING_PATHS = ("best_model_path", "last_model_path")
+_LATEST_SCORES = 16
 
 
 def lightning(top: Mapping[Any, Any], scalars: Scalars) -> Told:
     """The checkpoint callbacks: what each monitors, which way, its score, and the files that it still keeps.
 
     The way stands in the callback's key alone. The first callback that monitors something gives the file's monitor;
-    one that only stops early does where no checkpoint callback has one.
+    one that only stops early does where no checkpoint callback has one. Lists of callbacks that monitor something else
+    have that in their key: `best_k_models[val_acc]`; `kth_best_model_path`, likewise, is the worst of such a list where
+    the list has all that the callback keeps.
     """
     told = Told()
-    kept: dict[str, dict[str, None]] = {name: {} for name in _LIGHTNING_PATHS}
+    kept: dict[str, dict[str, None]] = {name: {} for name in ("best_model_path", "best_k_models", "last_model_path")}
+    worst: dict[str, tuple[str, ...]] = {}
     stopping: tuple[str, Mode | None] | None = None
     for key, state in _entries(at(top, "callbacks")):
         fields = fields_of(state) or {}
@@ -40,18 +44,45 @@ def lightning(top: Mapping[Any, Any], scalars: Scalars) -> Told:
         for name in _LIGHTNING_PATHS:
             kept[name].update(dict.fromkeys(names_in(fields.get(name))))
         monitor = fields.get("monitor")
-        if type(monitor) is not str or not monitor:
+        monitor = monitor[:_MAX_NAME] if type(monitor) is str else ""
+        mode = _mode(key) or _mode(f"'mode': '{fields.get('mode')}'")
+        if monitor and told.monitor is None:
+            told.monitor, told.mode = monitor, mode
+        of = f"[{monitor}]" if monitor and monitor != told.monitor else ""
+        listed = names_in(fields.get("best_k_models"))
+        if listed:
+            # Of two callbacks under one key nobody could tell whose list it is.
+            alone = f"best_k_models{of}" not in kept or not kept[f"best_k_models{of}"]
+            worst[of] = _kth(fields, mode, scalars) if alone else ()
+            kept.setdefault(f"best_k_models{of}", {}).update(dict.fromkeys(listed))
+        if not monitor:
             continue
-        monitor = monitor[:_MAX_NAME]
-        if told.monitor is None:
-            told.monitor, told.mode = monitor, _mode(key) or _mode(f"'mode': '{fields.get('mode')}'")
         score = scalars.number(fields.get("current_score"))
         if score is not None and not _earlier(score, fields, top, scalars):
             told.metrics.setdefault(monitor, float(score))
     if told.monitor is None and stopping is not None:
         told.monitor, told.mode = stopping
     told.references = {name: tuple(paths) for name, paths in kept.items() if paths}
+    told.references |= {f"kth_best_model_path{of}": path for of, path in worst.items() if path}
     return told
+
+
+def _kth(fields: Mapping[Any, Any], mode: Mode | None, scalars: Scalars) -> tuple[str, ...]:
+    """The path that a callback notes for its worst when its list is full; none where it is of an earlier list.
+
+    A training that is resumed with a higher `save_top_k` still has the path of the shorter list until it is full again.
+    """
+    kept, named = fields_of(fields.get("best_k_models")) or {}, names_in(fields.get("kth_best_model_path"))
+    if len(named) != 1 or named[0] not in kept or mode is None:
+        return ()
+    score = scalars.number(kept[named[0]])
+    if score is None:
+        return ()
+    for other in islice(reversed(kept.values()), _LATEST_SCORES):
+        number = scalars.number(other)
+        if number is not None and (number > score if mode == "min" else number < score):
+            return ()
+    return named
 
 
 def _earlier(score: float, fields: Mapping[Any, Any], top: Mapping[Any, Any], scalars: Scalars) -> bool:

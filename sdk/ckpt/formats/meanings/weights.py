@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ckpt.formats.containers.tensors import Placed
@@ -12,6 +12,7 @@ from ckpt.formats.pickled.values import Opaque, Tensor, mapping_of
 
 ByRole = dict[Role, list[Placed]]
 
+_COUNTERS = frozenset({*layouts.PLAIN.epoch, *layouts.PLAIN.step})
 _MAX_PARTS = 8  # of a place or a key with dots that tensors stand under
 
 
@@ -51,13 +52,14 @@ def parameter_count(tensors: ByRole) -> int:
     return total
 
 
-def kinds(top: Any, tensors: ByRole, limit: int) -> dict[str, int]:
+def kinds(top: Any, tensors: ByRole, limit: int, texts: Collection[str] = ()) -> dict[str, int]:
     """Bytes of the storages of weights, averaged ones among them, and of optimizers' states, each storage once.
 
     Together at most `limit`, the bytes on disk: what takes more in memory was compressed, and all of it alike.
-    {} where the tensors may as well be data: embeddings are called `weights` too.
+    {} where the tensors may as well be data: embeddings are called `weights` too. `texts` are the names in the header
+    of a file of tensors alone.
     """
-    if _may_be_data(top, tensors):
+    if _may_be_data(top, tensors, texts):
         return {}
     weights = [*tensors.get("model", ()), *tensors.get("ema", ())] or _weights(tensors)
     optimizers = tensors.get("optimizer", [])
@@ -76,7 +78,7 @@ def _weights(tensors: ByRole) -> list[Placed]:
     return tensors.get("model") or tensors.get("ema") or tensors.get("other") or []
 
 
-def _may_be_data(top: Any, tensors: ByRole) -> bool:
+def _may_be_data(top: Any, tensors: ByRole, texts: Collection[str]) -> bool:
     """Whether a file of no known layout, with more than tensors in it, has neither an optimizer nor a state_dict.
 
     That is two tensors or more in one place, one of which has the dotted name of a parameter of a module in a module.
@@ -84,7 +86,9 @@ def _may_be_data(top: Any, tensors: ByRole) -> bool:
     fields = mapping_of(top) or {}
     if type(top) is Opaque or _is_optimizer(top) or layouts.recognise(fields).framework:
         return False
-    if any(role(key) == "optimizer" for key in fields) or all(type(value) is Tensor for value in fields.values()):
+    if any(role(key) == "optimizer" for key in fields):
+        return False
+    if all(type(value) is Tensor for value in fields.values()) and not _COUNTERS.intersection(texts):
         return False
     whole = bare_state(top)
     found: dict[str, list[str]] = {}

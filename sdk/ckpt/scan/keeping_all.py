@@ -1,0 +1,84 @@
+"""Which lists of Lightning's best files have no bound: of those it never removes any, and never reads them back. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ckpt.scan.recording import Recorded
+
+_LIST, _WORST = "best_k_models", "kth_best_model_path"
+
+_Callback = tuple[str, str | None, str]
+"""Directory, the monitor of its files, and the key of the list."""
+
+
+def is_list(key: str) -> bool:
+    """Whether what a state names is a list of files of which the trainer removes those that it drops.
+
+    Whatever of it is still there belongs to somebody.
+    """
+    return key.partition("[")[0] == _LIST
+
+
+def is_worst(key: str) -> bool:
+    """Whether what a state names is only the worst of such a list, which is in the list too."""
+    return key.partition("[")[0] == _WORST
+
+
+@dataclass(slots=True)
+class _Chain:
+    """Lists of one training, from the longest on, each with all of the next."""
+
+    longest: frozenset[str]
+    shortest: frozenset[str]
+    states: list[str] = field(default_factory=list)
+    """Ids of the checkpoints that have them."""
+    is_bounded: bool = False
+
+
+def unbounded(states: Iterable[Recorded]) -> set[tuple[str, str]]:
+    """Ids of checkpoints with the keys of those of their lists that are proven to have no bound (`save_top_k=-1`).
+
+    Lightning notes the worst of a list only when the list is full. One without a bound is full at every save: so two
+    lists of different lengths that both are, the longer with all of the shorter, are the proof. A list of which
+    something was dropped, or that was not full, is the proof of the opposite for its whole training.
+    """
+    found: dict[_Callback, list[tuple[frozenset[str], str, bool]]] = {}
+    for item in states:
+        for callback, names, is_full in _lists(item):
+            found.setdefault(callback, []).append((names, item.checkpoint.id, is_full))
+    return {
+        (checkpoint, key)
+        for (_, _, key), lists in found.items()
+        for chain in _chains(lists)
+        if not chain.is_bounded and len(chain.longest) > len(chain.shortest)
+        for checkpoint in chain.states
+    }
+
+
+def _lists(item: Recorded) -> Iterator[tuple[_Callback, frozenset[str], bool]]:
+    if item.inspection is None:
+        return
+    directory, references = os.path.dirname(item.checkpoint.path), item.inspection.references
+    for key, targets in references.items():
+        if is_list(key) and targets:
+            worst = references.get(_WORST + key.removeprefix(_LIST))
+            yield (directory, item.inspection.monitor, key), frozenset(targets), bool(worst)
+
+
+def _chains(lists: list[tuple[frozenset[str], str, bool]]) -> list[_Chain]:
+    """Lists that have something in common, together."""
+    chains: list[_Chain] = []
+    for names, checkpoint, is_full in sorted(lists, key=lambda entry: (-len(entry[0]), entry[1])):
+        of = [chain for chain in chains if not names.isdisjoint(chain.longest)]
+        is_bounded = not is_full or len(of) > 1 or any(not names <= chain.shortest for chain in of)
+        if not of:
+            of = [_Chain(names, names)]
+            chains += of
+        for chain in of:
+            chain.shortest = names
+            chain.is_bounded |= is_bounded
+        of[0].states.append(checkpoint)
+    return chains
