@@ -59,7 +59,8 @@ def take(parts: Parts, new: Config, session: Sequence[str]) -> Reload:
 def _more(changes: Sequence[Change], new: Config) -> Iterator[str]:
     more = more_removed(changes)
     if more is not None:
-        yield f"{more}; nothing of that goes by itself for {time_text(new.limits.reload_delay)}"
+        delay = new.limits.reload_delay
+        yield f"{more}; nothing of that goes by itself for {time_text(delay)}" if delay else more
 
 
 def _without_a_run(parts: Parts, config: Config) -> Iterator[str]:

@@ -16,6 +16,7 @@ Reads (GET, answers are JSON objects; RUN and REF are addresses):
     /v1/undo[?run=RUN]                      {"undo": act | null, "acts": [act…]}: what POST would take back, and all
                                             that can be, newest first
     /v1/policy?run=RUN | path=DIR           {"run" | "path", "policy", "origins", "describe": [sentence…], "layers"};
+      of a run with "unheard": [sentence…], what is said of many runs and does not hold for it
       with neither: what holds where nothing else is said, with "roots" and "runs"
     /v1/policy/test?run=RUN&policy=TEXT     rehearsal of the policy in force, or of one like keep_last=3 keep_best=2
     /v1/roots                               {"roots": […]}
@@ -32,7 +33,7 @@ Changes (POST with a JSON body; "key" in a body makes a repeat harmless):
     /v1/trash/restore  {"ids": […]}                    {"restored": [{"id", "path"}], "left": [{"path", "reason"}]}
     /v1/trash/purge    {"ids": […]}                    {"purged": […], "freed"}
     /v1/undo           {"plan"? | "seq"?} of the act   {"undone": act}; of a removal with "restored" and "left"
-      that was shown, as `undo_body` gives it: another act is refused
+      that was shown, as `undo_body` gives it: exactly that one, or the one that GET tells
     /v1/roots          {"path", "mode"?: "observe", "exclude"?}                     {"root": root, "absorbed": [path…]}
       {"path", "mode": "enforce", "policy"?, "take_over"?} only proposes           {"root": root, "proposed": {…}}
       and with "plan", the id of its first plan, confirms it, under that "policy"  {"root": root, "applied": {…}}

@@ -4,7 +4,7 @@ Each says in one line of JSON what it has written, and at its end what its libra
 
 After the first number of epochs, steps or saves it ends, and is then resumed until the next.
 
-Usage: python enforced_trainings.py lightning|transformers|accelerate DIRECTORY UNTIL…
+Usage: python enforced_trainings.py lightning|lightning-all|transformers|accelerate DIRECTORY UNTIL…
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,11 @@ def value(curve: Sequence[float], place: int) -> float:
     return curve[min(place, len(curve) - 1)]
 
 
-def with_lightning(directory: Path, until: int, *, resume: bool) -> None:
-    """Epochs of two steps: the best two, the last, and one file an epoch, by two callbacks in one directory."""
+def with_lightning(directory: Path, until: int, *, resume: bool, bounded: bool = True) -> None:
+    """Epochs of two steps: the best two, the last, and one file an epoch, by two callbacks in one directory.
+
+    Where nothing is `bounded`, one callback that monitors saves all and the last.
+    """
     import lightning
     from lightning.pytorch.callbacks import Callback, ModelCheckpoint
     from torch.utils.data import DataLoader
@@ -89,15 +93,16 @@ def with_lightning(directory: Path, until: int, *, resume: bool) -> None:
 
     lightning.seed_everything(0)
     place = directory / "checkpoints"
-    top = ModelCheckpoint(place, "top-{epoch}", monitor="val_loss", save_top_k=2, save_last=True)
-    each = ModelCheckpoint(place, "each-{epoch}", save_top_k=-1, every_n_epochs=1)
+    name, number = ("top-{epoch}", 2) if bounded else ("all-{epoch}", -1)
+    top = ModelCheckpoint(place, name, monitor="val_loss", save_top_k=number, save_last=True)
+    each = [ModelCheckpoint(place, "each-{epoch}", save_top_k=-1, every_n_epochs=1)] if bounded else []
     wait = Wait()
     trainer = lightning.Trainer(
         max_epochs=until,
         accelerator="cpu",
         logger=False,
         default_root_dir=directory,
-        callbacks=[top, each, wait],
+        callbacks=[top, *each, wait],
         enable_progress_bar=False,
         enable_model_summary=False,
     )
@@ -192,6 +197,11 @@ def with_accelerate(directory: Path, until: int, *, resume: bool) -> None:
 
 
 if __name__ == "__main__":
-    trainings = {"transformers": with_transformers, "lightning": with_lightning, "accelerate": with_accelerate}
+    trainings = {
+        "transformers": with_transformers,
+        "lightning": with_lightning,
+        "lightning-all": partial(with_lightning, bounded=False),
+        "accelerate": with_accelerate,
+    }
     for place, until in enumerate(sys.argv[3:]):
         trainings[sys.argv[1]](Path(sys.argv[2]), int(until), resume=place > 0)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from ckpt import marks, retention
-from ckpt.records import Run
+from ckpt.records import Checkpoint, Run
 from ckpt.retention import Policy, merge, plan
 from ckpt.scan import RunView, Wishes
 from ckptd.config.values import Config, Root, RunRule
@@ -319,3 +319,85 @@ def test_a_policy_that_layers_cannot_make_removes_nothing(world: Any, root: Path
     world.configure(Config(policy={"keep_last": 3, "nonsense": 1}))
     assert removed(world) == {}
     assert all("do not go together" in (view.situation.degraded or "") for view in world.catalog.all())
+
+
+def measured(found: RunView, *metrics: str) -> RunView:
+    recorded = Checkpoint(id="c", run="r", path="/c", state="complete", metrics=dict.fromkeys(metrics, 1.0))
+    return found.evolve(checkpoints=(recorded,))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "holds"),
+    [
+        (("eval_loss",), "eval_loss"),  # nobody ever recorded val_loss: its trainer knows better
+        (("eval_loss", "val_loss"), "val_loss"),
+        (("other",), "val_loss"),
+        ((), "val_loss"),
+    ],
+)
+def test_a_general_monitor_holds_for_runs_that_know_it(recorded: tuple[str, ...], holds: str) -> None:
+    trained = measured(view(own=False, wishes=Wishes(own={"monitor": "eval_loss"}, origin="trainer")), *recorded)
+    config = Config(policy={"keep_best": 2, "monitor": "val_loss", "mode": "max"})
+    merged = merge(layers_for(trained, ROOT, config))
+    assert (merged.policy.monitor, merged.policy.keep_best) == (holds, 2)
+    assert merged.policy.mode == ("max" if holds == "val_loss" else "min")
+    assert merged.origins["monitor"] == ("config.toml [policy]" if holds == "val_loss" else "trainer")
+    notes = unheard(trained, ROOT, config)
+    assert bool(notes) == (holds == "eval_loss")
+    if notes:
+        assert notes == [
+            "config.toml [policy] names val_loss, which no checkpoint of it has recorded: eval_loss holds, by which "
+            "its trainer goes"
+        ]
+
+
+def test_a_named_place_says_which_monitor_holds() -> None:
+    trained = measured(view(own=False, wishes=Wishes(own={"monitor": "eval_loss"}, origin="trainer")), "eval_loss")
+    config = Config(runs=(RunRule(match="exp", policy={"monitor": "val_loss"}),))
+    assert merge(layers_for(trained, ROOT, config)).policy.monitor == "val_loss"
+    said = trained.evolve(wishes=trained.wishes.evolve(said={"monitor": "val_loss"}))
+    assert merge(layers_for(said, ROOT, Config())).policy.monitor == "val_loss"
+
+
+def test_a_trainer_that_names_no_monitor_hears_the_general_one() -> None:
+    guessed = measured(view(own=False, wishes=Wishes(guessed={"monitor": "loss"}, origin="trainer")), "loss")
+    assert merge(layers_for(guessed, ROOT, Config(policy={"monitor": "val_loss"}))).policy.monitor == "val_loss"
+
+
+@pytest.mark.parametrize(
+    "watched", [None, Watched(OBSERVED), Watched(OBSERVED.evolve(mode="enforce"))], ids=["outside", "observed", "waits"]
+)
+def test_where_nothing_is_enforced_own_runs_hear_only_who_names_them(watched: Watched | None) -> None:
+    silent = view(own=True)
+    assert merge(layers_for(silent, watched, Config(policy={"keep_last": 1}))).policy == Policy()
+    assert unheard(silent, watched, Config(policy={"keep_last": 1}))
+    said = view(own=True, wishes=Wishes(said={"keep_best": 1}))
+    merged = merge(layers_for(said, watched, CONFIG))
+    assert (merged.policy.keep_last, merged.policy.keep_every_n_epochs, merged.policy.keep_best) == (None, 10, 2)
+    assert merged.policy.keep_for == Policy().keep_for
+    foreign = view(own=False)
+    assert merge(layers_for(foreign, watched, Config(policy={"keep_within": 60.0}))).policy.keep_within == 60.0
+
+
+def test_to_observe_removes_nothing_of_own_runs_by_general_policies(world: Any, runs: Any) -> None:
+    runs.run("silent", checkpoints=6)
+    world.roots.add(str(runs.base), "observe", [])
+    world.scanner.full()
+    world.configure(Config(policy={"keep_last": 1, "max_share": 1.0}))
+    world.roots.set_policy(str(runs.base), {"keep_last": 2, "max_share": 1.0})
+    world.scanner.govern()
+    (found,) = world.catalog.all()
+    assert found.run.own
+    assert not found.plan.remove
+    world.keeper.sweep([found.run.id])
+    assert len(world.catalog.all()[0].checkpoints) == 6
+    shown = world.get(f"/v1/policy?run={found.run.id}")
+    assert shown["unheard"] == [
+        "config.toml [policy] does not hold for it: its directory is only observed",
+        "root does not hold for it: its directory is only observed",
+    ]
+    world.roots.enforce(str(runs.base))
+    world.scanner.govern()
+    world.keeper.sweep([found.run.id])
+    assert len(world.catalog.all()[0].checkpoints) == 2
+    assert world.get(f"/v1/policy?run={found.run.id}")["unheard"] == []

@@ -41,7 +41,7 @@ def runs(draw: st.DrawFn, own: bool | None = None) -> list[Checkpoint]:
     for number in range(draw(st.integers(0, 14))):
         metrics = {name: value for name in ("val_loss", "acc") if (value := draw(VALUES)) is not None}
         folder = draw(st.sampled_from(["r", "r/a"]))
-        name = draw(st.sampled_from(["step-{}.pt", "step-{}.pt", "ema_{}.pt", "{}.pt", "step-{}/model.pt"]))
+        name = draw(st.sampled_from(["step-{}.pt", "step-{}.pt", "fold_1_epoch_{}.pt", "{}.pt", "step-{}/model.pt"]))
         checkpoints.append(
             Checkpoint(
                 id=f"{number:012x}",
@@ -139,6 +139,10 @@ def said(made: RunPlan) -> str:
     )
 
 
+def _counted(number: float | None) -> float:
+    return -1 if number is None or math.isnan(number) else number
+
+
 @CASES
 @given(worlds(), RULES, FOLLOWED, st.one_of(st.none(), BUDGETS))
 def test_every_checkpoint_has_one_verdict_and_the_floor_holds(
@@ -162,7 +166,11 @@ def test_every_checkpoint_has_one_verdict_and_the_floor_holds(
         floor |= {c.id for c in complete if (c.touched_at or c.saved_at) > NOW - rest}
         floor |= {max(inside, key=lambda c: (c.saved_at, -inside.index(c))).id} if inside else set()
         for series in {series_of(c) for c in inside}:
-            floor.add(next(c.id for c in inside if series_of(c) == series))
+            alike = [c for c in inside if series_of(c) == series]
+            floor |= {alike[0].id, max(alike, key=lambda c: (_counted(c.step), _counted(c.epoch))).id}
+            for metric, mode, _ in policy.monitors:
+                ranked = refs.ranking([c.value(metric) for c in alike], mode)
+                floor |= {alike[place].id for place in ranked[:1]}
     assert not gone(made) & floor
     assert all(d.verdict.reasons for d in (*made.keep, *made.skip))
     assert all(d.verdict.action == "remove" and not d.verdict.reasons for d in made.remove)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -149,3 +150,73 @@ def test_what_a_newer_state_names_is_of_the_same_training(tmp_path: Path) -> Non
         "each-epoch=3.ckpt": ("best_model_path of each-epoch=3.ckpt",),
         "top-epoch=2.ckpt": ("best_k_models of each-epoch=3.ckpt",),
     }
+
+
+def series(directory: Path, k: int, scores: list[float], *, name: str = "epoch", then: int | None = None) -> None:
+    """What a ModelCheckpoint with `save_top_k=k` leaves: its arithmetic as in lightning 2.6, and its removals.
+
+    After two saves the training is resumed with `then`, where that is given.
+    """
+    kept: dict[str, Any] = {}
+    kth = ""
+    for epoch, score in enumerate(scores):
+        if then is not None and epoch == 2:
+            k = then
+        most = len(kept) + 1 if k == -1 else k
+        path = directory / f"{name}={epoch}.ckpt"
+        gone = None
+        if len(kept) == most:
+            if score >= float(kept[kth]):
+                continue
+            gone = kth
+            kept.pop(gone)
+        kept[str(path)] = torch.tensor(score)
+        if len(kept) == most:
+            kth = max(kept, key=lambda kept_path: float(kept[kept_path]))
+        best = min(kept, key=lambda kept_path: float(kept[kept_path]))
+        told = {"best_k_models": kept, "kth_best_model_path": kth, "best_model_path": best}
+        lightning(path, epoch, 900 - epoch, monitor="val_loss", **told)
+        if gone is not None:
+            Path(gone).unlink()
+
+
+@pytest.mark.parametrize("scores", [[5, 4, 6, 3, 7], [5, 4, 3, 2, 1], [1, 2, 3, 4, 5], [1, 1, 1]])
+def test_a_list_without_a_bound_holds_the_best_alone(tmp_path: Path, scores: list[float]) -> None:
+    """With `save_top_k=-1` the list of every state is full, however long: Lightning never removes anything of it."""
+    series(tmp_path, -1, scores)
+    best, newest = scores.index(min(scores)), len(scores) - 1
+    assert held(tmp_path) == {f"epoch={best}.ckpt": (f"best_model_path of epoch={newest}.ckpt",)}
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 9])
+@pytest.mark.parametrize("scores", [[5, 4, 6, 3, 7], [5, 4, 3, 2, 1], [1, 2, 3, 4, 5]])
+def test_a_list_with_a_bound_holds_all_of_it(tmp_path: Path, k: int, scores: list[float]) -> None:
+    series(tmp_path, k, scores)
+    assert len(held(tmp_path)) == min(k, len(scores)) == len(os.listdir(tmp_path))
+
+
+def test_one_state_alone_proves_nothing(tmp_path: Path) -> None:
+    series(tmp_path, -1, [5, 4, 3])
+    for epoch in range(2):
+        os.truncate(tmp_path / f"epoch={epoch}.ckpt", 0)
+    view = scan.read_run(tmp_path)
+    assert [c.held_by for c in view.checkpoints if c.epoch == 2] == [
+        ("best_model_path of epoch=2.ckpt", "best_k_models of epoch=2.ckpt")
+    ]
+    (tmp_path / "epoch=1.ckpt").unlink()
+    lightning(tmp_path / "epoch=1.ckpt", 1, 600, monitor="val_loss")
+    assert "best_k_models of epoch=2.ckpt" in held(tmp_path)["epoch=1.ckpt"]
+
+
+def test_a_training_resumed_with_a_higher_number_still_has_a_bound(tmp_path: Path) -> None:
+    """The path of the shorter list's worst is of no list that is full."""
+    series(tmp_path, 2, [5, 4, 3, 2], then=5)
+    assert set(held(tmp_path)) == set(os.listdir(tmp_path)) == {f"epoch={epoch}.ckpt" for epoch in range(4)}
+    series(tmp_path / "one", 1, [5, 6, 7, 8], then=5)
+    assert set(held(tmp_path / "one")) == set(os.listdir(tmp_path / "one"))
+
+
+def test_each_training_of_a_directory_is_judged_by_its_own_lists(tmp_path: Path) -> None:
+    series(tmp_path, -1, [5, 4, 6], name="all-epoch")
+    series(tmp_path, 3, [5, 4, 6, 3], name="top-epoch")
+    assert set(held(tmp_path)) == {"all-epoch=1.ckpt", *(f"top-epoch={epoch}.ckpt" for epoch in (0, 1, 3))}

@@ -143,7 +143,7 @@ def test_a_root_of_another_machine_is_taken_over_only_when_that_is_said(ckpt: An
 
 def test_a_plan_of_another_world_is_not_confirmed(ckpt: Any, ckptd: Any, root: Path) -> None:
     from ckpt.client import Client
-    from ckpt.exceptions import UsageError
+    from ckpt.exceptions import OperationError
 
     body = {"path": str(root), "mode": "enforce", "policy": {"keep_last": 4, "monitor": "eval_loss", "min_age": 0}}
     with Client.connect(autostart=False) as client:
@@ -151,7 +151,7 @@ def test_a_plan_of_another_world_is_not_confirmed(ckpt: Any, ckptd: Any, root: P
         plan = client.get("/v1/plan", root=str(root), enforced="1")
         assert sum(len(run["remove"]) for run in plan["runs"]) == 2
         hugging_face(root / "run" / "checkpoint-7", 7)
-        with pytest.raises(UsageError) as error:
+        with pytest.raises(OperationError) as error:
             client.post("/v1/roots", {"path": str(root), "mode": "enforce", "plan": plan["id"]})
         assert "plan" in (error.value.hint or "")
         assert told(ckpt, root)["mode"] == "observe"
@@ -196,3 +196,19 @@ def test_a_root_of_config_toml_waits_for_its_first_plan(
 def test_a_home_directory_is_never_enforced(ckpt: Any, ckptd: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = ckpt("watch", "add", "/", "--enforce", "--yes", "--policy", "keep_last=3", "--exclude", "*")
     assert (answer.code, "the whole file system" in answer.err) == (2, True)
+
+
+def test_what_is_not_watched_any_more_is_only_observed_when_it_comes_back(ckpt: Any, ckptd: Any, root: Path) -> None:
+    assert ckpt("watch", "add", root, "--enforce", "--policy", RULES, "--yes").code == 0
+    left = ckpt("watch", "rm", root, "--yes").out
+    assert f"`ckpt watch add {root}` watches it again, observed and without its policy" in left
+    again = ckpt("watch", "add", root, "--json").json["root"]
+    assert (again["mode"], again["policy"]) == ("observe", {})
+
+
+def test_runs_of_the_sdk_are_told_of_in_the_first_plan(ckpt: Any, ckptd: Any, root: Path, runs: Any) -> None:
+    runs.run("mine", checkpoints=6)
+    answer = ckpt("watch", "add", runs.base, "--enforce", "--policy", "keep_last=4", answer="y")
+    assert answer.code == 0, answer.err
+    assert "runs of the SDK follow too: mine\n" in answer.err
+    assert len(ckpt("ls", "mine", "--json").json["checkpoints"]) == 4

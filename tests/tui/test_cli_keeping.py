@@ -210,7 +210,7 @@ def test_a_plan_of_a_watched_directory_is_the_daemons_and_is_applied_once(
         lock.release()
     eventually(lambda: len(names(directory)) == 2)
     late = ckpt("apply", plan["id"], "--yes")
-    assert late.code == 2 and "new plan" in late.err
+    assert late.code == 3 and "new plan" in late.err
 
 
 def test_a_plan_is_written_with_all_its_reasons() -> None:

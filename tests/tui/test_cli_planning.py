@@ -71,6 +71,7 @@ def test_without_the_daemon_a_foreign_run_gets_no_verdict_and_its_name_is_told(
     run = two / "lit-a" / "version_0"
     shown = ckpt("ls", run)
     assert "told by `ckpt ls lit-a/version_0`" in shown.err and "no rule" not in shown.out
+    assert "verdict" not in shown.out.lower()
     assert [c["verdict"] for c in ckpt("ls", run, "--json").json["checkpoints"]] == [None, None]
     assert all(c["verdict"] for c in ckpt("ls", "lit-a/version_0", "--json").json["checkpoints"])
     hugging_face(tmp_path / "elsewhere" / "run" / "checkpoint-1", 1)

@@ -64,7 +64,7 @@ def test_directories_by_other_names(
         assert answer.out.splitlines() == [
             f"no longer watching {tmp_path}/more",
             "  its files, marks and trash stay as they are",
-            f"  `ckpt watch add {tmp_path}/more` takes it back",
+            f"  `ckpt watch add {tmp_path}/more` watches it again",
         ]
 
 

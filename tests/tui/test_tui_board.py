@@ -12,7 +12,7 @@ from ckpt_tui.dashboard import describing
 from ckpt_tui.dashboard.acts import Act, address_of, checkpoint_name, command_line
 from ckpt_tui.dashboard.board import Board
 from ckpt_tui.dashboard.columns import checkpoint_columns, run_columns, shared_verdict, verdict_cell
-from ckpt_tui.dashboard.feed import RunDetail
+from ckpt_tui.dashboard.feed import RunDetail, Standing
 from ckpt_tui.dashboard.filtering import checkpoint_words, run_words
 from ckpt_tui.wording import age_text, count_text, number_text, size_text
 
@@ -127,7 +127,7 @@ def test_runs_of_one_name_are_told_apart_as_in_other_lists() -> None:
     board = Board()
     same = [run("a").evolve(id=f"id{n}", name="version_0", path=f"/r/exp{n}/version_0") for n in (2, 1)]
     board.take_runs(same, ["", ""])
-    name = next(column for column in run_columns(board.best_value, board.name) if column.key == "name")
+    name = next(column for column in run_columns(board.best_value, board.name, lambda _: False) if column.key == "name")
     assert [name.cell(one)[0] for one in same] == ["exp2/version_0", "exp1/version_0"]
     while board.views["runs"].order != "name":
         board.cycle_order("runs")
@@ -162,7 +162,7 @@ def test_cells_show_what_is_not_finite_and_never_control_characters() -> None:
     cells = {c.key: c.cell(THREE[0]) for c in checkpoint_columns(detail)}
     assert cells["best"] == ("NaN", "bad")
     evil = run("x").evolve(name="[red]\x1b[2J")
-    shown = {c.key: c.cell(evil) for c in run_columns(lambda _: -math.inf, lambda run: run.name)}
+    shown = {c.key: c.cell(evil) for c in run_columns(lambda _: -math.inf, lambda run: run.name, lambda _: False)}
     assert shown["name"] == ("[red]\\x1b[2J", "strong")
     assert shown["best"] == ("-inf", "bad")
 
@@ -194,14 +194,59 @@ def test_own_checkpoints_show_names_only_where_steps_do_not_tell_them_apart() ->
     assert "name" in keys(THREE[0], THREE[1].evolve(step=None)) and "step" not in keys(THREE[0].evolve(step=None))
 
 
-def test_verdicts_say_state_first_and_mark_what_expires() -> None:
+def test_verdicts_say_state_first_and_mark_what_goes() -> None:
     reason = Reason(rule="last", text="last #1 of 3")
     assert verdict_cell(THREE[0].evolve(state="writing"), None)[0] == "◌ writing"
-    assert verdict_cell(THREE[0], Verdict(action="remove", near_misses=(reason,))) == ("✗ expires", "warn")
+    assert verdict_cell(THREE[0], Verdict(action="remove", near_misses=(reason,))) == ("✗ remove", "warn")
     assert verdict_cell(THREE[0], Verdict(action="keep", reasons=(reason,))) == ("last #1 of 3", "dim")
     lines = describing.checkpoint_lines(THREE[0], Verdict(action="remove", near_misses=(reason,)))
     text = "\n".join("".join(piece for piece, _ in line) for line in lines)
-    assert "expires" in text and "last #1 of 3" in text and "NaN" in text and "odd" in text
+    assert "remove" in text and "last #1 of 3" in text and "NaN" in text and "odd" in text
+
+
+def test_what_is_skipped_says_why_in_a_narrow_column() -> None:
+    why = Reason(rule="settling", text="settling: written 12 s ago (needs 60 s)")
+    assert verdict_cell(THREE[0], Verdict(action="skip", reasons=(why,))) == ("skip: settling", "dim")
+    other = Reason(rule="own", text="said otherwise")
+    assert verdict_cell(THREE[0], Verdict(action="skip", reasons=(other,))) == ("skip: said otherwise", "dim")
+
+
+def test_a_run_says_who_acts_on_it_what_holds_and_what_waits_for_a_word() -> None:
+    policy = {
+        "keep_last": 3,
+        "keep_best": 2,
+        "monitor": "val",
+        "unmonitored": False,
+        "keep_best_of": {},
+        "keep_every": [],
+    }
+    foreign = run("a b", framework="lightning").evolve(own=False, root="/x")
+    detail = RunDetail(run=foreign, checkpoints=THREE, policy=policy)
+
+    def told(standing: Standing) -> str:
+        return "\n".join("".join(p for p, _ in line) for line in describing.run_lines(detail, standing, "a b"))
+
+    watched = told(Standing())
+    assert "lightning, only watched" in watched and "asks" not in watched
+    assert "keeps last 3, best 2 by val" in watched and "unmonitored" not in watched and "{}" not in watched
+    enforced = told(Standing(asks={detail.run.id: "would remove 9 of 10"}, enforced=frozenset({"/x"})))
+    assert "lightning, enforced" in enforced
+    assert "asks: would remove 9 of 10" in enforced and "ckpt prune 'a b'" in enforced
+    name = next(c for c in run_columns(lambda _: None, lambda r: r.name, lambda _: True) if c.key == "name")
+    assert name.cell(detail.run) == ("? a b", "warn")
+
+
+def test_a_plan_says_in_the_words_of_the_commands_what_it_does() -> None:
+    told = [{"rule": "last", "text": "last #1 of 1"}]
+    entry = {"id": "c", "path": "/x/1.pt", "bytes": 10, "reasons": told, "near_misses": told}
+    plan = {"policy": {"keep_last": 1, "metric_grace": 3600.0}, "ask": "it is the first", "remove": [entry]}
+    lines = describing.plan_lines({"id": "p", "runs": [{**plan, "keep": [entry], "skip": [entry]}]}, "a")
+    text = "\n".join("".join(piece for piece, _ in line) for line in lines)
+    assert "policy  keeps last 1\n" in text and "metric_grace" not in text
+    assert "asks first: it is the first" in text and "$ ckpt prune a" in text
+    assert [text.index(word) for word in ("REMOVE", "KEEP", "SKIP")] == sorted(
+        text.index(w) for w in ("REMOVE", "KEEP", "SKIP")
+    )
 
 
 def test_a_difference_is_told_by_parts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt.paths import RunPaths
 from ckpt_tui.dashboard.acts import Act
 from ckpt_tui.dashboard.app import run_dashboard
-from ckpt_tui.dashboard.feed import Feed
+from ckpt_tui.dashboard.feed import Feed, Standing
 from ckpt_tui.dashboard.feeds.daemon import DaemonFeed
 from ckpt_tui.dashboard.feeds.directory import DirectoryFeed
 
@@ -70,6 +71,10 @@ def test_a_directory_is_read_marked_restored_and_forked(runs: Any, tmp_path: Pat
     assert {r.name for r in feed.runs()} == {"exp1", "child"}
     difference = feed.diff(detail.checkpoints[0], detail.checkpoints[2])
     assert not difference["same"] and difference["tensors"]["changed"][0]["name"].endswith("fc.weight")
+
+
+def test_a_directory_alone_knows_of_no_daemon(tmp_path: Path) -> None:
+    assert DirectoryFeed(tmp_path).standing() == Standing()
 
 
 def test_a_directory_tells_what_changed_and_ends(
@@ -170,16 +175,36 @@ def test_a_daemon_is_read_and_asked(
     undo = feed.undoable()
     assert undo is not None and "tag paper" in undo.text
     assert "pinned" in act(feed, run.id, "pin")
-    with pytest.raises(UsageError, match="something else was done meanwhile"):
+    assert "took back: tag paper" in feed.perform(undo), "what was shown, although a pin came after it"
+    with pytest.raises(UsageError, match="cannot be taken back any more"):
         feed.perform(undo)
     assert "took back: pin" in feed.perform(feed.undoable() or undo)
-    assert "took back: tag paper" in feed.perform(undo)
     assert feed.undoable() is None
     assert "paper" not in feed.run(run.id).checkpoints[0].tags
     act(feed, run.id, "fork", "child")
     eventually(lambda: {r.name for r in feed.runs()} == {"exp1", "child"})
     assert feed.trash(None) == []
     assert feed.ping()
+    feed.close()
+
+
+def test_what_a_daemon_enforces_and_asks_is_known(
+    ckpt: Any, tmp_path: Path, daemon: subprocess.Popen[bytes], eventually: Callable[..., Any]
+) -> None:
+    for name in ("acted", "watched"):
+        for step in range(1, 5):
+            place = tmp_path / name / "run" / f"checkpoint-{step}"
+            place.mkdir(parents=True)
+            save_file({"w": torch.ones(8)}, place / "model.safetensors")
+            torch.save({"state": {}, "param_groups": []}, place / "optimizer.pt")
+            (place / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": []}))
+    acted, watched = tmp_path / "acted", tmp_path / "watched"
+    ckpt("watch", "add", watched)
+    done = ckpt("watch", "add", acted, "--enforce", "--policy", "keep_last=1", "--yes")
+    feed = DaemonFeed(autostart=False)
+    assert feed.open() is None
+    eventually(lambda: feed.standing().enforced == frozenset({str(acted)})), done.err
+    assert {r.root for r in feed.runs()} >= {str(acted), str(watched)}
     feed.close()
 
 

@@ -16,7 +16,7 @@ from textual.widgets import Button, Input
 from ckpt.exceptions import NoDaemonError
 from ckpt_tui.dashboard.actions import ACTIONS
 from ckpt_tui.dashboard.app import Dashboard
-from ckpt_tui.dashboard.feed import RunDetail
+from ckpt_tui.dashboard.feed import RunDetail, Standing
 from ckpt_tui.dashboard.feeds.scripted import ScriptedFeed, showcase
 from ckpt_tui.dashboard.screens.dialogs import Confirm, Form
 from ckpt_tui.dashboard.screens.main import MainScreen
@@ -299,11 +299,44 @@ async def test_the_trash_restores_after_asking() -> None:
         await until(lambda: app.screen is main)
 
 
+async def test_the_trash_is_that_of_the_run_or_of_all() -> None:
+    feed = showcase(time.time(), runs=2, checkpoints=3)
+    feed.entries = [
+        {"id": f"e{n}", "run": run_id, "path": f"/r/gone-{n}.pt", "bytes": 5, "trashed_at": 10.0, "purge_at": 86410.0}
+        for n, run_id in enumerate(feed.details)
+    ]
+    async with dashboard(feed) as (app, main, _, pilot):
+        await until(lambda: main.board.selected)
+        mine = next(e for e in feed.entries if e["run"] == main.board.selected)
+        await pilot.press("T")
+        screen = app.screen
+        assert isinstance(screen, TrashScreen)
+        await until(lambda: screen.table.rows == [mine])
+        await pilot.press("a")
+        await until(lambda: len(screen.table.rows) == 2)
+        await pilot.pause()
+        assert "all runs" in text_of(app)
+        await pilot.press("a")
+        await until(lambda: screen.table.rows == [mine])
+
+
+async def test_a_plan_that_waits_for_a_word_is_seen_at_its_run() -> None:
+    feed = showcase(time.time(), runs=2, checkpoints=3)
+    run_id = next(iter(feed.details))
+    async with dashboard(feed) as (app, main, _, _pilot):
+        feed.stands = Standing(asks={run_id: "it would remove 9 of 10"})
+        feed.put(feed.details[run_id])
+        await until(lambda: main.board.standing.asks)
+        await until(lambda: "? 1 asks" in text_of(app))
+        name = main.board.name(feed.details[run_id].run)
+        assert f"? {name}"[:12] in text_of(app)
+
+
 async def test_the_plan_says_what_goes_and_why() -> None:
     async with dashboard() as (app, _, _, pilot):
         await pilot.press("P")
         page = app.screen.query_one(Pager)
-        await until(lambda: "expire" in page.text)
+        await until(lambda: "REMOVE" in page.text)
         assert "from the newest, 3 are kept" in page.text and "best val_loss" in page.text
 
 

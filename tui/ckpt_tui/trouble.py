@@ -92,15 +92,24 @@ def root_path(root: Mapping[str, Any]) -> str:
     return printable(path_from_fields(root))
 
 
+def _foreseen(root: Mapping[str, Any]) -> float:
+    """In how many seconds the disk of a root is full; 0 where it nearly is, inf where that is not foreseen."""
+    if root.get("full_in_s") is not None:
+        return float(root["full_in_s"])
+    return 0.0 if root.get("filling") else float("inf")
+
+
 def disk_troubles(roots: Iterable[Mapping[str, Any]]) -> list[Trouble]:
     """Disks of roots that are full soon, each once."""
     soon: dict[Any, Mapping[str, Any]] = {}
     for root in roots:
-        if root.get("full_in_s") is not None and float(root["full_in_s"]) < SOON_FULL_S:
+        if _foreseen(root) < SOON_FULL_S:
             soon.setdefault(root.get("device", root_path(root)), root)
     return [
         Trouble(
-            f"the disk of {root_path(root)} is full in {full_in(float(root['full_in_s']))} at this pace",
+            f"the disk of {root_path(root)} is full in {full_in(_foreseen(root))} at this pace"
+            if root.get("full_in_s") is not None
+            else f"the disk of {root_path(root)} is nearly full",
             "`ckpt du` shows what is large, `ckpt plan` what the policies would remove, "
             "and `ckpt trash purge` empties the trash",
             "wrong" if root.get("filling") else "warning",

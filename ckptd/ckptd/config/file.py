@@ -6,7 +6,7 @@ poll_s = 10              # seconds between two looks where changes are not told 
 idle_exit_s = 600        # an autostarted daemon ends after this long without clients and trainings
 exclude = ["scratch*"]   # directories that are not looked into, below any root
 
-[policy]                 # of all runs that say nothing themselves
+[policy]                 # of all runs below enforced roots that say nothing themselves
 keep_last = 5
 keep_best = 3
 

@@ -80,7 +80,7 @@ class Config(Record, frozen=True, kw_only=True):
     """Patterns that hold below every root."""
     roots: tuple[Root, ...] = ()
     policy: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Given fields of the policy of all runs that say nothing themselves."""
+    """Given fields of the policy of all runs below enforced roots that say nothing themselves."""
     runs: tuple[RunRule, ...] = ()
     """Policies of single runs; a later rule goes before an earlier one."""
     limits: Limits = Limits()

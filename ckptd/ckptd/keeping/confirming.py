@@ -59,7 +59,7 @@ class Confirming:
         """Enforces a root and carries its first plan out, which somebody has seen. Returns what `apply` does.
 
         `given` is the policy that the plan was shown with; None stands for the one that was proposed last. Raises
-        UsageError, with the id of the present plan, when the world changed since. Whatever it raises, the root has
+        Outdated, with the id of the present plan, when the world changed since. Whatever it raises, the root has
         the mode and the policy that it had before.
         """
         with self._keeper.alone:

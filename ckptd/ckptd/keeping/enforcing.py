@@ -22,8 +22,8 @@ from ckpt.paths import PRUNER, RunPaths, StatePaths
 from ckpt.protocol import checkpoint_to_json, reason_to_json
 from ckpt.records import Checkpoint, Run
 from ckpt.retention import Decision
-from ckpt.retention.budget import freed
 from ckpt.scan import RunView
+from ckpt.scan.freeing import Freeing
 from ckpt.trash import Trash, TrashEntry
 from ckptd.catalog.catalog import Catalog
 from ckptd.journal import Journal
@@ -50,8 +50,8 @@ class Outcome:
     """What became of a plan."""
 
     removed: list[TrashEntry] = field(default_factory=list)
-    freed_at_purge: int = 0
-    """Bytes that are free again when the trash is purged."""
+    freeing: Freeing = field(default_factory=Freeing)
+    """What is free again when the trash is purged."""
     skipped: list[dict[str, Any]] = field(default_factory=list)
     """What stays after all, each with the reason."""
     error: CkptError | OSError | None = None
@@ -165,8 +165,9 @@ class Enforcing:
                 why = why or self._changed(fresh, checkpoint, seen, target, confirmed)
                 if why is None and decision is not None and seen is not None:
                     by = "you" if confirmed else "daemon"
+                    freeing = Freeing.of(decision.checkpoint)
                     done.removed.append(self._remove(fresh, decision, seen, target.trash(), plan_id, by))
-                    done.freed_at_purge += freed(decision.checkpoint)
+                    done.freeing.join(freeing)
             except (CkptError, OSError) as error:
                 why = done.fail(error)
             if why is not None:

@@ -20,6 +20,7 @@ from ckpt.encoding import path_fields, printable, quoted
 from ckpt.exceptions import AddressError, CkptError, UsageError
 from ckpt.paths import StatePaths
 from ckpt.retention import Plan
+from ckpt.scan.freeing import Freeing
 from ckpt.trash import entry_to_json
 from ckptd.catalog.catalog import Catalog
 from ckptd.config.values import Limits
@@ -117,8 +118,8 @@ class Keeper:
     def check(self, plan_id: str, root: str) -> Plan:
         """The plan of a root's runs, as it would be enforced, by its id.
 
-        Raises UsageError, with the id of the present one, when it is out of date, and when it is a plan of something
-        else.
+        Raises Outdated when the world is another by now, and UsageError when it is a plan of something else, both with
+        the id of the present one.
         """
         with self._lock:
             scope, plan = self._planning.current(plan_id)
@@ -135,8 +136,8 @@ class Keeper:
     def confirm(self, plan_id: str, root: str, enforce: Callable[[Plan], object]) -> dict[str, Any]:
         """Carries the first plan of a root out; `enforce` makes the root enforced once the plan is the present one.
 
-        Returns what `apply` does. Raises UsageError, with the id of the present plan, when it is out of date; then
-        nothing was done.
+        Returns what `apply` does. Raises Outdated, with the id of the present plan, when the world is another by now;
+        then nothing was done.
         """
         with self._lock:
             enforce(self.check(plan_id, root))
@@ -145,8 +146,8 @@ class Keeper:
     def apply(self, plan_id: str) -> dict[str, Any]:
         """Carries a plan out, if the world is still the one it was made for.
 
-        Returns {"plan", "removed", "skipped", "freed_now", "freed_at_purge"}. Raises UsageError when the world is
-        another, or nobody knows the plan.
+        Returns {"plan", "removed", "skipped", "freed_now", "freed_at_purge"}. Raises Outdated when the world is
+        another, and UsageError when nobody knows the plan.
         """
         with self._lock:
             scope, plan = self._planning.current(plan_id)
@@ -155,7 +156,7 @@ class Keeper:
             self._planning.was_applied(plan_id)
             removed: list[dict[str, Any]] = []
             left: list[dict[str, Any]] = []
-            freed = 0
+            freeing = Freeing()
             for run_plan in plan.runs:
                 view = self._catalog.get(run_plan.run)
                 wanted = {d.checkpoint.id: d.checkpoint for d in run_plan.remove}
@@ -170,11 +171,17 @@ class Keeper:
                         done.leave(checkpoint, text)
                 removed += [entry_to_json(entry) for entry in done.removed]
                 left += done.skipped
-                freed += done.freed_at_purge
+                freeing.join(done.freeing)
                 self._asks.settle(run_plan.run)
                 self.delays.end(run_plan.run)
             self._sweeping.settle()
-            return {"plan": plan_id, "removed": removed, "skipped": left, "freed_now": 0, "freed_at_purge": freed}
+            return {
+                "plan": plan_id,
+                "removed": removed,
+                "skipped": left,
+                "freed_now": 0,
+                "freed_at_purge": freeing.bytes,
+            }
 
     def asks(self) -> list[dict[str, Any]]:
         """The plans that wait for a person's word: {"run": id or None for all together, "plan", "text", "at"}."""

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ckpt import retention
 from ckpt.encoding import printable, quoted
-from ckpt.exceptions import AddressError, UsageError
+from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt.paths import is_inside
 from ckpt.records import Record
 from ckpt.retention import Merged, Plan
 from ckpt.scan import RunView, governed
+from ckpt.scan.freeing import measured
 from ckptd.catalog.catalog import Catalog
 from ckptd.keeping.clock import Clock
 from ckptd.keeping.opened import naming, users_of
@@ -20,6 +21,10 @@ from ckptd.policies import Policies
 from ckptd.roots.roots import Roots
 
 _ISSUED = 64  # plans that are remembered
+
+
+class Outdated(OperationError):
+    """The world is not the one any more that a plan was made for."""
 
 
 class Scope(Record, frozen=True, kw_only=True):
@@ -97,7 +102,7 @@ class Planning:
                     f"{printable(scope.root)} is not watched", hint=f"watch it: ckpt watch add {quoted(scope.root)}"
                 )
         views = [self.present(view, enforced=scope.enforced, in_use=in_use) for view in self.views(scope)]
-        plan = retention.combine(view.plan for view in views)
+        plan = measured(retention.combine(view.plan for view in views))
         issued = Issued(scope=scope, in_use=frozenset().union(*(view.situation.in_use for view in views)))
         with self._lock:
             known = [other for other in self._issued.pop(plan.id, []) if other.scope != scope]
@@ -109,8 +114,8 @@ class Planning:
     def current(self, plan_id: str) -> tuple[Scope, Plan]:
         """The plan with an id, made anew from what lies on disk now.
 
-        Raises UsageError, with the id of the present plan, when the world is not the one that it was made for, or
-        nobody knows it.
+        Raises Outdated when the world is not the one that it was made for, and UsageError when nobody knows it, both
+        with the id of the present plan.
         """
         known = self._issued.get(plan_id)
         if known is None:
@@ -124,8 +129,8 @@ class Planning:
                 return issued.scope, fresh
         shown, hint = printable(plan_id), _newer(fresh or self.plan(Scope()))
         if plan_id in self._applied:
-            raise UsageError(f"plan {shown} was carried out already", hint=hint)
-        raise UsageError(f"the world changed since plan {shown} was made", hint=hint)
+            raise Outdated(f"plan {shown} was carried out already", hint=hint)
+        raise Outdated(f"the world changed since plan {shown} was made", hint=hint)
 
     def was_applied(self, plan_id: str) -> None:
         """Remembers that a plan was carried out, to say so when it is asked for again."""
@@ -152,7 +157,7 @@ class Planning:
             if retention.combine(view.plan for view in mine).id == plan_id:
                 return [Issued(scope=scope, in_use=frozenset().union(*(view.situation.in_use for view in mine)))]
         if plan_id in self._applied:
-            raise UsageError(f"plan {printable(plan_id)} was carried out already", hint=_newer(self.plan(Scope())))
+            raise Outdated(f"plan {printable(plan_id)} was carried out already", hint=_newer(self.plan(Scope())))
         raise UsageError(
             f"there is no plan {printable(plan_id)}: it never was, or the world changed since",
             hint=_newer(self.plan(Scope())),

@@ -1,8 +1,8 @@
 """The service as an ASGI application: JSON in, JSON out, and events as a stream.
 
 An error of ours answers with its own JSON and a status: 400 address or usage, 403 another user, 404 no such page,
-405 no such method, 408 too slow, 409 locked, or a key that stands for something else, 413 too large, 503 not yet,
-500 the rest.
+405 no such method, 408 too slow, 409 locked, a plan that is out of date, or a key that stands for something else,
+413 too large, 503 not yet, 500 the rest.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ckpt import encoding, protocol
 from ckpt.exceptions import CkptError, LockedError, OperationError, UsageError
 from ckptd.events import Events
+from ckptd.keeping.planning import Outdated
 from ckptd.serving.requests import BadFraming, TooLarge, TooSlow, read_object, refuse_body
 from ckptd.serving.service import NoSuchPage, Service
 from ckptd.serving.streaming import EventStream
@@ -174,6 +175,7 @@ _STATUS: tuple[tuple[type[CkptError], int], ...] = (
     (_NoSuchMethod, 405),
     (TooSlow, 408),
     (LockedError, 409),
+    (Outdated, 409),
     (TooLarge, 413),
     (_NotYet, 503),
 )

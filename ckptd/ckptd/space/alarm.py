@@ -19,15 +19,19 @@ class Alarm:
     well_since: float | None = None
 
 
-def judged(alarm: Alarm, full_in_s: float | None, now: float, limit_s: float) -> tuple[Alarm, Told | None]:
+def judged(
+    alarm: Alarm, full_in_s: float | None, now: float, limit_s: float, *, short: bool = False
+) -> tuple[Alarm, Told | None]:
     """The alarm after a forecast, and what to say of it; None when there is nothing new.
 
-    A disk fills where it is full in less than `limit_s` seconds.
+    A disk fills where it is full in less than `limit_s` seconds, or is `short`: less is free already than should be.
     """
     if not alarm.filling:
-        if full_in_s is not None and full_in_s < limit_s:
+        if short or (full_in_s is not None and full_in_s < limit_s):
             return Alarm(filling=True), "disk.filling"
         return alarm, None
+    if short:
+        return Alarm(filling=True), None
     if full_in_s is not None and full_in_s < _WELL * limit_s:
         return Alarm(filling=True), None
     since = now if alarm.well_since is None else alarm.well_since

@@ -21,6 +21,7 @@ SAVES_MIN = 3  # fewer make no cadence
 _SAVES = 12  # newest ones that are looked at
 SOON_S = 20.0
 """Seconds for which there should be room: disks are looked at, and room is made, twice as often."""
+_PACE_MAX = 256 << 20  # bytes in a second; checkpoints that came faster were copied and not saved
 _PASSING = frozenset(
     {"last", "best", "newest", "series", "pointed", "within", "max_age", "missing_metric", "min_age", "max_bytes"}
 )
@@ -52,7 +53,8 @@ def cadence(view: RunView, now: float) -> Cadence | None:
         return None
     saved = sorted((c for c in view.checkpoints if c.state == "complete" and c.label != "fork"), key=_when)
     recent = saved[-_SAVES:]
-    if len(recent) < SAVES_MIN:
+    # Of three saves a rule may have left two.
+    if len(recent) < 2 or _saves_made(saved) < SAVES_MIN:
         return None
     interval = max(_usual(recent), now - recent[-1].saved_at)
     if interval <= 0:
@@ -74,7 +76,8 @@ def written_soon(views: Iterable[RunView]) -> int:
         if view.run.status == "training":
             recent = sorted((c for c in view.checkpoints if c.state == "complete"), key=_when)[-_SAVES:]
             size = max(map(freed, recent), default=0)
-            often = SOON_S / max(_usual(recent), 1.0) if len(recent) >= SAVES_MIN else 1.0
+            shortest = max(1.0, size / _PACE_MAX)
+            often = SOON_S / max(_usual(recent), shortest) if len(recent) > 1 else 1.0
             most = max(most, size * max(1, math.ceil(often)))
     return most
 

@@ -37,7 +37,7 @@ class Outlook:
     total_bytes: int | None = None
     full_in_s: float | None = None
     filling: bool = False
-    """Whether that is so soon that it was told."""
+    """Whether that is so soon, or so little is free, that it was told."""
 
 
 class Space:
@@ -84,17 +84,21 @@ class Space:
             found = cadence(view, now)
             if found is not None:
                 trainings.setdefault(disk, []).append((found, self._in_trash(view.run.id, at)))
+        any_short = False
         self._samples.take((room for _, room in rooms.values()), at)
         for disk, (path, room) in rooms.items():
             full = full_in_s(room.free, self._samples.of(room), trainings.get(disk, ()))
             self._full_in[disk] = full
-            self._alarms[disk], told = judged(self._alarms.get(disk, Alarm()), full, at, self._warn_before())
+            is_short = room.free < wanted_free(room.total, needed.get(disk, 0))
+            any_short = any_short or is_short
+            alarm = self._alarms.get(disk, Alarm())
+            self._alarms[disk], told = judged(alarm, full, at, self._warn_before(), short=is_short)
             if told is not None:
                 self._emit(told, **path_fields(path), full_in_s=full, free_bytes=room.free)
         for disk in self._full_in.keys() - rooms.keys():
             del self._full_in[disk], self._alarms[disk]
         self._listed = {run: known for run, known in self._listed.items() if at - known[0] < _TRASH_S}
-        return any(room.free < wanted_free(room.total, needed.get(disk, 0)) for disk, (_, room) in rooms.items())
+        return any_short
 
     def of(self, path: str) -> Outlook:
         """The disk that a path lies on: what is free now, and what the last look foresaw."""

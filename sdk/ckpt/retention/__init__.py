@@ -7,6 +7,7 @@
     describe()  a policy in plain sentences              describing.py
     rules       one small function each, in one table    rules.py: counts.py, grids.py, times.py, floor.py
     budget      room for what no rule keeps              budget.py
+    series      what follows each other in other runs    series.py
     outside     what a plan does not decide on, and why  outside.py, recognising.py
     refusing    what is not done, or only if confirmed   refusing.py
     plan()      all of it over one run's checkpoints     planner.py, deciding.py

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from ckpt import refs
 from ckpt.encoding import printable
 from ckpt.scan.failing import UNREADABLE
-from ckpt.scan.keeping_all import is_list, is_worst, unbounded
 from ckpt.scan.names import is_newest
 from ckpt.scan.pointers import Pointer
 from ckpt.scan.recording import Recorded
+from ckpt.scan.unbounded import is_list, is_worst, unbounded
 
 _MAX_NAMES = 1000  # checkpoints that one state names at most under one key
 _MAX_STATES = 64  # states of a run that are believed, the newest ones

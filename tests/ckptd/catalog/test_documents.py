@@ -90,7 +90,7 @@ def through_a_file(view: RunView) -> RunView:
 
 
 @settings(deadline=None, max_examples=200)
-@given(runs, st.lists(checkpoints, max_size=4), policies)
+@given(runs, st.lists(checkpoints, max_size=4, unique_by=lambda c: c.id), policies)
 def test_what_comes_back_is_what_was_written(run: Run, listed: list[Checkpoint], policy: Policy) -> None:
     situation = OWN if run.own else FOREIGN
     view = RunView(

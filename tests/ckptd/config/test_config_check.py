@@ -140,3 +140,30 @@ def test_a_daemon_that_hangs_does_not_hold_up_the_check(file: Path, daemon: int)
         assert f"ckptd (process {daemon}) does not answer" in done.stderr
     finally:
         os.kill(daemon, signal.SIGCONT)
+
+
+def test_how_much_a_stricter_policy_removes_is_told_before_and_by_the_reload(
+    file: Path, daemon: int, runs: Any, eventually: Any
+) -> None:
+    runs.run("exp1", checkpoints=5)
+    file.write_text(f'[[root]]\npath = "{runs.base}"\n')
+    ckptd("reload")
+    eventually(lambda: background.status()["roots"][0]["checkpoints"] == 5)
+    file.write_text(
+        f'[[root]]\npath = "{runs.base}"\n[[run]]\nmatch = "exp1"\npolicy = {{keep_last = 2, max_share = 1}}\n'
+        '[[run]]\nmatch = "nobody*"\npolicy = {keep_last = 2}\n'
+    )
+    checked = ckptd("config", "check").stdout.splitlines()
+    assert "warning: run 2: no run that is known now matches 'nobody*'" in checked
+    (more,) = [line.strip() for line in checked if "would now remove" in line]
+    assert more.startswith("would now remove 3 more checkpoints, ")
+    assert more.endswith(", of 1 run: look with `ckpt plan`; nothing of that goes by itself for 10m")
+    reloaded = ckptd("reload").stdout.splitlines()
+    assert more in reloaded
+    assert "warning: run 2: no run that is known now matches 'nobody*'" in reloaded
+    (ask,) = eventually(lambda: background.status()["asks"])
+    assert ask["text"].startswith("config.toml was changed, and removes 3 more checkpoints, ")
+    file.write_text(f'[[root]]\npath = "{runs.base}"\n')
+    assert ckptd("reload").returncode == 0
+    eventually(lambda: background.status()["asks"] == [])
+    assert background.status()["roots"][0]["checkpoints"] == 5

@@ -72,7 +72,7 @@ def test_a_plan_that_is_not_the_present_first_one_confirms_nothing(world: Any, r
         with pytest.raises(UsageError):
             world.post("/v1/roots", path=str(root), mode="enforce", plan=wrong)
     saved(root, 7)
-    with pytest.raises(UsageError):
+    with pytest.raises(OperationError):
         world.post("/v1/roots", path=str(root), mode="enforce", plan=plan["id"])
     assert not world.roots.known(str(root)).enforced
     assert steps(root) == [1, 2, 3, 4, 5, 6, 7]
@@ -91,7 +91,7 @@ def test_a_world_that_changes_in_the_very_moment_leaves_the_root_observed(
         return found
 
     monkeypatch.setattr(type(world.keeper), "check", checked)
-    with pytest.raises(UsageError):
+    with pytest.raises(OperationError):
         world.post("/v1/roots", path=str(root), mode="enforce", plan=plan["id"])
     watched = world.roots.known(str(root))
     assert (watched.root.mode, watched.confirmed, watched.root.policy) == ("observe", False, {})
@@ -168,7 +168,7 @@ def test_a_policy_whose_confirmation_fails_does_not_hold(
         return found
 
     monkeypatch.setattr(type(world.keeper), "check", checked)
-    with pytest.raises(UsageError):
+    with pytest.raises(OperationError):
         world.post("/v1/roots", path=str(confirmed), mode="enforce", plan=plan["id"], policy=strict)
     watched = world.roots.known(str(confirmed))
     assert (watched.enforced, watched.root.policy) == (True, RULES), "as it was before"

@@ -123,7 +123,7 @@ def test_an_observed_or_unconfirmed_root_is_not_touched(world: Any, foreign: Any
     answer = world.post("/v1/apply", plan=first["id"])
     assert len(answer["removed"]) == 3 and answer["skipped"] == []
     assert answer["freed_now"] == 0 and answer["freed_at_purge"] > 0
-    with pytest.raises(UsageError, match="carried out already") as error:
+    with pytest.raises(OperationError, match="carried out already") as error:
         world.post("/v1/apply", plan=first["id"])
     assert "new plan" in str(error.value.hint)
 
@@ -201,7 +201,7 @@ def test_a_plan_is_refused_when_the_world_changed(world: Any, foreign: Any, enfo
     enforced(keep_last=2)
     plan = plan_of(world, run)
     foreign.transformers_step("sft", 60, best=60)
-    with pytest.raises(UsageError, match="the world changed") as error:
+    with pytest.raises(OperationError, match="the world changed") as error:
         world.post("/v1/apply", plan=plan["id"])
     assert plan_of(world, run)["id"] != plan["id"]
     assert "new plan" in str(error.value.hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ def disk(foreign: Any) -> Iterator[Path]:
         for directory in sorted(foreign.transformers().iterdir()):
             moments = {0: {"exp_avg": torch.zeros(1 << 19)}}
             torch.save({"state": moments, "param_groups": [{"lr": 0.1}]}, directory / "optimizer.pt")
+            saved_at = time.time() - 60.0 * (5 - int(directory.name.partition("-")[2]) / 10)
+            for path in (*directory.iterdir(), directory):
+                os.utime(path, (saved_at, saved_at))
         yield foreign.base
     finally:
         subprocess.run(["umount", "-l", foreign.base], check=True)
@@ -59,7 +63,7 @@ def test_room_is_made_at_once_where_not_a_byte_is_free(
 ) -> None:
     enforced(keep_last=2)
     sweep(world)
-    newest, *_, oldest = world.keeper.entries()
+    *_, oldest = world.keeper.entries()
     world.keeper.purge_due()
     passes(601)
     os.utime(disk / ".ckptd" / "owner.json", (1.0, 1.0))
@@ -124,3 +128,37 @@ def test_a_removal_that_a_full_disk_stopped_is_tried_again_soon(
     monkeypatch.setattr(world.keeper._sweeping._patience, "_clock", lambda: seconds)
     sweep(world)
     assert len(world.keeper.entries()) == 3
+
+
+def test_a_plain_loop_is_foretold_from_its_third_save_on_and_gets_room(
+    world: Any, foreign: Any, disk: Path, enforced: Any
+) -> None:
+    import torch
+
+    run = disk / "loop"
+    run.mkdir()
+    began = time.time() - 7.5
+
+    def save(step: int) -> None:
+        state = {"model": {"w": torch.zeros(1 << 18)}, "optimizer": {"state": {}, "param_groups": []}, "step": step}
+        path = run / f"ckpt_{step:04d}.pt"
+        torch.save(state, path)
+        os.utime(path, (began + 2.5 * step, began + 2.5 * step))
+
+    enforced(keep_last=2)
+    for step in range(1, 4):
+        assert world.space.of(str(disk)).full_in_s is None
+        save(step)
+        world.scanner.full()
+        world.space.look([str(disk)], [view for view in world.catalog.all() if view.run.path == str(run)], time.time())
+    (view,) = [view for view in world.catalog.all() if view.run.path == str(run)]
+    assert (view.run.status, view.run.framework) == ("training", "torch")
+    seen = world.space.of(str(disk))
+    assert seen.full_in_s is not None and seen.full_in_s < 60 and seen.filling
+    for step in range(4, 40):
+        save(step)  # raises when the disk is full
+        if step % 4 == 0:  # a daemon looks every ten seconds, while the loop saves four times
+            world.scanner.full()
+            sweep(world)
+            world.keeper.make_room()
+    assert (run / "ckpt_0039.pt").exists() and len(list(run.iterdir())) < 12

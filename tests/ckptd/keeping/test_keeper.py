@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ckpt import files, marks, pointers
-from ckpt.exceptions import AddressError, UsageError
+from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt.paths import RunPaths
 from ckpt.trash import Trash
 
@@ -96,7 +96,7 @@ def test_a_pin_between_plan_and_apply_changes_the_plan(world: Any, five: Path) -
     plan = world.get("/v1/plan")
     victim = plan["runs"][0]["remove"][0]["id"]
     marks.append(RunPaths(five).marks, "pin", victim)
-    with pytest.raises(UsageError, match="the world changed") as error:
+    with pytest.raises(OperationError, match="the world changed") as error:
         world.post("/v1/apply", plan=plan["id"])
     assert world.get("/v1/plan")["id"] in str(error.value.hint)
     assert len(steps(five)) == 5

@@ -173,6 +173,9 @@ def test_the_policy_of_a_watched_directory(world: Any, own: Path, runs: Any) -> 
     root = str(runs.base)
     plain = runs.run("exp2", checkpoints=3)
     world.scanner.full()
+    # To observe is no policy's leave to remove.
+    assert world.post("/v1/policy", path=root, policy={"keep_last": 1}, preview=True)["remove"] == 0
+    world.roots.enforce(root)
     preview = world.post("/v1/policy", path=root, policy={"keep_last": 1}, preview=True)
     # What has rules of its own goes by them.
     assert (preview["remove"], preview["runs"], preview["checkpoints"]) == (2, 2, 7)

@@ -27,6 +27,9 @@ def test_a_disk_that_fills_takes_the_oldest_before_their_time(world: Any, foreig
         for directory in sorted(run.iterdir()):
             moments = {0: {"exp_avg": torch.zeros(1 << 19)}}
             torch.save({"state": moments, "param_groups": [{"lr": 0.1}]}, directory / "optimizer.pt")
+            saved_at = time.time() - 60.0 * (5 - int(directory.name.partition("-")[2]) / 10)
+            for path in (*directory.iterdir(), directory):
+                os.utime(path, (saved_at, saved_at))
         enforced(keep_last=2)
         sweep(world)
         assert len(world.keeper.entries()) == 3

@@ -38,3 +38,10 @@ def test_what_was_never_said_is_not_taken_back() -> None:
 def test_the_limit_can_be_another() -> None:
     assert judged(Alarm(), 100.0, 0.0, limit_s=99.0)[1] is None
     assert judged(Alarm(), 98.0, 0.0, limit_s=99.0)[1] == "disk.filling"
+
+
+def test_a_disk_that_is_short_now_fills_whatever_is_foreseen() -> None:
+    alarm, told_of = judged(Alarm(), None, 0.0, 99.0, short=True)
+    assert told_of == "disk.filling"
+    assert judged(alarm, None, 5000.0, 99.0, short=True) == (alarm, None)
+    assert judged(alarm, None, 5000.0, 99.0)[0].well_since == 5000.0

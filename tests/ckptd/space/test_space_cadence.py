@@ -120,7 +120,14 @@ def test_what_is_written_soon_is_of_running_trainings() -> None:
 def test_a_training_that_saves_often_writes_several_before_room_is_made_again() -> None:
     assert written_soon([view(5, size=7, every=2.5)]) == 8 * 7
     assert written_soon([view(5, size=7, every=30.0)]) == 7
-    assert written_soon([view(2, size=7, every=1.0)]) == 7, "two saves make no cadence"
+    assert written_soon([view(1, size=7, every=1.0)]) == 7
+    assert written_soon([view(40, size=7, every=2.5, kept=2)]) == 8 * 7, "a policy may leave two"
+    assert written_soon([view(5, size=10 << 30, every=0.1)]) == 10 << 30, "a copy of a run tells no cadence"
+
+
+def test_two_that_a_rule_left_of_many_make_a_cadence() -> None:
+    found = cadence(view(40, every=2.5, kept=2), NOW)
+    assert found is not None and found.interval_s == 2.5
 
 
 def test_the_third_save_of_a_plain_loop_makes_a_cadence() -> None:

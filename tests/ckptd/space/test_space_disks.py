@@ -185,3 +185,16 @@ def test_the_trash_of_a_training_that_is_gone_is_forgotten(tmp_path: Path) -> No
     space.look([], trainings[:1], NOW)
     assert asked == ["a", "b", "a"]
     assert set(space._listed) == {"a"}
+
+
+def test_a_disk_with_too_little_free_fills_at_the_first_look(disk: Callable[[str], Path]) -> None:
+    place = disk("short")
+    written(place / "x", SIZE - (256 << 10))
+    world = World(place)
+    world.pass_time(10)
+    assert world.short and world.of(place).filling and world.of(place).full_in_s is None
+    assert [told["kind"] for told in world.told] == ["disk.filling"]
+
+
+def test_the_config_says_how_long_before_a_disk_is_full_that_is_told(world: Any, disk: Any) -> None:
+    pass

@@ -52,8 +52,12 @@ def answer_watch_enforce(
                 out.say(f"{path} is enforced already; `ckpt plan {quoted(path)}` shows what goes next")
                 out.data({**proposed, "plan": None, "applied": None}, ids=[path], human=lambda: ())
                 return
-            names = short_names([run_from_json(raw) for raw in client.get("/v1/runs")["runs"]])
+            runs = [run_from_json(raw) for raw in client.get("/v1/runs")["runs"]]
+            names = short_names(runs)
             _preview(out, plan, names)
+            own = {run.id for run in runs if run.own}
+            if following := [names[run["run"]] for run in plan["runs"] if run["run"] in own and run["remove"]]:
+                out.say(f"runs of the SDK follow too: {', '.join(map(out.paint, following[:3]))}{_more(following)}")
             if root.get("by_hand"):
                 out.say(f"nothing goes by itself there: {root['by_hand']}; only plans that you apply are carried out")
             try:
@@ -78,9 +82,14 @@ def _preview(out: Output, plan: Mapping[str, Any], names: Mapping[str, str]) -> 
     out.stderr.write("\n".join(plan_lines(plan, names, paint=out.paint, width=out.width)) + "\n")
     without = [names.get(run["run"], run["run"]) for run in plan["runs"] if _needs_monitor(run)]
     if without:
-        named = ", ".join(map(out.paint, without[:3])) + (f" and {len(without) - 3} more" if len(without) > 3 else "")
+        named = ", ".join(map(out.paint, without[:3])) + _more(without)
         out.stderr.write(f"what is best in {named} is for you to say: --policy monitor=NAME\n")
     out.stderr.flush()
+
+
+def _more(names: Sequence[str]) -> str:
+    """What follows the first three."""
+    return f" and {len(names) - 3} more" if len(names) > 3 else ""
 
 
 def _needs_monitor(run: Mapping[str, Any]) -> bool:

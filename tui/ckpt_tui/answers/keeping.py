@@ -73,6 +73,7 @@ def _plan(lookup: Lookup, target: str | None, enforced: bool) -> tuple[Mapping[s
         asked = {"root": str(directory)} if place is None else {"run": str(directory)}
         return lookup.client.get("/v1/plan", **asked, **_as_if(enforced)), lookup.run_names()
     from ckpt.retention import combine, plan_to_json
+    from ckpt.scan.freeing import measured
 
     views = read_targets(target or "")
     if not views:
@@ -80,7 +81,7 @@ def _plan(lookup: Lookup, target: str | None, enforced: bool) -> tuple[Mapping[s
             f"no run lies below {printable(str(directory))}",
             hint="name a run, its directory, or a directory with runs; `ckpt ls` lists the runs that are known",
         )
-    return plan_to_json(combine(view.plan for view in views)), short_names([view.run for view in views])
+    return plan_to_json(measured(combine(view.plan for view in views))), short_names([view.run for view in views])
 
 
 def _as_if(enforced: bool) -> dict[str, str]:

@@ -31,6 +31,7 @@ def tried(lookup: Lookup, target: str, policy: Sequence[str]) -> tuple[Mapping[s
     """
     from ckpt import retention
     from ckpt.scan import governed
+    from ckpt.scan.freeing import measured
 
     given = retention.parse(policy)
     views = read_targets(target)
@@ -42,4 +43,4 @@ def tried(lookup: Lookup, target: str, policy: Sequence[str]) -> tuple[Mapping[s
         situation = view.situation.evolve(enforced=True, own_policy=False, guessed=merged.guessed)
         planned.append(governed(view, merged, situation, time.time()))
     names = short_names([view.run for view in planned])
-    return retention.plan_to_json(retention.combine(view.plan for view in planned)), names
+    return retention.plan_to_json(measured(retention.combine(view.plan for view in planned))), names

@@ -99,7 +99,10 @@ def answer_watch_rm(directory: str, *, yes: bool, json: bool, quiet: bool) -> No
                 held = f"{plural(int(trash['entries']), 'removed checkpoint')} ({size_text(int(trash['bytes']))})"
                 yield f"  {held} of other tools' runs stay in {out.paint(trash['path'])}; nothing purges them any more"
                 yield "  to have them back: watch it again, then `ckpt trash ls` and `ckpt trash restore ID`"
-            yield f"  `ckpt watch add {out.paint(quoted(path))}` takes it back"
+            root = answer.get("root") or {}
+            lost = [*(["observed"] if root.get("mode") == "enforce" else [])]
+            lost += ["without its policy"] if root.get("policy") else []
+            yield f"  `ckpt watch add {out.paint(quoted(path))}` watches it again{', ' * bool(lost)}{' and '.join(lost)}"
 
         out.data(answer, ids=[path], human=human)
 

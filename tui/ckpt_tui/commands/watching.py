@@ -23,7 +23,8 @@ def watch_add(
     enforce: Annotated[
         bool,
         typer.Option(
-            "--enforce", help="Let policies act on other tools' checkpoints too, once you saw the first plan."
+            "--enforce",
+            help="Let policies act on all runs below, other tools' too, once you saw the first plan.",
         ),
     ] = False,
     observe: Annotated[
@@ -48,8 +49,9 @@ def watch_add(
     Every checkpoint that appears below it is known within a second, on a network file system within some. Nothing is
     written there. Naming a watched directory again sets its excludes, and accepts what stands there now.
 
-    With --enforce, what no rule keeps of other tools' checkpoints goes to a trash, whole and restorable. The first plan
-    is shown and has to be confirmed; until then nothing goes.
+    With --enforce, what no rule keeps of other tools' checkpoints goes to a trash, whole and restorable; so it is with
+    runs of the SDK that ask for nothing themselves. The first plan is shown and has to be confirmed; until then nothing
+    goes.
 
     \b
     Examples:

@@ -108,7 +108,7 @@ ACTIONS = (
     ),
     Action("checkpoint.note", "n", "Note", "Write a line about it", "note", "ckpt note REF TEXT", changes=True),
     Action("run.plan", "P", "Plan", "What the policy keeps and removes, and why", "plan", "ckpt plan RUN"),
-    Action("run.trash", "T", "Trash", "What was removed, to bring it back", "trash", "ckpt trash ls"),
+    Action("run.trash", "T", "Trash", "What was removed of it, to bring it back", "trash", "ckpt trash ls RUN"),
     Action("run.undo", "u", "Undo", "Take the last act back, after asking", "undo", "ckpt undo", changes=True),
     Action("go.open", "enter", "Go in", "From a run to its checkpoints, from a checkpoint to its details", "go_in"),
     Action("go.next", "tab", "Next pane", "Move to the next pane", "pane_next(1)"),

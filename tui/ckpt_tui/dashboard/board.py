@@ -11,7 +11,7 @@ from ckpt import filters, refs
 from ckpt.exceptions import UsageError
 from ckpt.records import Checkpoint, Run
 from ckpt_tui.dashboard import filtering
-from ckpt_tui.dashboard.feed import Curves, RunDetail
+from ckpt_tui.dashboard.feed import Curves, RunDetail, Standing
 from ckpt_tui.dashboard.filtering import Query
 
 TableName = Literal["runs", "checkpoints"]
@@ -40,6 +40,7 @@ class Board:
     curves: dict[str, Curves] = field(default_factory=dict)
     marked: dict[str, tuple[Run, Checkpoint]] = field(default_factory=dict)
     """Marked checkpoints by id, of any run, in the order of marking."""
+    standing: Standing = field(default_factory=Standing)
     selected: str | None = None
     """Id of the run whose checkpoints are shown."""
     views: dict[TableName, View] = field(

@@ -25,18 +25,31 @@ STATUS: dict[RunStatus, Cell] = {
     "finished": ("✓", "accent"),
     "failed": ("✗", "bad"),
 }
+_SKIPPED = {
+    "settling": "settling",
+    "unknown": "unknown",
+    "observed": "only watched",
+    "in_use": "in use",
+    "degraded": "directory lost",
+    "refused": "plan refused",
+}
+"""By rule why a checkpoint is skipped, in words for a narrow column; the details have the sentence."""
 _STATES = {"writing": ("◌ writing", "warn"), "incomplete": ("! incomplete", "bad"), "corrupt": ("! corrupt", "bad")}
 
 
-def run_columns(best_of: Callable[[Run], float | None], name_of: Callable[[Run], str]) -> list[Column[Run]]:
+def run_columns(
+    best_of: Callable[[Run], float | None], name_of: Callable[[Run], str], asks: Callable[[Run], bool]
+) -> list[Column[Run]]:
     """Columns of the table of runs.
 
-    `best_of` gives the monitored value of a run's best checkpoint, `name_of` what the run is called among all.
+    `best_of` gives the monitored value of a run's best checkpoint, `name_of` what the run is called among all, `asks`
+    whether its plan waits for a person.
     """
 
     def name_cell(run: Run) -> Cell:
         name = printable(name_of(run))
-        return (f"{name} ⑂" if run.parent is not None else name), ("bad" if run.problems else "strong")
+        shown = f"{'? ' if asks(run) else ''}{name}{' ⑂' if run.parent is not None else ''}"
+        return shown, "bad" if run.problems else "warn" if asks(run) else "strong"
 
     return [
         Column("status", "", 1, lambda run: STATUS.get(run.status, ("?", "dim"))),
@@ -117,16 +130,17 @@ def _flags(checkpoint: Checkpoint) -> Cell:
 
 
 def verdict_cell(checkpoint: Checkpoint, verdict: Verdict | None) -> Cell:
-    """State, else what the policy makes of a checkpoint; one that expires stands out."""
+    """State, else what the policy makes of a checkpoint; one to be removed stands out."""
     if checkpoint.state in _STATES:
         return _STATES[checkpoint.state]
     if verdict is None:
         return "–", "dim"
     first = printable(verdict.reasons[0].text) if verdict.reasons else ""
     if verdict.action == "remove":
-        return "✗ expires", "warn"
+        return "✗ remove", "warn"
     if verdict.action == "skip":
-        return f"skip: {first}" if first else "skip", "dim"
+        short = _SKIPPED.get(verdict.reasons[0].rule, first) if verdict.reasons else ""
+        return f"skip: {short}" if short else "skip", "dim"
     return first or "keep", "dim"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckpt.encoding import printable
+from ckpt.encoding import printable, quoted
 from ckpt.records import Checkpoint, Reason, Verdict
 from ckpt_tui.dashboard.columns import STATUS
-from ckpt_tui.dashboard.feed import RunDetail
+from ckpt_tui.dashboard.feed import RunDetail, Standing
+from ckpt_tui.render.rules import rules_text
 from ckpt_tui.wording import age_text, count_text, file_name, moment_text, number_text, plural, size_text
 
 Piece = tuple[str, str]
@@ -72,8 +73,8 @@ def _number_tone(value: float) -> str:
 def _verdict_lines(checkpoint: Checkpoint, verdict: Verdict | None) -> list[Line]:
     if verdict is None:
         return []
-    words = {"keep": ("kept", "good"), "remove": ("expires", "warn"), "skip": ("left alone", "dim")}
-    lines: list[Line] = [[words[verdict.action]]]
+    tones = {"keep": "good", "remove": "warn", "skip": "dim"}
+    lines: list[Line] = [[(verdict.action, tones[verdict.action])]]
     lines += [[("  ✓ ", "good"), (printable(reason.text), "")] for reason in verdict.reasons]
     lines += [[("  ✗ ", "warn"), (near_miss_text(reason), "dim")] for reason in verdict.near_misses]
     return lines
@@ -87,8 +88,8 @@ def near_miss_text(reason: Reason) -> str:
     return text
 
 
-def run_lines(detail: RunDetail) -> list[Line]:
-    """Everything that is known of a run: state, lineage, policy, config."""
+def run_lines(detail: RunDetail, standing: Standing, called: str) -> list[Line]:
+    """Everything that is known of a run: state, lineage, policy, config. `called` is its name among all."""
     run = detail.run
     glyph, tone = STATUS.get(run.status, ("?", "dim"))
     lines: list[Line] = [
@@ -99,6 +100,9 @@ def run_lines(detail: RunDetail) -> list[Line]:
         ],
     ]
     lines += [[("! ", "bad"), (printable(problem), "bad")] for problem in run.problems]
+    if run.id in standing.asks:
+        lines.append([("? asks: ", "warn"), (printable(standing.asks[run.id]), "")])
+        lines.append([("  $ ", "dim"), (f"ckpt prune {quoted(called)}", "accent")])
     lines.append([])
     lines.append(_field("step", f"{count_text(run.step)} · epoch {count_text(run.epoch)}"))
     lines.append(_field("loss", number_text(run.loss, 6)))
@@ -109,15 +113,12 @@ def run_lines(detail: RunDetail) -> list[Line]:
     if run.parent is not None:
         origin = run.parent.path or run.parent.run
         lines.append(_field("forked from", printable(origin)))
-    lines.append(_field("made by", "ckpt" if run.own else f"{run.framework}, only watched"))
+    acted = "enforced" if run.root in standing.enforced else "only watched"
+    lines.append(_field("made by", "ckpt" if run.own else f"{run.framework}, {acted}"))
     lines.append(_field("created", moment_text(run.created_at)))
     lines.append(_field("path", printable(run.path)))
     lines.append(_field("id", run.id, "dim"))
-    rules = {k: v for k, v in detail.policy.items() if v is not None}
-    lines += [[], _heading("policy")]
-    lines += (
-        [_field(f"  {k}", _plain(v)) for k, v in rules.items()] if rules else [[("  none: everything is kept", "dim")]]
-    )
+    lines += [[], _heading("policy"), [(f"  {printable(rules_text(detail.policy))}", "")]]
     if run.config:
         lines += [[], _heading("config")]
         lines += [_field(f"  {printable(k)}", _plain(v)) for k, v in run.config.items()]
@@ -190,23 +191,23 @@ def _tensor_name(tensor: Any) -> str:
     return printable(str(tensor.get("name") if isinstance(tensor, Mapping) else tensor))
 
 
-def plan_lines(plan: Mapping[str, Any]) -> list[Line]:
-    """What a policy would do now, from the shape of `ckpt plan --json`: removals first, then why the rest stays."""
+def plan_lines(plan: Mapping[str, Any], called: str) -> list[Line]:
+    """What a policy would do now, from the shape of `ckpt plan --json`: removals first, then why the rest stays.
+
+    `called` is how a command names the run.
+    """
     lines: list[Line] = []
     for run in plan.get("runs", ()):
         if run.get("refused"):
             lines += [[("nothing is removed: ", "warn"), (printable(str(run["refused"])), "")], []]
-        rules = {k: v for k, v in (run.get("policy") or {}).items() if v is not None}
-        shown = " · ".join(f"{k} {_plain(v)}" for k, v in rules.items()) or "no rule: nothing is removed"
-        lines += [[("policy  ", "dim"), (shown, "")], []]
-        for part, title, tone in (
-            ("remove", "expire", "warn"),
-            ("keep", "kept", "good"),
-            ("skip", "left alone", "dim"),
-        ):
+        if run.get("ask"):
+            lines += [[("asks first: ", "warn"), (printable(str(run["ask"])), "")]]
+            lines += [[("  $ ", "dim"), (f"ckpt prune {quoted(called)}", "accent")], []]
+        lines += [[("policy  ", "dim"), (printable(rules_text(run.get("policy") or {})), "")], []]
+        for part, tone in (("remove", "warn"), ("keep", "good"), ("skip", "dim")):
             entries = run.get(part) or []
             total = sum(int(e.get("bytes") or 0) for e in entries)
-            lines.append([(f"{title} ", tone), (f" {len(entries)} · {size_text(total)}", "dim")])
+            lines.append([(f"{part.upper()} ", tone), (f" {len(entries)} · {size_text(total)}", "dim")])
             lines += [line for entry in entries for line in _plan_entry(entry, part, tone)]
             lines.append([])
     return lines or [[("There is nothing to plan.", "dim")]]

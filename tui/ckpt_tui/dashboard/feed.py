@@ -31,6 +31,15 @@ class RunDetail(Record, frozen=True, kw_only=True):
         return next((c for c in self.checkpoints if c.id == checkpoint), None) if checkpoint else None
 
 
+class Standing(Record, frozen=True, kw_only=True):
+    """What a daemon tells of how runs stand with it."""
+
+    asks: Mapping[str, str] = {}
+    """By run id why its plan waits for a person."""
+    enforced: frozenset[str] = frozenset()
+    """Directories in which policies act on other tools' checkpoints too."""
+
+
 class Feed(Protocol):
     """A source of runs, and what performs acts on them."""
 
@@ -46,6 +55,9 @@ class Feed(Protocol):
 
     def runs(self) -> list[Run]:
         """All runs, in any order."""
+
+    def standing(self) -> Standing:
+        """How the runs stand with the daemon; empty without one."""
 
     def run(self, run_id: str) -> RunDetail:
         """One run by id. Raises AddressError when it is gone."""

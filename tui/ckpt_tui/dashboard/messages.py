@@ -9,16 +9,17 @@ from textual.message import Message
 
 from ckpt.records import Run
 from ckpt_tui.dashboard.acts import Act
-from ckpt_tui.dashboard.feed import Curves, RunDetail
+from ckpt_tui.dashboard.feed import Curves, RunDetail, Standing
 from ckpt_tui.dashboard.widgets.chart import Mark
 
 
 @dataclass
 class RunsRead(Message):
-    """All runs, as they are now, with their search words."""
+    """All runs, as they are now, with their search words and how they stand."""
 
     runs: list[Run]
     words: list[str]
+    standing: Standing
 
 
 @dataclass

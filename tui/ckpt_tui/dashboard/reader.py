@@ -158,7 +158,7 @@ class Reader:
 
     def _read_runs(self) -> Message:
         runs = self._feed.runs()
-        return RunsRead(runs, [run_words(run) for run in runs])
+        return RunsRead(runs, [run_words(run) for run in runs], self._feed.standing())
 
     def _read_run(self, run_id: str) -> Message:
         detail = self._feed.run(run_id)

@@ -101,7 +101,7 @@ def run_head(run: Run, total: int, rows: Sequence[Row], *, paint: Paint) -> list
         lines.append(f"forked from {lineage_text(run, paint=paint)}")
     lines += [paint(problem, "yellow") for problem in run.problems]
     shared = shared_verdict(rows)
-    if shared is not None:
+    if shared is not None and any(verdict is not None for _, verdict in rows):
         lines.append(f"verdict of all: {paint(shared)}")
     return [*lines, ""]
 

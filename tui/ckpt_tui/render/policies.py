@@ -21,6 +21,7 @@ def policy_lines(shown: Mapping[str, Any], names: Mapping[str, str], *, paint: P
     if run is not None and _goes_by_its_own(run, set(shown["origins"].values())):
         own = f"its training prunes by what its own code says until it ends: {_own_rules(shown)}"
         lines += [f"  {line}" for line in wrapped(own, _less(width))]
+    lines += [f"  {line}" for note in shown.get("unheard", ()) for line in wrapped(note, _less(width))]
     lines += _sentences(shown, width)
     lines += _origins(shown, paint, width)
     lines += ["", *_places(shown, "RUN" if run is None else str(name), width)]

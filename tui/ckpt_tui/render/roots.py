@@ -34,11 +34,12 @@ def roots_lines(
         Column("FREE", right=True),
     ]
     rows = [_row(root, live) for root in roots]
-    if any(root.get("full_in_s") is not None for root in roots):
+    if any(root.get("full_in_s") is not None or root.get("filling") for root in roots):
         columns.append(Column("FULL IN", right=True))
         for row, root in zip(rows, roots, strict=True):
             style = "red" if root.get("filling") else ""
-            row.append(NONE if root.get("full_in_s") is None else Cell(full_in(float(root["full_in_s"])), style))
+            soon = root.get("full_in_s")
+            row.append(Cell(full_in(float(soon)) if soon is not None else "nearly" if style else NONE, style))
     head, *lines = table(columns, rows, paint=paint, width=width)
     yield head
     for root, line in zip(roots, lines, strict=True):

@@ -52,8 +52,7 @@ def lightning(top: Mapping[Any, Any], scalars: Scalars) -> Told:
         listed = names_in(fields.get("best_k_models"))
         if listed:
             # Of two callbacks under one key nobody could tell whose list it is.
-            alone = f"best_k_models{of}" not in kept or not kept[f"best_k_models{of}"]
-            worst[of] = _kth(fields, mode, scalars) if alone else ()
+            worst[of] = () if kept.get(f"best_k_models{of}") else _kth(fields, mode, scalars)
             kept.setdefault(f"best_k_models{of}", {}).update(dict.fromkeys(listed))
         if not monitor:
             continue
@@ -78,8 +77,8 @@ def _kth(fields: Mapping[Any, Any], mode: Mode | None, scalars: Scalars) -> tupl
     score = scalars.number(kept[named[0]])
     if score is None:
         return ()
-    for other in islice(reversed(kept.values()), _LATEST_SCORES):
-        number = scalars.number(other)
+    for other in list(kept)[-_LATEST_SCORES:]:
+        number = scalars.number(kept[other])
         if number is not None and (number > score if mode == "min" else number < score):
             return ()
     return named

@@ -14,7 +14,7 @@ from ckpt.exceptions import CkptError, NoDaemonError, OperationError, UsageError
 from ckpt.protocol import checkpoint_from_json, run_from_json, undo_body
 from ckpt.records import Checkpoint, Reason, Run, Verdict
 from ckpt_tui.dashboard.acts import Act, ActKind, address_of, checkpoint_name
-from ckpt_tui.dashboard.feed import Curves, RunDetail
+from ckpt_tui.dashboard.feed import Curves, RunDetail, Standing
 from ckpt_tui.dashboard.feeds import local
 from ckpt_tui.wording import file_name, plural
 
@@ -53,6 +53,17 @@ class DaemonFeed:
         runs = [run_from_json(raw) for raw in self.client.get("/v1/runs")["runs"]]
         self._names = refs.short_names(runs)
         return runs
+
+    def standing(self) -> Standing:
+        """What the daemon's status says; nothing waits and nothing is enforced where none runs."""
+        if self.client.mode == "once":
+            return Standing()
+        status = self.client.get("/v1/status")
+        roots = status.get("roots") or ()
+        return Standing(
+            asks={str(ask["run"]): str(ask["text"]) for ask in status.get("asks") or () if ask.get("run")},
+            enforced=frozenset(str(r["path"]) for r in roots if r.get("mode") == "enforce" and not r.get("waits")),
+        )
 
     def run(self, run_id: str) -> RunDetail:
         """One run. Raises AddressError when it is gone."""

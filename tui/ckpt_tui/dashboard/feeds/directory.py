@@ -18,7 +18,7 @@ from ckpt.paths import RunPaths
 from ckpt.records import Checkpoint, Run
 from ckpt.trash import Trash, entry_to_json
 from ckpt_tui.dashboard.acts import Act, ActKind, checkpoint_name
-from ckpt_tui.dashboard.feed import Curves, RunDetail
+from ckpt_tui.dashboard.feed import Curves, RunDetail, Standing
 from ckpt_tui.dashboard.feeds import local
 from ckpt_tui.wording import file_name, plural
 
@@ -62,6 +62,10 @@ class DirectoryFeed:
         with self._lock:
             self._look()
             return [known.view.run for known in self._known.values()]
+
+    def standing(self) -> Standing:
+        """Empty: no daemon is asked."""
+        return Standing()
 
     def run(self, run_id: str) -> RunDetail:
         """One run. Raises AddressError when it is gone."""

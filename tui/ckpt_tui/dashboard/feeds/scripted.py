@@ -11,7 +11,7 @@ from ckpt.exceptions import AddressError, CkptError
 from ckpt.protocol import checkpoint_to_json, reason_to_json
 from ckpt.records import Checkpoint, Reason, Run, Verdict
 from ckpt_tui.dashboard.acts import Act, ActKind, address_of, checkpoint_name
-from ckpt_tui.dashboard.feed import Curves, RunDetail
+from ckpt_tui.dashboard.feed import Curves, RunDetail, Standing
 
 
 class ScriptedFeed:
@@ -30,6 +30,7 @@ class ScriptedFeed:
         self.resumes: dict[str, Mapping[str, Any]] = {}
         """By checkpoint id."""
         self.advice = "ckpt watch add DIR"
+        self.stands = Standing()
         self._changes: queue.Queue[frozenset[str] | str | None] = queue.Queue()
 
     def put(self, detail: RunDetail, curves: Curves | None = None) -> None:
@@ -47,6 +48,10 @@ class ScriptedFeed:
         """All runs."""
         self._check()
         return [detail.run for detail in self.details.values()]
+
+    def standing(self) -> Standing:
+        """What the script says."""
+        return self.stands
 
     def run(self, run_id: str) -> RunDetail:
         """One run. Raises AddressError when it is not in the script."""

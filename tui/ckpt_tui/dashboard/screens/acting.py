@@ -123,13 +123,16 @@ class Acting(TonedScreen[None]):
         reason = self.readonly or (
             "the source does not answer" if self.lost else self.feed.cannot("trash restore", None)
         )
-        names = {run.id: run.name for run in self.board.runs}
+        names = {run.id: self.board.name(run) for run in self.board.runs}
 
         def answered(act: Act | None) -> None:
             if act is not None:
                 self.perform(act)
 
-        self.app.push_screen(TrashScreen(self.feed, lambda run_id: names.get(run_id, run_id[:12]), reason), answered)
+        def name(run_id: str) -> str:
+            return names.get(run_id, run_id[:12])
+
+        self.app.push_screen(TrashScreen(self.feed, name, reason, self.board.selected), answered)
 
     def action_undo(self) -> None:
         """Finds out what would be taken back, then asks."""

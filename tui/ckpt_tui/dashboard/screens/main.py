@@ -98,8 +98,11 @@ class MainScreen(Panes):
     def _take_runs(self, message: messages.RunsRead) -> None:
         self.read_once = True
         self.board.take_runs(message.runs, message.words)
+        stood, self.board.standing = self.board.standing, message.standing
         self._refilter("runs")
         self.show_header()
+        if stood != message.standing:
+            self.follow()
 
     @on(messages.RunRead)
     def _take_run(self, message: messages.RunRead) -> None:
@@ -197,7 +200,7 @@ class MainScreen(Panes):
         if detail is None:
             self.details.set_lines([[("Nothing is selected.", "dim")]])
         elif self.subject == "runs" or checkpoint is None:
-            self.details.set_lines(describing.run_lines(detail))
+            self.details.set_lines(describing.run_lines(detail, self.board.standing, self.board.name(detail.run)))
         else:
             verdict = detail.verdicts.get(checkpoint.id)
             resume = self._resumes.get(checkpoint.id)
@@ -379,9 +382,9 @@ class MainScreen(Panes):
         if detail is None:
             self.warn("No run is selected.")
             return
-        run = detail.run
+        run, name = detail.run, self.board.name(detail.run)
 
         def load() -> list[describing.Line]:
-            return describing.plan_lines(self.feed.plan(run.id))
+            return describing.plan_lines(self.feed.plan(run.id), name)
 
-        self.app.push_screen(Page(f"Plan · {printable(run.name)}", command("plan", run.name), load))
+        self.app.push_screen(Page(f"Plan · {printable(name)}", command("plan", name), load))

@@ -129,7 +129,8 @@ def help_page(why_not: Callable[[str], str | None]) -> Page:
         ("⚲", "pinned"),
         ("◆", "marked"),
         ("⑂", "forked"),
-        ("✗ expires", "its policy removes it next"),
+        ("✗ remove", "its policy removes it next"),
+        ("?", "the plan of a run waits for your word: `ckpt prune RUN`"),
     )
     lines += [[(f"  {sign:>13}  ", "strong"), (text, "dim")] for sign, text in signs]
     filters = (

@@ -49,7 +49,9 @@ class Panes(Acting):
         yield Bar(id="banner")
         with Container(id="body"):
             yield VirtualTable(
-                columns.run_columns(self.board.best_value, self.board.name),
+                columns.run_columns(
+                    self.board.best_value, self.board.name, lambda run: run.id in self.board.standing.asks
+                ),
                 lambda run: run.id,
                 empty="reading …",
                 id="runs",
@@ -148,6 +150,9 @@ class Panes(Acting):
                 (f"  {plural(len(runs), 'run')} · {plural(checkpoints, 'checkpoint')} · {size_text(size)}", "dim")
             )
         right: list[Piece] = [(f"● {training} training  ", "good")] if training else []
+        asks = sum(run.id in self.board.standing.asks for run in runs)
+        if asks:
+            right.append((f"? {asks} asks  " if asks == 1 else f"? {asks} ask  ", "warn"))
         if self.readonly:
             right.append(("read-only  ", "warn"))
         right.append(("lost ", "bad") if self.lost else ("live ", "good") if self.read_once else ("… ", "dim"))

@@ -13,7 +13,7 @@ from textual.message import Message
 
 from ckpt.encoding import printable
 from ckpt.exceptions import CkptError
-from ckpt_tui.dashboard.acts import Act, command_line
+from ckpt_tui.dashboard.acts import Act, command, command_line
 from ckpt_tui.dashboard.feed import Feed
 from ckpt_tui.dashboard.screens.dialogs import Confirm
 from ckpt_tui.dashboard.widgets.bars import Bar, keys_line
@@ -64,26 +64,27 @@ class TrashScreen(TonedScreen[Act | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "leave", "back", show=False),
         Binding("r,enter", "restore", "restore", show=False),
+        Binding("a", "switch", "this run, all runs", show=False),
     ]
 
     class Loaded(Message):
         """The trash was read."""
 
-        def __init__(self, entries: list[Entry], problem: str) -> None:
+        def __init__(self, run: str | None, entries: list[Entry], problem: str) -> None:
             super().__init__()
-            self.entries, self.problem = entries, problem
+            self.run, self.entries, self.problem = run, entries, problem
 
-    def __init__(self, feed: Feed, run_names: Callable[[str], str], why_not: str | None) -> None:
+    def __init__(self, feed: Feed, run_names: Callable[[str], str], why_not: str | None, run: str | None) -> None:
+        """`run` is the id of the run whose trash is shown first; None for that of all."""
         super().__init__()
         self._feed, self._run_names, self._why_not = feed, run_names, why_not
+        self._run = self._shown_run = run
 
     def compose(self) -> ComposeResult:
         """The table and the keys."""
         table: VirtualTable[Entry] = VirtualTable(
             columns(self._run_names), lambda e: str(e.get("id")), empty="reading …", id="trash"
         )
-        table.border_title = Content("Trash")
-        table.border_subtitle = Content("$ ckpt trash ls")
         yield table
         yield Bar(id="keys")
 
@@ -93,28 +94,51 @@ class TrashScreen(TonedScreen[Act | None]):
         return self.query_one("#trash", VirtualTable)
 
     def on_mount(self) -> None:
-        """Reads the trash."""
+        """Reads the trash of the run."""
         self.table.focus()
-        self.query_one("#keys", Bar).show(keys_line([("r", "restore"), ("esc", "back")], self.size.width))
-        self._load()
+        self._read()
+
+    def action_switch(self) -> None:
+        """From the trash of the run to that of all, and back."""
+        self._shown_run = self._run if self._shown_run is None else None
+        self._read()
+
+    def _read(self) -> None:
+        """Names what is shown, and reads it."""
+        self.table.border_title = Content(self._title)
+        name = [] if self._shown_run is None else [self._run_names(self._shown_run)]
+        self.table.border_subtitle = Content(f"$ {command('trash', 'ls', *name)}")
+        other = "this run" if self._shown_run is None else "all runs"
+        keys = [("r", "restore"), *([("a", other)] if self._run is not None else []), ("esc", "back")]
+        self.query_one("#keys", Bar).show(keys_line(keys, self.size.width))
+        self._load(self._shown_run)
+
+    @property
+    def _title(self) -> str:
+        of = "all runs" if self._shown_run is None else printable(self._run_names(self._shown_run))
+        return f"Trash · {of}"
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="trash")
-    def _load(self) -> None:
+    def _load(self, run: str | None) -> None:
         try:
-            entries, problem = self._feed.trash(None), ""
+            entries, problem = self._feed.trash(run), ""
         except (CkptError, OSError) as error:
             entries, problem = [], str(error)
-        self.post_message(self.Loaded(entries, problem))
+        self.post_message(self.Loaded(run, entries, problem))
 
     @on(Loaded)
     def _show(self, message: Loaded) -> None:
+        if message.run != self._shown_run:
+            return
         self.table.set_empty(
             message.problem
             or "The trash is empty.\nWhat a policy removes waits here until it is purged; P shows what goes next."
         )
         self.table.set_rows(message.entries)
         total = sum(int(e.get("bytes") or 0) for e in message.entries)
-        self.table.border_title = Content(f"Trash · {plural(len(message.entries), 'checkpoint')} · {size_text(total)}")
+        self.table.border_title = Content(
+            f"{self._title} · {plural(len(message.entries), 'checkpoint')} · {size_text(total)}"
+        )
 
     @on(VirtualTable.Opened)
     def _opened(self) -> None:

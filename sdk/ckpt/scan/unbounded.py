@@ -1,4 +1,4 @@
-"""Which lists of Lightning's best files have no bound: of those it never removes any, and never reads them back. Pure."""
+"""Which of Lightning's lists of best files have no bound: it removes nothing of these, nor reads them back. Pure."""
 
 from __future__ import annotations
 
