@@ -87,9 +87,7 @@ def test_a_plan_that_a_person_applies_does_not_wait(world: Any, base: Path) -> N
     assert [ask["run"] for ask in world.keeper.asks()] != [one.run.id]
 
 
-def test_a_second_reload_does_not_begin_the_wait_anew(
-    world: Any, base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_reload_does_not_begin_the_wait_anew(world: Any, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken(world, Config(policy=STRICT))
     passes(monkeypatch, world, 400.0)
     taken(world, Config(policy=STRICT, rescan_s=50.0))

@@ -200,10 +200,10 @@ def test_what_a_daemon_enforces_and_asks_is_known(
             (place / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": []}))
     acted, watched = tmp_path / "acted", tmp_path / "watched"
     ckpt("watch", "add", watched)
-    done = ckpt("watch", "add", acted, "--enforce", "--policy", "keep_last=1", "--yes")
+    ckpt("watch", "add", acted, "--enforce", "--policy", "keep_last=1", "--yes")
     feed = DaemonFeed(autostart=False)
     assert feed.open() is None
-    eventually(lambda: feed.standing().enforced == frozenset({str(acted)})), done.err
+    eventually(lambda: feed.standing().enforced == frozenset({str(acted)}))
     assert {r.root for r in feed.runs()} >= {str(acted), str(watched)}
     feed.close()
 

@@ -58,7 +58,7 @@ class Space:
         self._emit = emit
         self._trashed = trashed
         self._clock = clock
-        self._warn_before = warn_before
+        self.warn_before = warn_before
         self._samples = Samples()
         self._alarms: dict[_Identity, Alarm] = {}
         self._full_in: dict[_Identity, float | None] = {}
@@ -92,7 +92,7 @@ class Space:
             is_short = room.free < wanted_free(room.total, needed.get(disk, 0))
             any_short = any_short or is_short
             alarm = self._alarms.get(disk, Alarm())
-            self._alarms[disk], told = judged(alarm, full, at, self._warn_before(), short=is_short)
+            self._alarms[disk], told = judged(alarm, full, at, self.warn_before(), short=is_short)
             if told is not None:
                 self._emit(told, **path_fields(path), full_in_s=full, free_bytes=room.free)
         for disk in self._full_in.keys() - rooms.keys():

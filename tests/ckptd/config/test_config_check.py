@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ def ckptd(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
 
 def answer(*arguments: str, **variables: str) -> Any:
     return json.loads(ckptd(*arguments, "--json", **variables).stdout)
+
+
+def until(found: Callable[[], Any]) -> Any:
+    """What is found once there is something."""
+    deadline = time.monotonic() + 60
+    while not (answer := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return answer
 
 
 @pytest.fixture
@@ -143,12 +153,12 @@ def test_a_daemon_that_hangs_does_not_hold_up_the_check(file: Path, daemon: int)
 
 
 def test_how_much_a_stricter_policy_removes_is_told_before_and_by_the_reload(
-    file: Path, daemon: int, runs: Any, eventually: Any
+    file: Path, daemon: int, runs: Any
 ) -> None:
     runs.run("exp1", checkpoints=5)
     file.write_text(f'[[root]]\npath = "{runs.base}"\n')
     ckptd("reload")
-    eventually(lambda: background.status()["roots"][0]["checkpoints"] == 5)
+    until(lambda: background.status()["roots"][0]["checkpoints"] == 5)
     file.write_text(
         f'[[root]]\npath = "{runs.base}"\n[[run]]\nmatch = "exp1"\npolicy = {{keep_last = 2, max_share = 1}}\n'
         '[[run]]\nmatch = "nobody*"\npolicy = {keep_last = 2}\n'
@@ -161,9 +171,9 @@ def test_how_much_a_stricter_policy_removes_is_told_before_and_by_the_reload(
     reloaded = ckptd("reload").stdout.splitlines()
     assert more in reloaded
     assert "warning: run 2: no run that is known now matches 'nobody*'" in reloaded
-    (ask,) = eventually(lambda: background.status()["asks"])
+    (ask,) = until(lambda: background.status()["asks"])
     assert ask["text"].startswith("config.toml was changed, and removes 3 more checkpoints, ")
     file.write_text(f'[[root]]\npath = "{runs.base}"\n')
     assert ckptd("reload").returncode == 0
-    eventually(lambda: background.status()["asks"] == [])
+    until(lambda: background.status()["asks"] == [])
     assert background.status()["roots"][0]["checkpoints"] == 5

@@ -13,6 +13,7 @@ import pytest
 from ckpt.records import Checkpoint, Run
 from ckpt.retention import Policy, plan
 from ckpt.scan import RunView
+from ckptd.config.values import Config
 from ckptd.space.samples import room_at
 from ckptd.space.space import Outlook, Space
 
@@ -196,5 +197,18 @@ def test_a_disk_with_too_little_free_fills_at_the_first_look(disk: Callable[[str
     assert [told["kind"] for told in world.told] == ["disk.filling"]
 
 
-def test_the_config_says_how_long_before_a_disk_is_full_that_is_told(world: Any, disk: Any) -> None:
-    pass
+def test_config_toml_says_how_long_before_it_is_full_a_disk_is_told_of(
+    disk: Callable[[str], Path], make_world: Any
+) -> None:
+    place, limit = disk("warned"), [3600.0]
+    world = World(place)
+    world.space = Space(world._tell, lambda run: 0, clock=lambda: world.now, warn_before=lambda: limit[0])
+    # 64 MB are gone after eleven hours.
+    world.pass_time(1800, lambda number: written(place / "x", 16 << 10))
+    assert world.told == []
+    limit[0] = 12 * 3600.0
+    world.pass_time(20, lambda number: written(place / "x", 16 << 10))
+    assert [event["kind"] for event in world.told] == ["disk.filling"]
+    parts = make_world().parts
+    parts.configure(Config(warn_before=limit[0]))
+    assert parts.space.warn_before() == limit[0]

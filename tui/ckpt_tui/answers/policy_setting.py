@@ -173,7 +173,8 @@ def _tell(out: Output, coming: Json, going: _Going, new: int, given: Mapping[str
             out.say(f"  and {len(going.names) - _NAMED} more")
     else:
         observed = sum(reason.get("rule") == "observed" for item in plan.get("skip", ()) for reason in item["reasons"])
-        out.say("would remove nothing now" + (", because its directory is only observed" if observed or coming.get("mode") == "observe" else ""))
+        why = ", because its directory is only observed" if observed or coming.get("mode") == "observe" else ""
+        out.say(f"would remove nothing now{why}")
     items = [item for name in ("keep", "remove", "skip") for item in plan.get(name, ())]
     doubtful = unrecorded(given, recorded(items)) if items else []
     for doubt in [*doubtful, *too_small(given, next(iter(plan.get("keep", ())), None))]:

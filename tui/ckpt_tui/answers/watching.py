@@ -100,9 +100,10 @@ def answer_watch_rm(directory: str, *, yes: bool, json: bool, quiet: bool) -> No
                 yield f"  {held} of other tools' runs stay in {out.paint(trash['path'])}; nothing purges them any more"
                 yield "  to have them back: watch it again, then `ckpt trash ls` and `ckpt trash restore ID`"
             root = answer.get("root") or {}
-            lost = [*(["observed"] if root.get("mode") == "enforce" else [])]
+            lost = ["observed"] if root.get("mode") == "enforce" else []
             lost += ["without its policy"] if root.get("policy") else []
-            yield f"  `ckpt watch add {out.paint(quoted(path))}` watches it again{', ' * bool(lost)}{' and '.join(lost)}"
+            how = f", {' and '.join(lost)}" if lost else ""
+            yield f"  `ckpt watch add {out.paint(quoted(path))}` watches it again{how}"
 
         out.data(answer, ids=[path], human=human)
 
