@@ -194,4 +194,4 @@ def test_a_sign_of_life_that_cannot_be_given_stops_nothing(owner: Owner, monkeyp
     assert owner.claim(HERE, 2000.0).id == HERE
     with pytest.raises(OperationError, match="No space left") as caught:
         owner.claim(THERE, 2000.0, take_over=True)
-    assert "full to the last byte" in str(caught.value.hint)
+    assert "to the last byte" in str(caught.value.hint)

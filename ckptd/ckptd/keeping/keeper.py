@@ -146,8 +146,9 @@ class Keeper:
     def apply(self, plan_id: str) -> dict[str, Any]:
         """Carries a plan out, if the world is still the one it was made for.
 
-        Returns {"plan", "removed", "skipped", "freed_now", "freed_at_purge"}. Raises Outdated when the world is
-        another, and UsageError when nobody knows the plan.
+        Returns {"plan", "removed", "skipped", "freed_now", "freed_at_purge", "may_go_early"}; the last says that a disk
+        is nearly full, so that the trash may be purged before its time. Raises Outdated when the world is another, and
+        UsageError when nobody knows the plan.
         """
         with self._lock:
             scope, plan = self._planning.current(plan_id)
@@ -181,6 +182,7 @@ class Keeper:
                 "skipped": left,
                 "freed_now": 0,
                 "freed_at_purge": freeing.bytes,
+                "may_go_early": bool(removed) and self._purging.is_short(part.run for part in plan.runs),
             }
 
     def asks(self) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -63,6 +63,14 @@ class Purging:
     def make_room(self) -> None:
         """Purges before its time what has to go so that no disk fills. Raises nothing."""
         self._make_room(list(self._trashes.all()))
+
+    def is_short(self, runs: Iterable[str]) -> bool:
+        """Whether a disk of some runs, by their ids, would otherwise fill, so that their trash may be purged early."""
+        views = (self._catalog.get(run) for run in runs)
+        rooms = (room_at(view.run.path) for view in views if view is not None)
+        disks = {room.identity for room in rooms if room is not None}
+        shelves = [shelf for shelf in self._trashes.all() if _may_go(shelf)]
+        return any(disk.room.identity in disks for disk in self._pressed(shelves))
 
     def purge(
         self, shelf: Shelf, entries: Sequence[TrashEntry], *, early: str | None = None

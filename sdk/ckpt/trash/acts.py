@@ -210,7 +210,9 @@ class Trash:
         except OSError as error:
             raise OperationError(
                 f"the trash {printable(str(self.directory))} cannot be used: {error.strerror}",
-                hint="it has to be a directory of its own on the disk of the checkpoints, not a link",
+                hint=FULL
+                if is_full(error)
+                else "it has to be a directory of its own on the disk of the checkpoints, not a link",
             ) from error
         self._journal.hold_reserve()
 

@@ -32,7 +32,7 @@ SETTLED_BYTES = 256 << 10
 """As much is read at most, but for open acts, before an act."""
 SPARES = 7
 """Empty files beside the reserve: on some file systems the number of files is what runs out."""
-FULL = "the disk is full to the last byte: free a few KB, of an old log for example, then try again"
+FULL = "the disk is full, to the last byte or file: free a few KB, of an old log for example, then try again"
 
 
 def is_full(error: OSError) -> bool:

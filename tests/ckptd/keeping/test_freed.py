@@ -16,8 +16,8 @@ def test_twins_that_go_together_free_their_bytes_in_the_plan_and_in_its_answer(
         (run / f"checkpoint-{step}" / "model.safetensors").unlink()
         os.link(run / "checkpoint-10" / "model.safetensors", run / f"checkpoint-{step}" / "model.safetensors")
     blob = os.urandom(1 << 20)
-    (run / "checkpoint-10" / "rng_state.pth").write_bytes(blob)
-    os.link(run / "checkpoint-10" / "rng_state.pth", run / "checkpoint-20" / "rng_state.pth")
+    (run / "checkpoint-10" / "notes.txt").write_bytes(blob)
+    os.link(run / "checkpoint-10" / "notes.txt", run / "checkpoint-20" / "notes.txt")
     for number, step in enumerate((10, 20, 30, 40, 50)):
         for path in (run / f"checkpoint-{step}").iterdir():
             os.utime(path, (1.7e9 + number, 1.7e9 + number))

@@ -185,7 +185,8 @@ def _apply(out: Output, lookup: Lookup, plan_id: str) -> None:
         if removed:
             size, purged = size_text(int(answer.get("freed_at_purge") or 0)), ago(min(e["purge_at"] for e in removed))
             yield f"{plural(len(removed), 'checkpoint')} moved to the trash; `ckpt undo {plan_id}` brings them back"
-            yield f"{size} are free when it purges them, {purged}"
+            early = "; may be purged early: the disk is nearly full" if answer.get("may_go_early") else ""
+            yield f"{size} are free when it purges them, {purged}{early}"
         yield from (f"  {out.paint(_label(item))}" for item in removed)
         if skipped:
             yield f"{len(skipped)} left alone"
