@@ -238,7 +238,12 @@ def test_a_policy_in_force_can_be_typed_again(ten: Path, ckpt: Any) -> None:
 def test_a_guess_is_told_from_what_a_trainer_says(tmp_path: Path, ckpt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ckpt.retention.outside.SETTLE_S", 0.0)
     for epoch in (1, 2, 3):
-        state = {"model": {"w": torch.ones(2)}, "epoch": epoch, "global_step": epoch * 10, "val_loss": float(epoch)}
+        state = {
+            "model": {"head.weight": torch.ones(2), "head.bias": torch.ones(2)},
+            "epoch": epoch,
+            "global_step": epoch * 10,
+            "val_loss": float(epoch),
+        }
         torch.save(state, tmp_path / f"e_{epoch}.pt")
     shown = ckpt("policy", "show", tmp_path / "e_1.pt")
     assert "guess: its trainer names no metric" in shown.out

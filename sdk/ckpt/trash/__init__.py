@@ -11,7 +11,7 @@
     <entry>/…          its files under their names inside the run or root
 
     placing      where the trash of a root lies                  placing.py
-    Owner        which machine may remove below a root           owning.py
+    Owner        who may remove below a root                     owning.py
     Stamp        whether something is still what was seen        stamps.py
     TrashEntry   what lies in the trash                          entries.py
     Journal      what was begun and what ended                   journal.py

@@ -37,7 +37,7 @@ def test_a_policy_that_became_stricter_on_200_runs_empties_none(world: Any, fore
     (ask,) = world.keeper.asks()
     assert ask["run"] is None and "800 checkpoints of 200 runs" in ask["text"]
     assert world.kinds().count("plan.asks") == 1
-    assert world.get("/v1/status")["asks"] == [ask]
+    assert world.get("/v1/status")["asks"] == [{**ask, "name": None}]
     # Back to what it was: nothing is asked any more.
     world.roots.set_policy(str(foreign.base), {"keep_last": 8, "monitor": "none", "max_share": 0.5, "min_age": 0})
     world.scanner.govern()
