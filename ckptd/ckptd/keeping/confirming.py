@@ -15,7 +15,7 @@ from ckpt.retention import Layer, Plan
 from ckpt.trash import placing
 from ckpt.trash.owning import TAKE_OVER, Owner, owner_id
 from ckptd.catalog.catalog import Catalog
-from ckptd.keeping.filling import take
+from ckptd.keeping.bins import take
 from ckptd.keeping.keeper import Keeper
 from ckptd.looking.scanner import Scanner
 from ckptd.policies import Policies

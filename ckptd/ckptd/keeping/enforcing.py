@@ -27,12 +27,12 @@ from ckpt.scan.freeing import Freeing
 from ckpt.trash import Trash, TrashEntry
 from ckptd.catalog.catalog import Catalog
 from ckptd.journal import Journal
-from ckptd.keeping import following, rechecking
+from ckptd.keeping import own_pointers, rechecking
+from ckptd.keeping.bins import Bin
 from ckptd.keeping.clock import Clock
-from ckptd.keeping.filling import Bin
-from ckptd.keeping.opened import user_of
+from ckptd.keeping.open_files import user_of
+from ckptd.keeping.permission import closed
 from ckptd.keeping.planning import Planning
-from ckptd.keeping.standing import closed
 from ckptd.keeping.trashes import Trashes
 from ckptd.looking.scanner import Scanner
 from ckptd.roots.roots import Roots
@@ -124,7 +124,7 @@ class Enforcing:
                     self._scanner.trashing.difference_update(wanted)
             if fresh.run.own:
                 try:
-                    following.swap_all(fresh)
+                    own_pointers.swap_all(fresh)
                 except OSError as error:
                     done.fail(error)
         return done

@@ -1,13 +1,16 @@
 """Retention at work: what plans ask for, done in own runs and below enforced roots, and taken back on request.
 
-    planning.py    plans and their ids              sweeping.py    what is done unasked    limits.py   and how much
-    enforcing.py   one run's plan carried out       asks.py        what waits for a word   patience.py and when again
-    rechecking.py  the last look at an item         filling.py     the trash it goes to    standing.py whether it may
-    trashes.py     which trashes there are          restoring.py   out of them             purging.py  for good
-    opened.py      who has something open           following.py   pointers of own runs    clock.py    the time
-    waits.py       how long things lie in them  delaying.py  what a changed config.toml removes later
+    planning.py    plans and their ids            enforcing.py   one run's plan carried out
+    rechecking.py  the last look at an item       open_files.py  what some process has open
+    permission.py  whether anything may go        confirming.py  the first plan of a root
+    sweeping.py    what is done unasked           limits.py      and how much of it
+    asks.py        what waits for a word          delaying.py    what a changed config.toml removes later
+    retrying.py    when again, after a failure    own_pointers.py  latest.pt and best.pt of own runs
+    trashes.py     which trashes there are        bins.py        the one that takes a run's checkpoints
+    waits.py       how long things lie in them    purging.py     out of them for good
+    restoring.py   out of them and back           clock.py       the time by which things are due
 
-Besides: marking.py, what the user says; acts.py, what can be taken back; undo.py, one of them taken back.
+Besides: marking.py and mark_lines.py, what the user says; acts.py and undo.py, what can be taken back.
 """
 
 from __future__ import annotations
@@ -30,10 +33,10 @@ from ckptd.keeping.asks import Asks
 from ckptd.keeping.clock import Clock
 from ckptd.keeping.delaying import Delays
 from ckptd.keeping.enforcing import Enforcing, Outcome
-from ckptd.keeping.patience import Patience
 from ckptd.keeping.planning import Planning, Scope
 from ckptd.keeping.purging import Purging
 from ckptd.keeping.restoring import Restoring
+from ckptd.keeping.retrying import Retries
 from ckptd.keeping.sweeping import Sweeping
 from ckptd.keeping.trashes import Shelved, Trashes
 from ckptd.keeping.waits import Waits
@@ -62,7 +65,7 @@ class Keeper:
         self._roots = roots
         self._lock = threading.RLock()
         self._stopping = False
-        patience = Patience(scanner.failed)
+        retries = Retries(scanner.failed)
         self._clock = clock
         self._trashes = Trashes(catalog, roots)
         self.delays = Delays()
@@ -79,13 +82,13 @@ class Keeper:
             self._planning,
             self._enforcing,
             self._asks,
-            patience,
+            retries,
             limits,
             self.delays,
             self._is_stopping,
         )
         self._waits = Waits(None if state is None else state.waits)
-        self._purging = Purging(catalog, self._trashes, events, journal, patience, self._waits, self._is_stopping)
+        self._purging = Purging(catalog, self._trashes, events, journal, retries, self._waits, self._is_stopping)
         self._restoring = Restoring(scanner, events, journal, state)
 
     def stop(self) -> None:

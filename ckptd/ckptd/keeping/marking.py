@@ -16,7 +16,7 @@ from ckpt.scan import RunView
 from ckpt.scan.recording import content_of
 from ckptd.events import Events
 from ckptd.journal import Journal
-from ckptd.keeping.meant import KINDS, meant
+from ckptd.keeping.mark_lines import KINDS, meant
 from ckptd.looking import places
 from ckptd.looking.scanner import Scanner
 

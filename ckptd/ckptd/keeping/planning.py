@@ -15,7 +15,7 @@ from ckpt.scan import RunView, governed
 from ckpt.scan.freeing import measured
 from ckptd.catalog.catalog import Catalog
 from ckptd.keeping.clock import Clock
-from ckptd.keeping.opened import naming, users_of
+from ckptd.keeping.open_files import naming, users_of
 from ckptd.looking.scanner import Scanner
 from ckptd.policies import Policies
 from ckptd.roots.roots import Roots

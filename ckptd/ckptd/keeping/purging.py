@@ -17,8 +17,8 @@ from ckptd.catalog.catalog import Catalog
 from ckptd.events import Events
 from ckptd.journal import Journal
 from ckptd.keeping.enforcing import holding, recover
-from ckptd.keeping.opened import user_of_entry
-from ckptd.keeping.patience import Patience, SomeStay
+from ckptd.keeping.open_files import user_of_entry
+from ckptd.keeping.retrying import Retries, SomeStay
 from ckptd.keeping.trashes import Shelf, Trashes
 from ckptd.keeping.waits import Waits
 from ckptd.space.cadence import written_soon
@@ -35,7 +35,7 @@ class Purging:
         trashes: Trashes,
         events: Events,
         journal: Journal,
-        patience: Patience,
+        retries: Retries,
         waits: Waits,
         is_stopping: Callable[[], bool],
     ) -> None:
@@ -43,7 +43,7 @@ class Purging:
         self._trashes = trashes
         self._events = events
         self._journal = journal
-        self._patience = patience
+        self._retries = retries
         self._waits = waits
         self._is_stopping = is_stopping
         self._recovered: set[str] = set()
@@ -55,7 +55,7 @@ class Purging:
         for shelf in filter(_may_go, shelves):
             if self._is_stopping():
                 return
-            self._patience.attempt(shelf.name, _told(shelf), partial(self._due, shelf))
+            self._retries.attempt(shelf.name, _told(shelf), partial(self._due, shelf))
         self._recovered &= names
         self._waits.save(names)
         self._make_room(shelves)
@@ -118,7 +118,7 @@ class Purging:
             for disk in self._pressed([shelf for shelf in shelves if _may_go(shelf)]):
                 self._relieve(disk)
         except Exception as error:  # noqa: BLE001  what goes wrong with one disk must not end the daemon
-            self._patience.tell("pressure", "room on a full disk", error)
+            self._retries.tell("pressure", "room on a full disk", error)
 
     def _pressed(self, shelves: Sequence[Shelf]) -> list[_Disk]:
         """The disks that would otherwise fill, each with the trashes on it."""
@@ -162,7 +162,7 @@ class Purging:
         try:
             self.purge(shelf, [entry], early=why)
         except Exception as error:  # noqa: BLE001  an entry that cannot go keeps no other from making room
-            self._patience.tell(f"pressure {shelf.name}", _told(shelf), error)
+            self._retries.tell(f"pressure {shelf.name}", _told(shelf), error)
 
     def _due(self, shelf: Shelf) -> None:
         if not shelf.is_ours():

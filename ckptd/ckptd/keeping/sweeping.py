@@ -10,13 +10,13 @@ from ckpt.encoding import printable
 from ckpt.scan import RunView
 from ckptd.catalog.catalog import Catalog
 from ckptd.config.values import Limits
-from ckptd.keeping import following, limits
+from ckptd.keeping import limits, own_pointers
 from ckptd.keeping.asks import TOGETHER, Asks
 from ckptd.keeping.delaying import Delays
 from ckptd.keeping.enforcing import Enforcing
-from ckptd.keeping.patience import Patience, SomeStay
+from ckptd.keeping.permission import acts_by_itself
 from ckptd.keeping.planning import Planning, Scope, plan_id_of
-from ckptd.keeping.standing import acts_by_itself
+from ckptd.keeping.retrying import Retries, SomeStay
 from ckptd.looking.scanner import Scanner
 from ckptd.roots.roots import Roots
 
@@ -32,7 +32,7 @@ class Sweeping:
         planning: Planning,
         enforcing: Enforcing,
         asks: Asks,
-        patience: Patience,
+        retries: Retries,
         allowed: Callable[[], Limits],
         delays: Delays,
         is_stopping: Callable[[], bool],
@@ -43,7 +43,7 @@ class Sweeping:
         self._enforcing = enforcing
         self._roots = roots
         self._asks = asks
-        self._patience = patience
+        self._retries = retries
         self._allowed = allowed
         self._delays = delays
         self._is_stopping = is_stopping
@@ -56,12 +56,12 @@ class Sweeping:
         chosen = [view for run in wanted if (view := self._catalog.get(run)) is not None]
         chosen = [view for view in chosen if self._concerns(view)]
         if (self._together or any(view.plan.remove for view in chosen)) and self._too_much_together():
-            chosen = [view for view in chosen if view.run.own and following.is_stale(view)]
+            chosen = [view for view in chosen if view.run.own and own_pointers.is_stale(view)]
         for view in chosen:
             if self._is_stopping():
                 return
             name = f"retention of {printable(view.run.path)}"
-            self._patience.attempt(view.run.id, name, partial(self._act, view))
+            self._retries.attempt(view.run.id, name, partial(self._act, view))
 
     def _concerns(self, view: RunView) -> bool:
         """Whether there may be something to do, by what is known."""
@@ -71,7 +71,7 @@ class Sweeping:
         if view.plan.remove:
             return True
         self._asks.settle(view.run.id)
-        return view.run.own and following.is_stale(view)
+        return view.run.own and own_pointers.is_stale(view)
 
     def _acts_on(self, view: RunView) -> bool:
         return acts_by_itself(view, self._roots.holder(view.run.path))
@@ -86,7 +86,7 @@ class Sweeping:
             wanted = {}
         else:
             self._asks.settle(view.run.id)
-        if not wanted and not (view.run.own and following.is_stale(view)):
+        if not wanted and not (view.run.own and own_pointers.is_stale(view)):
             return
         done = self._enforcing.enforce(present, plan, wanted, confirmed=False)
         if done.error is not None:
@@ -108,7 +108,7 @@ class Sweeping:
             if view.plan.remove
             and self._acts_on(view)
             and self._question(view) is None
-            and not self._patience.is_put_off(view.run.id)
+            and not self._retries.is_put_off(view.run.id)
         ]
 
     def _too_much_together(self) -> bool:

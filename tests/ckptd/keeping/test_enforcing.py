@@ -12,7 +12,7 @@ import pytest
 from ckpt.exceptions import OperationError
 from ckpt.retention import Plan
 from ckptd.config.values import Config, RunRule
-from ckptd.keeping import following
+from ckptd.keeping import own_pointers
 from ckptd.keeping.enforcing import Enforcing
 
 TEN = tuple(range(10, 110, 10))
@@ -98,7 +98,7 @@ def test_pointers_that_cannot_be_swapped_hide_nothing_and_are_told(
     def failing(view: Any) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(following, "swap_all", failing)
+    monkeypatch.setattr(own_pointers, "swap_all", failing)
     plan: Plan = world.keeper.plan()
     assert len(world.post("/v1/apply", plan=plan.id)["removed"]) == 3
     runs.checkpoint(runs.base / "exp1", step=60)

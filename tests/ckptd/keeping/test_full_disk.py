@@ -13,7 +13,7 @@ import pytest
 
 from ckpt.exceptions import OperationError
 from ckpt.trash import Trash
-from ckptd.keeping import patience
+from ckptd.keeping import retrying
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 RULES = {"keep_last": 2, "monitor": "none", "min_age": 0, "max_share": 1.0}
@@ -124,8 +124,8 @@ def test_a_removal_that_a_full_disk_stopped_is_tried_again_soon(
     sweep(world)
     assert world.keeper.entries() == [] and world.scanner.counts.errors == 1
     os.truncate(disk / "data.bin", os.path.getsize(disk / "data.bin") - (64 << 10))
-    seconds = patience.time.monotonic() + patience.FULL_S
-    monkeypatch.setattr(world.keeper._sweeping._patience, "_clock", lambda: seconds)
+    seconds = retrying.time.monotonic() + retrying.FULL_S
+    monkeypatch.setattr(world.keeper._sweeping._retries, "_clock", lambda: seconds)
     sweep(world)
     assert len(world.keeper.entries()) == 3
 

@@ -13,7 +13,7 @@ import pytest
 
 from ckpt.exceptions import OperationError
 from ckpt.trash import placing
-from ckptd.keeping.filling import Bin
+from ckptd.keeping.bins import Bin
 
 
 def sweep(world: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ckptd.keeping.opened import IN_USE, users_of
+from ckptd.keeping.open_files import IN_USE, users_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="leases are known on Linux only")
 

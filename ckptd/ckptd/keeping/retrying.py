@@ -19,7 +19,7 @@ class SomeStay(Exception):
     """An act was done, but for parts that must not be touched after all."""
 
 
-class Patience:
+class Retries:
     """Acts by name, each put off for a while after it failed: every attempt may be an event that leads to the next."""
 
     def __init__(
