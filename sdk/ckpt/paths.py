@@ -309,6 +309,11 @@ class StatePaths:
         return self.directory / "roots.json"
 
     @property
+    def delays(self) -> Path:
+        """What a changed config.toml removes only later."""
+        return self.directory / "delays.json"
+
+    @property
     def waits(self) -> Path:
         """Since when things lie in trashes."""
         return self.directory / "waits.json"

@@ -16,7 +16,6 @@ def acts(runs: Any, ckpt: Any, daemon: Any, eventually: Any) -> tuple[Path, list
         runs.checkpoint(directory, step=number * 10)
     eventually(lambda: ckpt("pin", "exp1@step:20", "--json").code == 0)
     runs.checkpoint(directory, step=30)
-    eventually(lambda: ckpt("ls", "exp1", "--json").json["run"]["checkpoints"] == 3)
     runs.checkpoint(directory, step=40)
     eventually(lambda: not (directory / "checkpoints" / "step-000010.pt").exists())
     return directory, eventually(lambda: len(found := listed(ckpt)) > 1 and found)

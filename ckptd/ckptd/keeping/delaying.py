@@ -5,11 +5,14 @@ What it removes beyond the policy before waits; a plan that a person applies goe
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from ckpt import files
 from ckpt.retention.quantities import size_text
 from ckpt.scan import RunView
 
@@ -23,16 +26,18 @@ class _Delay(NamedTuple):
     """Ids of what the policy before removes, which does not wait."""
     more: frozenset[str]
     text: str
+    seconds: float
 
 
 class Delays:
-    """The runs that wait, for the life of a daemon. May be used from several threads."""
+    """The runs that wait. A daemon that starts anew lets them wait anew. May be used from several threads."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` does not jump."""
+    def __init__(self, kept: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """`kept` is the file that remembers them, None to remember nothing; `clock` does not jump."""
+        self._kept = kept
         self._clock = clock
         self._lock = threading.Lock()
-        self._delays: dict[str, _Delay] = {}
+        self._delays: dict[str, _Delay] = {} if kept is None else _read(kept, clock())
 
     def begin(self, changes: Iterable[Change], seconds: float) -> None:
         """Lets each run wait whose new plan removes more; ends the wait of those for which it was changed back."""
@@ -49,7 +54,9 @@ class Delays:
                 if known is not None and more <= known.more:
                     self._delays[before.run.id] = known
                     continue
-                self._delays[before.run.id] = _Delay(now + seconds, allowed, more, _text(after, more, seconds))
+                text = _text(after, more, seconds)
+                self._delays[before.run.id] = _Delay(now + seconds, allowed, more, text, seconds)
+            self._keep()
 
     def question(self, view: RunView) -> str | None:
         """Why the plan of a run is not carried out unasked yet; None when it does not wait."""
@@ -59,13 +66,49 @@ class Delays:
                 return None
             if known.until <= self._clock():
                 del self._delays[view.run.id]
+                self._keep()
                 return None
             return known.text if _removed(view) - known.before else None
 
     def end(self, run: str) -> None:
         """A person has applied the plan of a run, by its id."""
         with self._lock:
-            self._delays.pop(run, None)
+            if self._delays.pop(run, None) is not None:
+                self._keep()
+
+    def _keep(self) -> None:
+        """On a full disk the wait ends with the daemon: other limits hold."""
+        if self._kept is not None:
+            lines = {run: _written(delay) for run, delay in self._delays.items()}
+            with contextlib.suppress(OSError):
+                files.write_json(self._kept, lines, mode=0o600)
+
+
+def _written(delay: _Delay) -> dict[str, Any]:
+    return {
+        "before": sorted(delay.before),
+        "more": sorted(delay.more),
+        "text": delay.text,
+        "seconds": delay.seconds,
+    }
+
+
+def _read(kept: Path, now: float) -> dict[str, _Delay]:
+    """What was waiting when the file was written; nothing where it cannot be understood."""
+    try:
+        raw: Any = files.read_json(kept)
+        return {
+            str(run): _Delay(
+                now + float(line["seconds"]),
+                frozenset(map(str, line["before"])),
+                frozenset(map(str, line["more"])),
+                str(line["text"]),
+                float(line["seconds"]),
+            )
+            for run, line in raw.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _removed(view: RunView) -> frozenset[str]:

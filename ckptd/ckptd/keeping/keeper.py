@@ -68,7 +68,7 @@ class Keeper:
         retries = Retries(scanner.failed)
         self._clock = clock
         self._trashes = Trashes(catalog, roots)
-        self.delays = Delays()
+        self.delays = Delays(None if state is None else state.delays)
         """The runs whose plans wait because config.toml was changed."""
         self._planning = Planning(catalog, roots, policies, scanner, clock)
         self._asks = Asks(events, lambda run: catalog.get(run) is not None)

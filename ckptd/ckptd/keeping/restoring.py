@@ -12,6 +12,7 @@ from ckpt.encoding import path_fields, printable
 from ckpt.exceptions import CkptError, UsageError
 from ckpt.paths import RunPaths, StatePaths
 from ckpt.protocol import checkpoint_from_json
+from ckpt.records import checkpoint_id
 from ckpt.scan.recording import content_of
 from ckpt.trash import TrashEntry
 from ckptd.events import Events
@@ -37,7 +38,7 @@ class Restoring:
         """
         item.shelf.refuse_other()
         entry, run = item.entry, item.entry.run if item.run is None else item.run.id
-        checkpoint = str(entry.checkpoint.get("id"))
+        checkpoint = _id_now(item)
         line = self._journal.record("restore", run=run, checkpoint=checkpoint, entry=entry.id, plan=entry.plan)
         kept = self._marks_of(item, run)
         was_pinned = checkpoint in marks.read(kept).pins
@@ -82,6 +83,15 @@ def _is_whole(item: Shelved) -> bool:
     """Whether all of an entry still lies in the trash: then no recovery brings it back by itself."""
     place = os.path.join(item.shelf.trash.directory, item.entry.id)
     return all(os.path.lexists(os.path.join(place, part.name)) for part in item.entry.items)
+
+
+def _id_now(item: Shelved) -> str:
+    """The id that the checkpoint will have: that of its record, unless its run has another id by now."""
+    recorded, run = str(item.entry.checkpoint.get("id")), item.run
+    content = _content_of(item.entry)
+    if item.shelf.run is not None or run is None or run.id == item.entry.run or content is None:
+        return recorded
+    return checkpoint_id(run.id, os.path.relpath(item.entry.path, run.path), content)
 
 
 def _content_of(entry: TrashEntry) -> str | None:

@@ -135,6 +135,10 @@ class Trashes:
         if shelf.run is not None:
             return shelf.run
         view = self._catalog.get(entry.run)
+        # With its root a run may have got another name, and so another id, since.
+        above = os.path.dirname(entry.path)
+        while view is None and above != os.path.dirname(above):
+            view, above = self._catalog.at(above), os.path.dirname(above)
         return None if view is None else view.run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +15,10 @@ Series = tuple[str, str, str]
 """Framework, directory, and the name in which every number that counts is `#`."""
 
 _Span = tuple[int, int]
+_Count = tuple[int, int, str]
+"""Where a number stands, and what it counts: `step`, `epoch`, `save` (either, as `checkpoint-3`) or `other`."""
+_Blank = tuple[int, int, str]
+"""Where a number stands, and what takes its place."""
 
 _COUNT = re.compile(
     r"(?:(?<![a-z])(?:(?:global_?)?steps?|epochs?|iterations?|iters?|checkpoint|ckpt|updates?|consumed_samples)"
@@ -33,13 +37,13 @@ _SETTING = re.compile(
 
 _NAMED_VALUE = re.compile(r"([a-z][a-z0-9_/@. ]*)=(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?![\da-z])", re.IGNORECASE)
 _METRICS = (
-    r"loss|acc\d*|accuracy|error|err|f1|auc|auroc|map\d*|miou|iou|dice|bleu|rouge\w*|meteor|score|metric|perplexity|ppl|"
-    r"mae|mse|rmse|mape|r2|wer|cer|fid|psnr|ssim|lpips|nll|bpb|bpc|elbo|kl|reward|fitness|return|recall|precision|"
-    r"ndcg|mrr|hit|em|mcc"
+    r"loss|acc\d*|accuracy|error|err|f1|auc|auroc|miou|bleu|rouge\w*|meteor|score|perplexity|ppl|"
+    r"mae|mse|rmse|mape|r2|wer|cer|fid|psnr|ssim|lpips|nll|bpb|bpc|elbo|reward|fitness|recall|precision|ndcg|mrr|mcc"
 )
-_METRIC = re.compile(
-    rf"(?:^|[^a-z])(?:{_METRICS})(?:[@_.]?\w{{0,4}})?$|^(?:val|valid|validation|test)[_/.]", re.IGNORECASE
-)
+_METRIC = re.compile(rf"(?:^|[^a-z])(?:{_METRICS})(?:[@_.]?\w{{0,4}})?$", re.IGNORECASE)
+_EVALUATED = re.compile(r"^(?:val|valid|validation|test)[_/.]", re.IGNORECASE)
+_MEASURED = re.compile(r"-?\d+\.\d{2,}(?:e[+-]?\d+)?", re.IGNORECASE)
+"""A number as metrics are mostly written into names; thresholds, weights and counts are shorter."""
 _NO_METRIC = re.compile(
     r"(?:weights?|scale|coeff?|every|freq|frequency|interval|sizes?|samples|batches|ratio|split|fraction|patience|lr|seed|"
     r"delta|smoothing|workers|bits)$",
@@ -54,10 +58,13 @@ _HABITS = {
     "fairseq": re.compile(r"^checkpoint_(\d{1,9})_(\d{1,12})(?=$|[-.])"),
     "fvcore": re.compile(r"_(\d{7,12})(?=$|\.)"),
     "keras": re.compile(r"(?:^|[._-])(\d{1,5})-(\d{1,9}\.\d{1,9})(?=$|\.(?:keras|weights\.h[05]|h[05])$)"),
-    "orbax": re.compile(r"^(?:[A-Za-z]\w{0,60}_)?(\d{1,12})$"),
+    "orbax": re.compile(r"^(?:(?:ckpt|checkpoint|step|iter)_)?(\d{1,12})$"),
     "lerobot": re.compile(r"^(\d{1,12})$"),
 }
 """Where frameworks put counts that no word explains."""
+_HABIT_KINDS = {"timm": ("epoch", "other"), "fairseq": ("epoch", "step"), "keras": ("epoch", "other")}
+_BY_THEIR_OWN = frozenset({"accelerate", "ray"})
+"""Frameworks that number their saves, whatever the step."""
 
 _NUMBER = re.compile(r"(?<![\d.])\d{1,15}(?!\.?\d|[A-Za-z])")
 _DIGIT = re.compile("[0-9]")
@@ -76,12 +83,9 @@ def series_of(checkpoint: Checkpoint) -> Series:
     layout = _layout(path.translate(_ZEROS), checkpoint.framework)
     counts = layout.counts
     if layout.may_be_dates:
-        counts = tuple(span for span in counts if not _is_date(path, span))
-    if len(counts) == 1 and not layout.values:
-        ((start, end),) = counts
-        return checkpoint.framework, path[: layout.above], f"{path[layout.start : start]}#{path[end:]}"
+        counts = tuple(count for count in counts if not _is_date(path, count[:2]))
     blanks = [(*span, "#") for span in layout.values]
-    blanks += [(*span, "#") for span in counts] if counts else _recorded(checkpoint, layout)
+    blanks += _counted(checkpoint, counts) if counts else _recorded(checkpoint, layout)
     name, start = "", layout.start
     for begin, end, blank in sorted(blanks):
         name += path[start:begin] + blank
@@ -105,7 +109,7 @@ class _Layout:
     """The end of the directory that stands for no step."""
     start: int
     """The beginning of the rest, which does, and of the name."""
-    counts: tuple[_Span, ...]
+    counts: tuple[_Count, ...]
     values: tuple[_Span, ...]
     may_be_dates: bool
 
@@ -122,31 +126,69 @@ def _layout(shape: str, framework: str) -> _Layout:
     start = len(above) + 1 if shape.startswith("/", len(above)) else len(above)
     text = shape[start:]
     counts = _counts(text, framework)
-    values = [span for span in _values(text) if not any(_overlap(span, count) for count in counts)]
+    values = [span for span in _values(text) if not any(_overlap(span, count[:2]) for count in counts)]
     return _Layout(
         len(above),
         start,
-        tuple((start + begin, start + end) for begin, end in counts),
+        tuple((start + begin, start + end, kind) for begin, end, kind in counts),
         tuple((start + begin, start + end) for begin, end in values),
-        any(end - begin in (4, 8, 10, 12) for begin, end in counts),
+        any(end - begin in (4, 8, 10, 12) for begin, end, _ in counts),
     )
 
 
-def _counts(text: str, framework: str) -> list[_Span]:
+def _counts(text: str, framework: str) -> list[_Count]:
     """Where the numbers stand that a word, or a habit of the framework, says to be counts."""
-    found = [m.span(m.lastindex or 0) for m in _COUNT.finditer(text) if not _is_setting(text, m.start())]
+    found: list[_Count] = []
 
-    def add(spans: Iterable[_Span]) -> None:
-        found.extend(span for span in spans if not any(_overlap(span, known) for known in found))
+    def add(spans: Iterable[_Count]) -> None:
+        found.extend(span for span in spans if not any(_overlap(span[:2], known[:2]) for known in found))
 
+    add((*m.span(m.lastindex or 0), _kind(m[0])) for m in _COUNT.finditer(text) if not _is_setting(text, m.start()))
     habit = _HABITS.get(framework)
     matched = None if habit is None else habit.search(text)
-    if matched is not None:
-        add(matched.span(group + 1) for group in range(habit.groups if habit is not None else 0))
+    if habit is not None and matched is not None:
+        kinds = _HABIT_KINDS.get(framework, ("step",) * habit.groups)
+        add((*matched.span(group), kind) for group, kind in enumerate(kinds, 1))
     # Behind another count it is the place in an epoch, before one the size of a batch.
-    add([s for match in _BATCH.finditer(text) if not found or min(found) < (s := match.span(1))])
-    add(match.span(1) for match in _STEPS.finditer(text))
+    add([(*s, "other") for match in _BATCH.finditer(text) if not found or min(found)[:2] < (s := match.span(1))])
+    add((*match.span(1), "step") for match in _STEPS.finditer(text))
     return found
+
+
+def _kind(said: str) -> str:
+    word = said.lower()
+    if word.startswith("e"):
+        return "epoch"
+    return "save" if word.startswith(("checkpoint", "ckpt")) else "other" if word.startswith("consumed") else "step"
+
+
+def _counted(checkpoint: Checkpoint, counts: Sequence[_Count]) -> list[_Blank]:
+    """The numbers with a word that are counts of this checkpoint: of the step or epoch that it records.
+
+    `fold1_epoch_3` may as well be called `e1_epoch_3` or `iter1_epoch_3`: a number that is not what is recorded is a
+    part of the name. Of two that are, the later one counts.
+    """
+    step, epoch = checkpoint.step, checkpoint.epoch
+    if (step is None and epoch is None) or checkpoint.framework in _BY_THEIR_OWN:
+        return [(begin, end, "#") for begin, end, _ in counts]
+    blanks: list[_Blank] = []
+    for recorded, kinds in ((step, ("step", "save")), (epoch, ("epoch", "save"))):
+        if recorded is None or not math.isfinite(recorded):
+            # What is not recorded is what the name says.
+            blanks += [(begin, end, "#") for begin, end, kind in counts if kind == kinds[0]]
+            if recorded is step:
+                blanks += [(begin, end, "#") for begin, end, kind in counts if kind == "save"]
+            continue
+        near: dict[float, _Blank] = {}
+        for begin, end, kind in sorted(counts):
+            ahead = float(checkpoint.path[begin:end]) - recorded if kind in kinds else math.inf
+            if ahead in (-1, 0, 1):
+                near[ahead] = (begin, end, f"#{ahead:+.0f}" if ahead else "#")
+        if near:
+            blanks.append(near[min(near, key=abs)])
+    if blanks:
+        blanks += [(begin, end, "#") for begin, end, kind in counts if kind == "other"]
+    return list({blank[:2]: blank for blank in reversed(blanks)}.values())
 
 
 def _overlap(one: _Span, other: _Span) -> bool:
@@ -173,15 +215,20 @@ def _is_date(path: str, span: _Span) -> bool:
 
 def _values(text: str) -> list[_Span]:
     """Where the values of metrics stand."""
-    found = [match.span(2) for match in _NAMED_VALUE.finditer(text) if _measures(match[1])]
+    found = [match.span(2) for match in _NAMED_VALUE.finditer(text) if _measures(match[1], match[2])]
     return found + [span for match in _PLAIN_VALUE.finditer(text) if (span := match.span(1)) not in found]
 
 
-def _measures(name: str) -> bool:
-    return _METRIC.search(name) is not None and _NO_METRIC.search(name) is None
+def _measures(name: str, value: str) -> bool:
+    """Whether a named value is that of a metric: `val_loss=0.71`, and neither `val_fold=0` nor `kl=0.5`."""
+    if "." not in value or _NO_METRIC.search(name) is not None:
+        return False
+    if _METRIC.search(name) is not None:
+        return True
+    return _EVALUATED.search(name) is not None and _MEASURED.fullmatch(value) is not None
 
 
-def _recorded(checkpoint: Checkpoint, layout: _Layout) -> list[tuple[int, int, str]]:
+def _recorded(checkpoint: Checkpoint, layout: _Layout) -> list[_Blank]:
     """The one number that is the checkpoint's own step, else its epoch or the one beside it, with how it is blanked.
 
     Names that are ahead of their epoch by one are of another series than those that are not: a seed that happens to be

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ckpt.scan.recording import Recorded
@@ -42,20 +42,40 @@ def unbounded(states: Iterable[Recorded]) -> set[tuple[str, str]]:
     """Ids of checkpoints with the keys of those of their lists that are proven to have no bound (`save_top_k=-1`).
 
     Lightning notes the worst of a list only when the list is full. One without a bound is full at every save: so two
-    lists of different lengths that both are, the longer with all of the shorter, are the proof. A list of which
-    something was dropped, or that was not full, is the proof of the opposite for its whole training.
+    lists of different lengths that both are, the longer with all of the shorter, are the proof, where the list grew by
+    one at every save from the beginning on: a training that is gone on with under a larger bound keeps the worst of
+    the smaller one, and looks full. A list of which something was dropped, or that was not full, is the proof of the
+    opposite for its whole training.
     """
     found: dict[_Callback, list[tuple[frozenset[str], str, bool]]] = {}
+    progress: dict[str, float | None] = {}
     for item in states:
+        progress[item.checkpoint.id] = _progress(item)
         for callback, names, is_full in _lists(item):
             found.setdefault(callback, []).append((names, item.checkpoint.id, is_full))
     return {
         (checkpoint, key)
         for (_, _, key), lists in found.items()
         for chain in _chains(lists)
-        if not chain.is_bounded and len(chain.longest) > len(chain.shortest)
+        if not chain.is_bounded and _grew_evenly(chain, progress)
         for checkpoint in chain.states
     }
+
+
+def _progress(item: Recorded) -> float | None:
+    """How far a training was: steps, or epochs from 1 on where they are all that is known."""
+    step, epoch = item.checkpoint.step, item.checkpoint.epoch
+    return float(step) if step is not None else None if epoch is None else epoch + 1
+
+
+def _grew_evenly(chain: _Chain, progress: Mapping[str, float | None]) -> bool:
+    """Whether the lists have had one name more for every stretch of the training, the first stretch included."""
+    shortest, longest = len(chain.shortest), len(chain.longest)
+    first, last = progress.get(chain.states[-1]), progress.get(chain.states[0])
+    if longest <= shortest or first is None or last is None or last <= first:
+        return False
+    stretch = (last - first) / (longest - shortest)
+    return abs(first - stretch * shortest) < stretch
 
 
 def _lists(item: Recorded) -> Iterator[tuple[_Callback, frozenset[str], bool]]:

@@ -52,17 +52,16 @@ def test_a_look_at_what_is_dirty_sees_links_come_move_and_go(world: Any, base: P
 
 
 def test_links_go_with_the_directory_that_they_lie_in(world: Any, base: Path) -> None:
-    (base / "paper" / "run").symlink_to("../a")
-    (base / "other").symlink_to("b/checkpoints")
+    (base / "paper" / "best").symlink_to("../a/checkpoints/step-000010.pt")
+    (base / "other").symlink_to("b/checkpoints/step-000020.pt")
     world.scanner.dirty({str(base): True})
-    whole = dict.fromkeys((10, 20, 30), ("paper/run",))
-    assert linked(world) == {"a": whole, "b": dict.fromkeys((10, 20, 30), ("other",))}
+    assert linked(world) == {"a": {10: ("paper/best",)}, "b": {20: ("other",)}}
     (base / "paper").rename(base / "thesis")
     world.scanner.dirty({str(base / "paper"): True, str(base / "thesis"): True})
-    assert linked(world)["a"] == dict.fromkeys((10, 20, 30), ("thesis/run",))
+    assert linked(world)["a"] == {10: ("thesis/best",)}
     shutil.rmtree(base / "thesis")
     world.scanner.dirty({str(base / "thesis"): True})
-    assert linked(world) == {"b": dict.fromkeys((10, 20, 30), ("other",))}
+    assert linked(world) == {"b": {20: ("other",)}}
 
 
 def test_links_in_own_runs_are_seen_as_they_come_and_go(world: Any, base: Path) -> None:

@@ -363,6 +363,6 @@ def test_whatever_is_given_is_a_policy_that_survives_or_a_state_error(raw: dict[
 
 
 def test_the_guide_tells_every_field_and_every_other_name() -> None:
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "retention.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).resolve().parents[3] / "docs" / "retention.md").read_text(encoding="utf-8")
     for name in (*RULES, *SETTINGS, *OTHER_NAMES):
         assert name == "unmonitored" or f"`{name}`" in guide or f"`{name} = " in guide, name

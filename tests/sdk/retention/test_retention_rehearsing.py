@@ -21,7 +21,7 @@ def save(number: int, loss: float | None = None, **fields: Any) -> Checkpoint:
     given: dict[str, Any] = {
         "id": f"{number:012x}",
         "run": "r",
-        "path": f"/runs/exp/checkpoints/step-{number:06d}.pt",
+        "path": f"/runs/exp/checkpoints/step-{number * 10:06d}.pt",
         "seq": number,
         "step": number * 10,
         "epoch": number,

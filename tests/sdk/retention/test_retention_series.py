@@ -19,7 +19,7 @@ FRAMEWORKS = {
     "transformers": ["checkpoint-500", "checkpoint-1000"],
     "lightning": ["epoch=1-step=8.ckpt", "epoch=10-step=80.ckpt"],
     "lightning by a metric": ["epoch=1-val_loss=0.71.ckpt", "epoch=12-val_loss=-1.5e-3.ckpt"],
-    "lightning padded": ["mnist-epoch=02-val_loss=0.32.ckpt", "mnist-epoch=11-val_loss=1.ckpt"],
+    "lightning padded": ["mnist-epoch=02-val_loss=0.32.ckpt", "mnist-epoch=11-val_loss=1.05.ckpt"],
     "lightning cut at a slash": ["epoch=1-val/acc=0.5.ckpt", "epoch=2-val/acc=0.75.ckpt"],
     "nemo": [
         "gpt--val_loss=5.01-step=20-consumed_samples=2000.0.ckpt",
@@ -133,3 +133,24 @@ def test_names_of_other_directories_and_frameworks_are_of_other_series() -> None
     assert series("a/step-1.pt") != series("b/step-1.pt")
     ours, theirs = (Checkpoint(id="1", run="r", path="/r/step-1", framework=name) for name in ("dcp", "orbax"))
     assert series_of(ours) != series_of(theirs)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "fields"),
+    [
+        ("val_fold=0-epoch=1.ckpt", "val_fold=1-epoch=1.ckpt", {"framework": "lightning", "step": 7, "epoch": 1}),
+        ("kl=0.1-epoch=1.ckpt", "kl=0.5-epoch=1.ckpt", {"framework": "lightning", "step": 7, "epoch": 1}),
+        ("acc=4-epoch=1.ckpt", "acc=8-epoch=1.ckpt", {"framework": "lightning", "step": 7, "epoch": 1}),
+        ("e0_epoch_1.pt", "e7_epoch_1.pt", {"step": 700, "epoch": 1}),
+        ("iter1_epoch5.pt", "iter2_epoch5.pt", {"step": 700, "epoch": 5}),
+        ("update1-step100.pt", "update9-step100.pt", {"step": 100, "epoch": 5}),
+        ("step1/checkpoint-100.pt", "step2/checkpoint-100.pt", {"step": 100, "epoch": 5}),
+        ("iter_1/best_model.pt", "iter_2/best_model.pt", {"step": 700, "epoch": 7}),
+        ("step1", "step2", {"framework": "transformers", "step": 500, "epoch": 3}),
+        ("seed_1", "seed_2", {"framework": "orbax", "step": 1}),
+    ],
+)
+def test_a_number_that_is_not_what_is_recorded_tells_trainings_apart(
+    one: str, other: str, fields: dict[str, Any]
+) -> None:
+    assert series(one, **fields) != series(other, **fields)
