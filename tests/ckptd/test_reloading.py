@@ -163,3 +163,19 @@ def test_a_root_that_only_config_toml_named_is_no_longer_watched(world: Any, tmp
 def test_a_match_that_means_no_run_is_told(world: Any, base: Path) -> None:
     config = Config(runs=(RunRule(match="on*", policy={}), RunRule(match="thre*", policy={"keep_last": 1})))
     assert foretell(world.parts, config).warnings == ["run 2: no run that is known now matches 'thre*'"]
+
+
+def test_a_restart_does_not_end_the_wait(world: Any, make_world: Any, base: Path) -> None:
+    taken(world, Config(policy=STRICT))
+    asks = {ask["text"] for ask in (sweep(world), world.keeper.asks())[1]}
+    world.roots.remember()
+    world.journal.close()
+    again = make_world()
+    again.parts.policies.config = Config(policy=STRICT)
+    again.scanner.full()
+    sweep(again)
+    assert kept(again) == {"one": 6, "two": 6}
+    assert {ask["text"] for ask in again.keeper.asks()} == asks
+    again.keeper.delays._delays.clear()
+    sweep(again)
+    assert kept(again) == {"one": 2, "two": 2}

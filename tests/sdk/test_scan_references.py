@@ -214,6 +214,9 @@ def test_a_training_resumed_with_a_higher_number_still_has_a_bound(tmp_path: Pat
     assert set(held(tmp_path)) == set(os.listdir(tmp_path)) == {f"epoch={epoch}.ckpt" for epoch in range(4)}
     series(tmp_path / "one", 1, [5, 6, 7, 8], then=5)
     assert set(held(tmp_path / "one")) == set(os.listdir(tmp_path / "one"))
+    # Here all lists look full, and each has all of the shorter ones: but the first is not that of the first save.
+    series(tmp_path / "falling", 1, [5, 4, 3, 2], then=5)
+    assert set(held(tmp_path / "falling")) == {f"epoch={epoch}.ckpt" for epoch in (1, 2, 3)}
 
 
 def test_each_training_of_a_directory_is_judged_by_its_own_lists(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def test_a_root_that_is_renamed_keeps_the_trash_beside_it(
     again.scanner.full()
     again.post("/v1/trash/restore", ids=[item.entry.id for item in again.keeper.entries()])
     assert steps(renamed) == [10, 20, 30, 40, 50]
+    # What came back is pinned under the id that the run has now.
+    sweep(again)
+    assert steps(renamed) == [10, 20, 30, 40, 50]
+    (view,) = again.catalog.all()
+    assert sum(c.pinned for c in view.checkpoints) == 3
 
 
 def test_a_root_that_is_moved_elsewhere_on_its_disk_keeps_the_trash_beside_its_old_place(
