@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-PAUSE_S = 0.5  # so that a save takes as long as one of a real model
+PAUSE_S = 1.0  # so that a save takes as long as one of a real model
 
 
 def with_transformers(directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Any
 
 from ckpt.formats.containers.tensors import Placed
@@ -91,11 +92,14 @@ def _may_be_data(top: Any, tensors: ByRole, texts: Collection[str]) -> bool:
     if all(type(value) is Tensor for value in fields.values()) and not _COUNTERS.intersection(texts):
         return False
     whole = bare_state(top)
-    found: dict[str, list[str]] = {}
-    for placed in (*tensors.get("model", ()), *tensors.get("ema", ())):
+    found: dict[str, tuple[int, bool]] = {}
+    for placed in chain(tensors.get("model", ()), tensors.get("ema", ())):
         place, _, rest = ("", "", placed.info.name) if whole else placed.info.name.partition(".")
-        found.setdefault(place, []).append(rest)
-    return not any(len(names) > 1 and any(map(_is_parameter, names)) for names in found.values())
+        count, has_parameter = found.get(place, (0, False))
+        found[place] = count, has_parameter = count + 1, has_parameter or _is_parameter(rest)
+        if count > 1 and has_parameter:
+            return False
+    return True
 
 
 def _is_parameter(name: str) -> bool:
