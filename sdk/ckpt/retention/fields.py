@@ -96,12 +96,7 @@ def stretches(name: str, value: Any) -> tuple[dict[str, float | None], ...]:
 
 def _stretch(name: str, item: Any) -> dict[str, float | None]:
     if isinstance(item, Mapping):
-        for key in item:
-            if key not in ("every", "within"):
-                raise StateError(
-                    f"{name} holds '{printable(str(key))[:80]}', which means nothing there",
-                    hint=nearest(str(key), ("every", "within"), 'such as {every = "1h", within = "1d"}'),
-                )
+        _check_parts(name, item, ("every", "within"), 'such as {every = "1h", within = "1d"}')
         every, within = item.get("every"), item.get("within")
     elif isinstance(item, str):
         every, word, within = item.partition(" for ")
@@ -118,6 +113,15 @@ def _stretch(name: str, item: Any) -> dict[str, float | None]:
             hint='the shorter time comes first: "1h for 1d"',
         )
     return {"every": stretch, "within": reach}
+
+
+def _check_parts(name: str, item: Mapping[Any, Any], parts: tuple[str, ...], example: str) -> None:
+    for part in item:
+        if part not in parts:
+            raise StateError(
+                f"{name} holds '{printable(str(part))[:80]}', which means nothing there",
+                hint=nearest(str(part), parts, example),
+            )
 
 
 def best_of(name: str, value: Any) -> dict[str, dict[str, Any] | None]:
@@ -138,12 +142,7 @@ def best_of(name: str, value: Any) -> dict[str, dict[str, Any] | None]:
 def _best(name: str, key: str, wanted: Any) -> dict[str, Any]:
     mode: Any = None
     if isinstance(wanted, Mapping):
-        for part in wanted:
-            if part not in ("keep", "mode"):
-                raise StateError(
-                    f"{name} holds '{printable(str(part))[:80]}', which means nothing there",
-                    hint=nearest(str(part), ("keep", "mode"), 'such as {keep = 2, mode = "max"}'),
-                )
+        _check_parts(name, wanted, ("keep", "mode"), 'such as {keep = 2, mode = "max"}')
         wanted, mode = wanted.get("keep"), wanted.get("mode")
     elif isinstance(wanted, str):
         number, _, rest = wanted.strip().partition(" ")

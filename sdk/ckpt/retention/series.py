@@ -67,6 +67,8 @@ _BY_THEIR_OWN = frozenset({"accelerate", "ray"})
 """Frameworks that number their saves, whatever the step."""
 
 _NUMBER = re.compile(r"(?<![\d.])\d{1,15}(?!\.?\d|[A-Za-z])")
+_BEYOND = 1e15
+"""No training counts so far; a file may say anything."""
 _DIGIT = re.compile("[0-9]")
 _ZEROS = str.maketrans("123456789", "000000000")
 _MONTH_AND_DAY = re.compile(r"[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)")
@@ -172,12 +174,10 @@ def _counted(checkpoint: Checkpoint, counts: Sequence[_Count]) -> list[_Blank]:
     if (step is None and epoch is None) or checkpoint.framework in _BY_THEIR_OWN:
         return [(begin, end, "#") for begin, end, _ in counts]
     blanks: list[_Blank] = []
-    for recorded, kinds in ((step, ("step", "save")), (epoch, ("epoch", "save"))):
-        if recorded is None or not math.isfinite(recorded):
+    for recorded, kinds, alone in ((step, ("step", "save"), ("step", "save")), (epoch, ("epoch", "save"), ("epoch",))):
+        if recorded is None or not abs(recorded) < _BEYOND:
             # What is not recorded is what the name says.
-            blanks += [(begin, end, "#") for begin, end, kind in counts if kind == kinds[0]]
-            if recorded is step:
-                blanks += [(begin, end, "#") for begin, end, kind in counts if kind == "save"]
+            blanks += [(begin, end, "#") for begin, end, kind in counts if kind in alone]
             continue
         near: dict[float, _Blank] = {}
         for begin, end, kind in sorted(counts):
@@ -240,7 +240,7 @@ def _recorded(checkpoint: Checkpoint, layout: _Layout) -> list[_Blank]:
     if steps:
         return [(*steps[0], "#")] if len(steps) == 1 else []
     epoch = checkpoint.epoch
-    if epoch is None or not math.isfinite(epoch):
+    if epoch is None or not abs(epoch) < _BEYOND:
         return []
     near = [(span, number - epoch) for span, number in numbers if number - epoch in (-1, 0, 1)]
     return [(*span, f"#{ahead:+.0f}" if ahead else "#") for span, ahead in near] if len(near) == 1 else []

@@ -154,3 +154,9 @@ def test_a_number_that_is_not_what_is_recorded_tells_trainings_apart(
     one: str, other: str, fields: dict[str, Any]
 ) -> None:
     assert series(one, **fields) != series(other, **fields)
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["epoch_3.pt", "model-3.pt", "epoch=1-step=8.ckpt"])
+def test_a_number_that_no_training_reaches_breaks_nothing(name: str, number: Any) -> None:
+    assert series(name, epoch=number) and series(name, step=number, epoch=3)
