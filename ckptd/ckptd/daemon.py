@@ -23,7 +23,7 @@ from ckptd.catalog.renewal import renew
 from ckptd.config import file as config_file
 from ckptd.config.check import runs_json
 from ckptd.config.values import Config, Limits
-from ckptd.process import courtesy, lifecycle
+from ckptd.process import courtesy, lifecycle, memory
 from ckptd.process.notify import Notify
 from ckptd.rounds import Rhythm, Rounds
 from ckptd.serving.api import Activity, Api
@@ -54,6 +54,7 @@ class Daemon:
 
     def run(self) -> int:
         """Serves until a signal or a stop request. Raises CkptError when it cannot start."""
+        memory.share_arenas()
         lock = lifecycle.take_lock(self._state, self._socket)
         try:
             for directory in (self._state.directory, self._state.catalog):
