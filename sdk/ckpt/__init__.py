@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ckpt.retention import Policy
     from ckpt.runs import Run
     from ckpt.saving import CheckpointManager
+    from ckpt.saving.by_hand import load_checkpoint, save_checkpoint
     from ckpt.state import TrainingState
 
 _HOMES = {
@@ -50,6 +51,8 @@ _HOMES = {
     "TrainingHook": "ckpt.hook",
     "TrainingState": "ckpt.state",
     "UsageError": "ckpt.exceptions",
+    "load_checkpoint": "ckpt.saving.by_hand",
+    "save_checkpoint": "ckpt.saving.by_hand",
 }
 
 _ROOMS = ("diff", "formats", "retention")
@@ -74,6 +77,8 @@ __all__ = [
     "TrainingHook",
     "TrainingState",
     "UsageError",
+    "load_checkpoint",
+    "save_checkpoint",
 ]
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import string
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from typing import Any, Literal, Self
 
+from ckpt.commit_message import check_template, filled
 from ckpt.encoding import printable
 from ckpt.exceptions import StateError
 from ckpt.refs import mode_for
 from ckpt.retention import Policy, given
+from ckpt.retention.quantities import LONGEST, MINUTE, duration, shown
 from ckpt.retention.spelling import OTHER_NAMES, is_off, nearest
-
-MESSAGE_FIELDS = ("epoch", "step", "global_step", "loss", "learning_rate", "model_name", "experiment_name")
-"""What a commit message template may name, besides the metrics of the state."""
 
 _COUNTS = (
     "save_every_n_steps",
@@ -48,6 +46,14 @@ _POLICY = {
 _INSTEAD = ("keep_last", "save_total_limit", "keep_best", "save_top_k", "keep_every_n_epochs", "keep_every_n_steps")
 """Other names that options have for those who know them from elsewhere."""
 
+_CHOICES = {
+    "when_busy": ("block", "skip", "coalesce"),
+    "when_disk_full": ("raise", "wait", "skip"),
+}
+
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
+"""Signals that a save can answer; no platform has all of them."""
+
 _RISING = re.compile(
     r"(?<![a-z])(accuracy|acc|f1|auc|bleu|rouge|iou|dice|map|reward|score|precision|recall|r2)(?![a-z0-9])"
 )
@@ -61,13 +67,16 @@ _FORMER = {"keep_for_s": "keep_for"}
 class CheckpointConfig:
     """How a training is saved. Every rule that is None is off; rules are independent of each other.
 
-    When to save: save_every_n_steps, save_every_n_epochs (once an epoch), save_on_best_metric (a metric's name) with
-    minimize_metric (True for a loss, False for an accuracy).
+    When to save: save_every_n_steps, save_every_n_epochs (once an epoch), save_every_n_minutes, save_on_best_metric (a
+    metric's name) with minimize_metric (True for a loss, False for an accuracy), save_on_exception, save_on_signals
+    with signal_save_within.
+    How it is written: background, when_busy, when_disk_full with disk_full_wait.
     What to keep: keep_last_n_checkpoints, keep_best_n_checkpoints, keep_checkpoint_every_n_epochs,
     keep_checkpoint_every_n_steps, keep_best_of, keep_every, keep_within, keep_steps, keep_tagged, max_age, max_bytes;
     what no rule keeps waits in the trash for keep_for. Without a rule everything is kept. Times are seconds or texts
     such as "36h", sizes bytes or texts such as "200GB"; both are held as numbers.
-    What is in it: save_optimizer_state, save_scheduler_state, save_random_state, use_incremental_saves.
+    What is in it: save_optimizer_state, save_scheduler_state, save_random_state, gather_random_states,
+    use_incremental_saves.
     How it is listed: auto_commit, commit_message_template, tag_best_checkpoints.
     When to stop: early_stopping_patience, early_stopping_threshold.
 
@@ -79,10 +88,30 @@ class CheckpointConfig:
     """Save when N divides the global step."""
     save_every_n_epochs: int | None = None
     """Save once in every epoch that N divides, epochs as the training counts them."""
+    save_every_n_minutes: float | None = None
+    """Save when N minutes have passed since this training's last save, or since it began."""
     save_on_best_metric: str | None = None
     """Save when this metric is better than in every checkpoint so far; also what `best` means."""
     minimize_metric: bool = True
     """True when less is better, as for a loss; False for an accuracy. Without a metric the loss is minimised."""
+
+    save_on_exception: bool = False
+    """Save once more when an exception leaves the `with` block of the hook, KeyboardInterrupt included."""
+    save_on_signals: str | Sequence[str] = ()
+    """Save at the next step after one of these signals, such as ("SIGTERM", "SIGUSR1"). After SIGUSR1 and SIGUSR2 the
+    training goes on; the others are delivered again after the save."""
+    signal_save_within: float | str = 60.0
+    """How long a save on a signal or an exception may take, the wait for the next step included."""
+
+    background: Literal[True, False, "thread", "process"] = True
+    """Who writes: a thread or a process beside the training; True takes a thread for small files and a process for
+    large ones, False writes before the save returns."""
+    when_busy: Literal["block", "skip", "coalesce"] = "block"
+    """What a save does while the one before is being written: wait for it, leave itself out, or wait in line, where a
+    newer one takes its place. The best, and saves on exceptions and signals, always wait."""
+    when_disk_full: Literal["raise", "wait", "skip"] = "raise"
+    """What a save does without room on the disk: fail, wait for room up to `disk_full_wait`, or leave itself out."""
+    disk_full_wait: float | str = 3600.0
 
     keep_last_n_checkpoints: int | None = None
     keep_best_n_checkpoints: int | None = None
@@ -121,6 +150,8 @@ class CheckpointConfig:
     save_scheduler_state: bool = True
     save_random_state: bool = True
     """Capture the random states of Python, NumPy and torch when the TrainingState holds none."""
+    gather_random_states: bool = False
+    """Capture the random states of all ranks: all of them have to save at the same step."""
     use_incremental_saves: bool = True
     """Store equal tensors once where the store can. A run directory cannot: each of its checkpoints is one whole
     file that plain tools open, at either value, and run.json records what was asked for."""
@@ -151,8 +182,13 @@ class CheckpointConfig:
                     hint=f"leave {name} out for no such rule",
                 )
         for item in dataclasses.fields(self):
-            if isinstance(item.default, bool) and not isinstance(getattr(self, item.name), bool):
+            if (
+                item.name != "background"
+                and isinstance(item.default, bool)
+                and not isinstance(getattr(self, item.name), bool)
+            ):
                 raise StateError(f"{item.name} is {getattr(self, item.name)!r}, and has to be True or False")
+        self._take_writing()
         metric = self.save_on_best_metric
         if metric is not None and (not isinstance(metric, str) or not metric or is_off(metric)):
             raise StateError(
@@ -169,7 +205,7 @@ class CheckpointConfig:
         value = self.early_stopping_threshold
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise StateError(f"early_stopping_threshold is {value!r}, and has to be a number of 0 or more")
-        _check_template(self.commit_message_template)
+        check_template(self.commit_message_template)
 
     def _take_rules(self, others: Mapping[str, Any]) -> None:
         """Lets the policy check what is the policy's, and holds it under the options' own names."""
@@ -183,6 +219,25 @@ class CheckpointConfig:
                 object.__setattr__(self, name, rules[field])
         for name in others:
             object.__setattr__(self, name, rules.get(OTHER_NAMES.get(name, name)))
+
+    def _take_writing(self) -> None:
+        """Checks when and how files are written, and holds times as seconds and signals as a tuple of names."""
+        minutes = self.save_every_n_minutes
+        if minutes is not None:
+            number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+            if not number or not 0 < minutes <= LONGEST / MINUTE:
+                raise StateError(
+                    f"save_every_n_minutes is {shown(minutes)}, and has to be a number of minutes above 0",
+                    hint="0.5 is every 30 seconds; leave it out for no such rule",
+                )
+        if not isinstance(self.background, bool) and self.background not in ("thread", "process"):
+            raise _no_choice("background", self.background, ("True", "False", "thread", "process"))
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise _no_choice(name, getattr(self, name), choices)
+        for name, least in (("disk_full_wait", 0.0), ("signal_save_within", 0.1)):
+            object.__setattr__(self, name, duration(name, getattr(self, name), least))
+        object.__setattr__(self, "save_on_signals", _signals(self.save_on_signals))
 
     @property
     def monitor(self) -> str:
@@ -210,12 +265,7 @@ class CheckpointConfig:
 
     def message(self, values: Mapping[str, Any]) -> str:
         """The commit message for these values; what is unknown or does not fit its format shows as `?`."""
-        out = []
-        for text, name, spec, conversion in string.Formatter().parse(self.commit_message_template):
-            out.append(text)
-            if name is not None:
-                out.append(_rendered(values.get(name), spec or "", conversion))
-        return "".join(out)
+        return filled(self.commit_message_template, values)
 
 
 def _refuse_unknown(options: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -229,32 +279,24 @@ def _refuse_unknown(options: Mapping[str, Any], known: Sequence[str]) -> None:
             )
 
 
+def _no_choice(name: str, value: Any, choices: Sequence[str]) -> StateError:
+    near = nearest(value, choices, "") if isinstance(value, str) else ""
+    return StateError(f"{name} is {shown(value)}, and has to be one of {', '.join(choices)}", hint=near or None)
+
+
+def _signals(value: Any) -> tuple[str, ...]:
+    """Names of signals, each once, from one or several names or `signal.Signals`."""
+    several = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    names = [getattr(item, "name", item) for item in several]
+    for name in names:
+        if name not in SIGNALS:
+            known = f"signals that a save can answer: {', '.join(SIGNALS)}"
+            raise StateError(
+                f"save_on_signals names {shown(name)}, which is no signal that a save can answer",
+                hint=nearest(name.upper(), SIGNALS, known) if isinstance(name, str) else known,
+            )
+    return tuple(dict.fromkeys(names))
+
+
 def _plainly_rises(metric: str) -> bool:
     return _RISING.search(metric.lower()) is not None and mode_for(metric) == "max"
-
-
-def _check_template(template: Any) -> None:
-    if not isinstance(template, str):
-        raise StateError(f"commit_message_template is {template!r}, and has to be a string")
-    try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise StateError(
-            f"commit_message_template cannot be used: {error}", hint="a brace that is meant as text is written twice"
-        ) from error
-    for _, name, spec, _ in parts:
-        # Attribute and item access would let a template read more than the values it is given.
-        if name is not None and (not name or name.isdigit() or any(c in name for c in ".[]") or "{" in (spec or "")):
-            raise StateError(
-                f"commit_message_template names {{{name}}}, which stands for nothing",
-                hint=f"use {', '.join(MESSAGE_FIELDS)} or the name of a metric",
-            )
-
-
-def _rendered(value: Any, spec: str, conversion: str | None) -> str:
-    if value is None:
-        return "?"
-    try:
-        return format(repr(value) if conversion == "r" else str(value) if conversion else value, spec)
-    except (ValueError, TypeError):
-        return "?"

@@ -208,6 +208,11 @@ class FileLock:
         """Whether this object holds the lock."""
         return self._fd is not None
 
+    @property
+    def fd(self) -> int | None:
+        """The open file that the lock is on: a process that is given it holds the lock too. None when not held."""
+        return self._fd
+
     def acquire(self, note: Any = None, *, wait_s: float = 0.25) -> None:
         """Takes the lock, and writes `note` into the file. Waits a moment, because `is_free` holds it for microseconds.
 

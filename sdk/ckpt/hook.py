@@ -107,17 +107,28 @@ class TrainingHook:
         loss = self._losses[-1] if self._losses else math.nan
         return self._save(self._state(loss, metrics), at_epoch_end=False)
 
+    def register(self, name: str, item: Any) -> None:
+        """Has one more object in every checkpoint, as `CheckpointManager.register` does; before `resume()`."""
+        self.manager.register(name, item)
+
     @property
     def should_stop(self) -> bool:
         """Whether early stopping is out of patience."""
         return self.manager.should_stop_early
 
     def load_checkpoint(
-        self, ref: Any = None, load_best: bool = False, *, strict: bool = True, map_location: Any = "cpu"
+        self,
+        ref: Any = None,
+        load_best: bool = False,
+        *,
+        strict: bool = True,
+        map_location: Any = "cpu",
+        weights_only: bool = False,
+        fallback: Any = None,
     ) -> RestoreReport:
         """Puts a checkpoint into model, optimizer, scheduler and random generators, and counts on from it.
 
-        At the start of a fork the counts begin at 0. Raises as `CheckpointManager.restore_from_checkpoint` does.
+        At the start of a fork, and with `weights_only`, the counts begin at 0. Raises as `CheckpointManager.restore_from_checkpoint` does.
         """
         config = self.manager.config
         report = self.manager.restore_from_checkpoint(
@@ -130,16 +141,18 @@ class TrainingHook:
             ref=ref,
             load_best=load_best,
             map_location=map_location,
+            weights_only=weights_only,
+            fallback=fallback,
         )
         self.epoch, self.global_step = report.next_epoch, report.next_step
         self._losses.clear()
         return report
 
-    def resume(self, *, strict: bool = True) -> RestoreReport | None:
-        """Goes on from the run's newest whole checkpoint; None when it has none yet."""
-        if not any(c.state in ("complete", "corrupt") for c in self.run.checkpoints()):
+    def resume(self, *, strict: bool = True, fallback: Any = None) -> RestoreReport | None:
+        """Goes on from the run's newest whole checkpoint; as long as it has none, from `fallback`, else None."""
+        if fallback is None and not any(c.state in ("complete", "corrupt") for c in self.run.checkpoints()):
             return None
-        return self.load_checkpoint(strict=strict)
+        return self.load_checkpoint(strict=strict, fallback=fallback)
 
     def close(self) -> None:
         """Ends the run as finished; a run that the process leaves open is ended at exit."""
@@ -160,6 +173,7 @@ class TrainingHook:
 
     def _take(self, state: TrainingState, *, at_epoch_end: bool) -> SavedCheckpoint | None:
         self.run.emit(state)
+        self.manager.note_metrics(state)
         if not self.manager.should_save_checkpoint(state, at_epoch_end=at_epoch_end):
             return None
         return self._save(state, at_epoch_end=at_epoch_end)

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import pickle
+import signal
 from typing import Any
 
 import pytest
@@ -17,14 +18,23 @@ from ckpt.retention import Policy
 DOCUMENTED: dict[str, Any] = {
     "save_every_n_steps": None,
     "save_every_n_epochs": None,
+    "save_every_n_minutes": None,
     "save_on_best_metric": None,
     "minimize_metric": True,
+    "save_on_exception": False,
+    "save_on_signals": (),
+    "signal_save_within": 60.0,
+    "background": True,
+    "when_busy": "block",
+    "when_disk_full": "raise",
+    "disk_full_wait": 3600.0,
     "keep_last_n_checkpoints": None,
     "keep_best_n_checkpoints": None,
     "keep_checkpoint_every_n_epochs": None,
     "save_optimizer_state": True,
     "save_scheduler_state": True,
     "save_random_state": True,
+    "gather_random_states": False,
     "use_incremental_saves": True,
     "auto_commit": True,
     "commit_message_template": "Checkpoint at epoch {epoch}, step {step}",
@@ -51,6 +61,27 @@ def test_an_unknown_option_names_the_nearest() -> None:
     [
         ("save_every_n_steps", 0),
         ("save_every_n_epochs", -1),
+        ("save_every_n_minutes", 0),
+        ("save_every_n_minutes", -0.5),
+        ("save_every_n_minutes", True),
+        ("save_every_n_minutes", "30m"),
+        ("save_every_n_minutes", float("nan")),
+        ("save_every_n_minutes", float("inf")),
+        ("save_on_exception", 1),
+        ("save_on_signals", ["SIGKILL"]),
+        ("save_on_signals", [15]),
+        ("save_on_signals", None),
+        ("signal_save_within", 0),
+        ("signal_save_within", "soon"),
+        ("background", 1),
+        ("background", None),
+        ("background", "fork"),
+        ("when_busy", "drop"),
+        ("when_busy", ["skip"]),
+        ("when_disk_full", True),
+        ("disk_full_wait", -1),
+        ("disk_full_wait", None),
+        ("gather_random_states", "all"),
         ("keep_last_n_checkpoints", 0),
         ("keep_best_n_checkpoints", True),
         ("keep_checkpoint_every_n_epochs", 1.5),
@@ -80,6 +111,48 @@ def test_an_unknown_option_names_the_nearest() -> None:
 def test_values_out_of_range_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(StateError, match=name):
         CheckpointConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"save_every_n_minute": 5}, "did you mean save_every_n_minutes"),
+        ({"when_busy": "blok"}, "when_busy is 'blok', and has to be one of block, skip, coalesce\ndid you mean block?"),
+        ({"when_disk_full": "waits"}, "one of raise, wait, skip\ndid you mean wait?"),
+        ({"background": "proces"}, "one of True, False, thread, process\ndid you mean process?"),
+        ({"save_on_signals": "TERM"}, "did you mean SIGTERM?"),
+        ({"save_on_signals": ["SIGTERM", "sigusr1"]}, "names 'sigusr1'.*\ndid you mean SIGUSR1?"),
+        ({"save_on_signals": "SIGKILL"}, "is no signal that a save can answer"),
+    ],
+)
+def test_a_wrong_word_names_what_would_work(options: dict[str, Any], hint: str) -> None:
+    with pytest.raises(StateError, match=hint.replace("?", r"\?")):
+        CheckpointConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ("SIGTERM", ("SIGTERM",)),
+        (signal.SIGINT, ("SIGINT",)),
+        (["SIGUSR1", signal.SIGTERM, "SIGUSR1"], ("SIGUSR1", "SIGTERM")),
+        ((), ()),
+    ],
+)
+def test_signals_are_held_by_their_names(given: Any, held: tuple[str, ...]) -> None:
+    config = CheckpointConfig(save_on_signals=given)
+    assert config.save_on_signals == held
+    assert CheckpointConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_times_of_writing_are_held_in_seconds() -> None:
+    config = CheckpointConfig(disk_full_wait="2h", signal_save_within="1m 30s", save_every_n_minutes=0.25)
+    assert (config.disk_full_wait, config.signal_save_within, config.save_every_n_minutes) == (7200.0, 90.0, 0.25)
+
+
+@pytest.mark.parametrize("background", [True, False, "thread", "process"])
+def test_every_way_of_writing_is_an_option(background: Any) -> None:
+    assert CheckpointConfig(background=background).background is background
 
 
 def test_without_a_metric_the_loss_is_minimised() -> None:

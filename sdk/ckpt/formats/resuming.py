@@ -10,6 +10,8 @@ from ckpt.records import Record
 Outcome = Literal["exact", "differs", "weights", "partial", "nothing"]
 GENERATORS = ("python", "numpy", "torch", "cuda")
 """The random generators of a report."""
+NONE_GIVEN = "none was given"
+"""The reason in a report of what was left out that says no more than that the part is not there."""
 _NEEDED = ("python", "numpy", "torch")  # every training has them; whether it used a GPU, its checkpoint does not say
 
 

@@ -6,11 +6,13 @@ An exit through an unhandled exception is a failure. A killed process writes not
 from __future__ import annotations
 
 import atexit
-import contextlib
+import logging
 import os
 import sys
 from types import TracebackType
 from typing import Literal, Protocol
+
+log = logging.getLogger("ckpt.runs")
 
 Ending = Literal["finished", "failed"]
 
@@ -50,8 +52,10 @@ class _Exit:
     def _close_all(self) -> None:
         for attempt, pid in list(self._open.values()):
             if pid == os.getpid():
-                with contextlib.suppress(Exception):
+                try:
                     attempt.close("failed" if self._failed else "finished")
+                except Exception as error:
+                    log.error("%s", error)
 
 
 at_exit = _Exit()

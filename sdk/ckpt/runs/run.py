@@ -34,6 +34,7 @@ from ckpt.runs.lookup import checkpoint_of, find, start_of
 from ckpt.runs.manifest import new_manifest, read_manifest, write_config, write_new
 from ckpt.runs.marking import Marking
 from ckpt.runs.rank import rank
+from ckpt.runs.under_way import UnderWay
 
 if TYPE_CHECKING:
     from ckpt.retention import Policy
@@ -55,6 +56,8 @@ class Run(Marking):
         self._lock: files.FileLock | None = None
         self._feed: StateFeed | None = None
         self._cache: Cache | None = None
+        self.under_way = UnderWay()
+        """What this handle's training is saving: `close` and every look at the run wait for it."""
         if directory is not None and (RunPaths(directory).manifest.exists() or not silent):
             self._manifest = read_manifest(directory)
 
@@ -225,6 +228,11 @@ class Run(Marking):
         return self._lock is not None
 
     @property
+    def lock_fd(self) -> int | None:
+        """The open file that the run's lock is on, for a writer process that holds it too; None when not training."""
+        return None if self._lock is None else self._lock.fd
+
+    @property
     def attempt(self) -> int:
         """Number of the present or last attempt, from 1; 0 before the first."""
         return len(self._manifest.get("attempts") or ())
@@ -235,9 +243,13 @@ class Run(Marking):
         return self._manifest.get("parent") is not None
 
     def view(self) -> RunView:
-        """The run with its checkpoints and the plan of its policy, as they are on disk now. Raises OSError."""
+        """The run with its checkpoints and the plan of its policy, as they are on disk now. Raises OSError.
+
+        Waits for what this handle's training is saving.
+        """
         from ckpt import scan
 
+        self.under_way.wait()
         if self._cache is None:
             self._cache = scan.Cache()
         return scan.read_run(self.paths.directory, cache=self._cache)
@@ -319,7 +331,18 @@ class Run(Marking):
             self._feed.flush()
 
     def close(self, ending: Ending = "finished") -> None:
-        """Ends the attempt and gives up the lock; may be called twice."""
+        """Waits for what is being saved, ends the attempt and gives up the lock; may be called twice.
+
+        Raises SaveError, when all that is done, for a save that failed if nobody was told of it.
+        """
+        if self._lock is None:
+            return
+        failure = self.under_way.finish()
+        self._end(ending)
+        if failure is not None:
+            raise failure
+
+    def _end(self, ending: Ending) -> None:
         lock, self._lock = self._lock, None
         if lock is None:
             return
@@ -342,7 +365,12 @@ class Run(Marking):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(ending_of(error))
+        try:
+            self.close(ending_of(error))
+        except CkptError as failure:
+            if error is None:
+                raise
+            log.error("%s", failure)
 
     def __repr__(self) -> str:
         place = "unknown directory" if self._directory is None else printable(str(self._directory))

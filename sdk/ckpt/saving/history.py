@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ class Saved:
     """The monitored metric; None when it was not recorded."""
     due: tuple[str, ...] = ()
     """The rules that asked for it."""
+    at: float | None = None
+    """When this process began to save it, by the monotonic clock; None for what others saved."""
 
 
 @dataclass
@@ -33,6 +36,10 @@ class History:
 
     mode: Literal["min", "max"] = "min"
     saves: list[Saved] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    """When this process first looked, by the monotonic clock: no time before that counts as training."""
+    failed_at: float | None = None
+    """When the newest save began of those that were taken back."""
     _past: set[int] = field(default_factory=set)
     """Numbers of the saves that this training has behind it: its own, and those up to what it went on from."""
 
@@ -40,6 +47,12 @@ class History:
         """Takes note of a save of this training."""
         self.saves.append(saved)
         self.go_on_with(saved.seq)
+
+    def take_back(self, seq: int) -> None:
+        """Save `seq` came to nothing: the rules ask as if it had not been tried."""
+        self.failed_at = next((saved.at for saved in self.saves if saved.seq == seq), self.failed_at)
+        self.saves = [saved for saved in self.saves if saved.seq != seq]
+        self._past.discard(seq)
 
     def go_on_with(self, seq: int) -> None:
         """Save `seq` is one of this training's own."""
@@ -66,6 +79,16 @@ class History:
             and (epoch is None or saved.epoch == epoch)
             for saved in reversed(self.saves)
         )
+
+    @property
+    def saved_at(self) -> float:
+        """When this process last began a save, or else began itself, by the monotonic clock."""
+        return max((saved.at for saved in self.saves if saved.at is not None), default=self.began)
+
+    @property
+    def last_step(self) -> int | None:
+        """The step of the newest save that this training has behind it; None before the first, as in a new fork."""
+        return next((saved.step for saved in reversed(self.saves) if saved.seq in self._past and saved.seq > 0), None)
 
     @property
     def best(self) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ckpt import files, refs
 from ckpt.encoding import printable
-from ckpt.exceptions import AddressError, CorruptError, IncompleteError
+from ckpt.exceptions import AddressError, CheckpointError, CorruptError, FormatError, IncompleteError
 from ckpt.records import Checkpoint
 from ckpt.saving.envelope import Content, from_envelope, read_envelope
 from ckpt.saving.history import read_marker
@@ -30,20 +30,36 @@ def read_checkpoint(record: Checkpoint, *, map_location: Any = "cpu", verify: bo
         raise IncompleteError(f"{name} was never committed", hint="load another checkpoint of the run")
     if record.state != "complete":
         raise CorruptError(_damage(record))
-    path = Path(record.path)
+    try:
+        return read_file(Path(record.path), map_location, verify=verify)
+    except FileNotFoundError as error:
+        raise CorruptError(f"{name} is gone") from error
+
+
+def read_file(path: Path, map_location: Any = "cpu", *, verify: bool = True) -> Content:
+    """The content of a checkpoint file of any layout, loaded with `weights_only=True`.
+
+    With `verify` its BLAKE3 is compared with the marker beside it, where there is one. A file of an older layout is
+    told of in the log and by the content's `migration`. Raises FileNotFoundError, CorruptError, FormatError.
+    """
+    name = printable(str(path))
     try:
         if verify:
             _verify(path)
-        return from_envelope(read_envelope(path, map_location), name)
-    except FileNotFoundError as error:
-        raise CorruptError(f"{name} is gone") from error
+        content = from_envelope(read_envelope(path, map_location), name)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise CorruptError(f"{name} cannot be read: {error.strerror}") from error
+    if content.migration is not None:
+        log.log(content.migration.level, "%s was read as %s", name, content.migration)
+    return content
 
 
 def _verify(path: Path) -> None:
-    written = read_marker(path).get("hash")
-    if isinstance(written, str) and written.startswith("blake3:"):
+    marker = read_marker(path)
+    written = marker.get("hash")
+    if isinstance(written, str) and written.startswith("blake3:") and marker.get("file", path.name) == path.name:
         found = files.hash_file(path)
         if found != written.removeprefix("blake3:"):
             raise CorruptError(f"{printable(str(path))} is damaged: its bytes are not those that were saved")
@@ -60,7 +76,7 @@ def newest_whole(
     for record in _candidates(view, best):
         try:
             content = read_checkpoint(record, map_location=map_location, verify=verify)
-        except CorruptError as error:
+        except (CheckpointError, FormatError) as error:
             damaged.append((record, error.message))
             continue
         if not best:
@@ -82,6 +98,11 @@ def newest_whole(
         f"run '{printable(view.run.name)}' has no checkpoint {what}",
         hint="load_best=False loads the newest" if best and view.checkpoints else "nothing has been saved in it yet",
     )
+
+
+def has_any(view: RunView) -> bool:
+    """Whether a run has checkpoints that were saved, whole or damaged; then a training goes on from its own."""
+    return any(c.state in ("complete", "corrupt") for c in view.checkpoints)
 
 
 def _damage(record: Checkpoint) -> str:

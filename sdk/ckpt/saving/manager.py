@@ -1,8 +1,8 @@
 """CheckpointManager: when to save, what to keep, and how to go on, for one run.
 
-manager = CheckpointManager(run, CheckpointConfig(save_every_n_epochs=1, keep_last_n_checkpoints=5))
-if manager.should_save_checkpoint(state):
-    manager.save_checkpoint(model, state, optimizers=optimizer)
+with CheckpointManager(run, CheckpointConfig(save_every_n_epochs=1, keep_last_n_checkpoints=5)) as manager:
+    if manager.should_save_checkpoint(state):
+        manager.save_checkpoint(model, state, optimizers=optimizer)
 """
 
 from __future__ import annotations
@@ -10,63 +10,49 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypedDict
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, Self
 
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import printable
-from ckpt.exceptions import AddressError, SaveError, StateError, UsageError
-from ckpt.paths import checkpoint_stem
-from ckpt.records import Checkpoint, checkpoint_id
+from ckpt.exceptions import SaveError, StateError
+from ckpt.paths import CHECKPOINT_SUFFIX, checkpoint_stem
+from ckpt.retention.quantities import size_text
 from ckpt.runs import Run
-from ckpt.runs.lookup import start_of
-from ckpt.saving import decisions, snapshot, upkeep, writer
+from ckpt.saving import decisions, governing, snapshot
 from ckpt.saving.callbacks import Callbacks, CheckpointCallback
+from ckpt.saving.capture.ranks import gather_random
+from ckpt.saving.capture.registry import Registry
 from ckpt.saving.early_stopping import Patience
-from ckpt.saving.envelope import Content, to_envelope
 from ckpt.saving.handle import SavedCheckpoint
 from ckpt.saving.history import History, Saved, read_history
-from ckpt.saving.loading import newest_whole, read_checkpoint
-from ckpt.saving.restore import RestoreReport, restore
+from ckpt.saving.metrics_history import MetricsHistory
+from ckpt.saving.queue import Save
+from ckpt.saving.reading import Reading
+from ckpt.saving.sender import Sender
 from ckpt.saving.snapshot import Given
+from ckpt.saving.staged import StagedSaves
+from ckpt.saving.telling import tell
 from ckpt.state import TrainingState
 
 log = logging.getLogger("ckpt.saving")
 
 
-class LoadedCheckpoint(TypedDict):
-    """What `load_checkpoint` returns."""
-
-    weights: Mapping[str, Any]
-    """Name to tensor."""
-    state: TrainingState
-    optimizer_states: list[Any]
-    scheduler_states: list[Any]
-    scaler_state: Any
-    random_state: Any
-    loader_states: list[Any]
-    checkpoint: Checkpoint
-    path: str
-    commit_hash: str
-    """Id of the checkpoint."""
-    epoch_finished: bool | None
-    model_config: Mapping[str, Any] | None
-    config: Mapping[str, Any] | None
-    """The run's hyper-parameters at the save."""
-
-
 @dataclass
-class _Pending:
-    """A file that is written and not committed yet."""
+class _Sent:
+    """What is to be known of a save when it has ended."""
 
-    staged: writer.Staged
-    marker: dict[str, Any]
-    handle: SavedCheckpoint
+    saved: Saved
+    state: TrainingState
+    blocked_s: float = 0.0
+    """How long the training waited."""
 
 
-class CheckpointManager:
+class CheckpointManager(Reading):
     """Saves, keeps and loads the checkpoints of one run.
 
     `repository` is a Run, or a run's directory, in which `run.json` is made if absent. Without a config the one that
@@ -88,48 +74,29 @@ class CheckpointManager:
         if config is not None and not isinstance(config, CheckpointConfig):
             raise StateError(f"config is a {type(config).__name__}", hint="give a CheckpointConfig")
         self.run = repository if isinstance(repository, Run) else Run.at(repository, experiment_name=experiment_name)
-        recorded = self.run.manifest.get("saving")
-        self._given = config is not None
-        if config is None:
-            config = CheckpointConfig.from_dict(recorded) if isinstance(recorded, dict) else CheckpointConfig()
-        self.config = config
+        self._given = config
+        self.config = config or governing.recorded(self.run)
         self._names = {"model_name": model_name, "experiment_name": experiment_name}
         self._model_config = model_config
-        self._monitor, self._mode = self._followed()
+        self._monitor, self._mode = governing.followed(self.run, self.config)
         self._callbacks = Callbacks()
-        self._pending: list[_Pending] = []
+        self._registry = Registry()
+        self._metrics = MetricsHistory()
+        self._sender = Sender(self.run, self.config)
+        self._staged = StagedSaves(self._take_back)
         self._known_history: History | None = None
         if self.run.silent:
             # Read before rank 0 saves anything, so that all ranks decide from the same past.
             self._known_history = self._history
-        self._patience = Patience(self.run, config, self._monitor, self._mode)
-        self._upkeep = upkeep.Upkeep(self.run)
+        self._patience = Patience(self.run, self.config, self._monitor, self._mode)
         self._described = False
         if self.run.training:
             self._describe()
 
-    def _followed(self) -> tuple[str, Literal["min", "max"]]:
-        """The metric that decides what is best: the config's, else the run's own, else the loss."""
-        own = self.run.manifest.get("monitor")
-        if self.config.save_on_best_metric is None and isinstance(own, str):
-            return own, "max" if self.run.manifest.get("mode") == "max" else "min"
-        return self.config.monitor, self.config.mode
-
     def _describe(self) -> None:
-        """Writes into run.json by what rules the run is saved and kept, so that the daemon keeps it alike."""
-        if self._described:
-            return
-        fields: dict[str, Any] = {name: value for name, value in self._names.items() if value is not None}
-        if self._given:
-            policy = self.config.to_policy()
-            fields.update(saving=self.config.to_dict(), monitor=self._monitor, mode=self._mode)
-            # A policy that the run was made with stays when the config says nothing of what to keep.
-            fresh = "saving" not in self.run.manifest and not self.run.forked
-            if policy.has_rules or not (fresh and self.run.manifest.get("policy")):
-                fields["policy"] = policy.to_json()
-        if fields:
-            self.run.update(**fields)
-        self._described = True
+        if not self._described:
+            governing.describe(self.run, self._given, self._names)
+            self._described = True
 
     @property
     def _history(self) -> History:
@@ -140,13 +107,26 @@ class CheckpointManager:
 
     # Saving
 
+    def register(self, name: str, item: Any) -> None:
+        """Has the state of one more object in every checkpoint, and back with every restore.
+
+        Anything with `state_dict()` and `load_state_dict()` will do, and random generators. The same name again
+        replaces it. Raises StateError for a name that means a part of every training, and for what has no state.
+        """
+        self._registry.add(name, item)
+
+    def note_metrics(self, state: TrainingState) -> None:
+        """Takes a state that was emitted into the history of metrics that goes into each checkpoint."""
+        self._metrics.add(state)
+
     def should_save_checkpoint(self, state: TrainingState, *, at_epoch_end: bool | None = None) -> bool:
         """Whether a rule of the config asks for a checkpoint of this state. Asking changes nothing.
 
         `at_epoch_end` tells where the training is; None is a loop that asks at every step, where the rule for epochs
         takes the first state of an epoch.
         """
-        return bool(decisions.due(state, self.config, self._history, at_epoch_end))
+        self._settle()
+        return bool(self._due(state, at_epoch_end))
 
     def save_checkpoint(
         self,
@@ -158,53 +138,102 @@ class CheckpointManager:
         scaler: Any = None,
         loaders: Any = None,
         at_epoch_end: bool | None = None,
+        urgent: Literal["exception", "signal"] | None = None,
     ) -> SavedCheckpoint | None:
-        """Saves a checkpoint and returns its handle; None on ranks that write nothing.
+        """Saves a checkpoint beside the training and returns its handle; None on ranks that write nothing.
 
         It saves whenever it is called: `should_save_checkpoint` is what decides by the config's rules. `weights` is a
         module, a mapping of named modules, or a mapping of names to tensors or arrays. Optimizers, schedulers and
         loaders are one or several objects with `state_dict()`, or such states; without them those held in `state` are
-        saved. It is durable when this returns. Then pointers and tags move, the run's policy is applied, and callbacks
-        are called.
+        saved. `urgent` says that the training is about to end.
 
-        Raises StateError for what cannot be stored and SaveError when the write failed: nothing is listed then,
-        earlier checkpoints are untouched, and the next save works. Raises LockedError when another process trains.
+        All of it is copied when this returns, and may change. The handle's `result()` waits until the checkpoint is
+        durable; by then pointers and tags have moved and the run's policy is applied. With `background=False` that is
+        so when this returns. While an earlier save is written, this one waits, is left out, or waits in line, as
+        `when_busy` says.
+
+        Raises StateError for what cannot be stored, and LockedError when another process trains. Raises SaveError when
+        the run cannot be written, and for an earlier save that failed if nobody was told of it: nothing of that one is
+        listed, earlier checkpoints are untouched, and the next save works.
         """
+        began = time.perf_counter()
         if not isinstance(state, TrainingState):
             raise StateError(f"state is a {type(state).__name__}", hint="give a TrainingState")
-        rules = decisions.due(state, self.config, self._history, at_epoch_end)
+        self._hear_of_failures(urgent)
         self._warn_of_a_forgotten_past()
-        given = Given(weights, optimizers, schedulers, scaler, loaders, at_epoch_end)
-        callbacks_state, state = state, dataclasses.replace(state)
-        value = decisions.monitored(state, self._monitor)
-        saved = Saved(self._history.next_seq, state.global_step, float(state.epoch), value, rules)
+        self._metrics.add(state)
+        gathers = self.config.gather_random_states and self.config.save_random_state
+        given = Given(
+            weights,
+            optimizers,
+            schedulers,
+            scaler,
+            loaders,
+            at_epoch_end,
+            self._registry.objects,
+            gather_random() if gathers else None,
+            self._metrics.to_plain(),
+        )
+        # The loop may change its own while this one is saved.
+        state = dataclasses.replace(state, metrics=dict(state.metrics))
         if self.run.silent:
-            self._history.add(saved)
+            rules = self._due(state, at_epoch_end, urgent)
+            self._history.add(self._saved(state, rules, self._history.next_seq))
             return None
         try:
             self.run.begin()
             self._describe()
         except OSError as error:
             raise SaveError(f"run '{printable(self.run.name)}' cannot be written: {error.strerror}") from error
-        content = snapshot.content(given, state, self.config, self._model_config, self.run.config)
-        envelope = to_envelope(content)
+        return self._save(given, state, urgent, began)
+
+    def _save(
+        self, given: Given, state: TrainingState, urgent: Literal["exception", "signal"] | None, began: float
+    ) -> SavedCheckpoint:
         stem = checkpoint_stem(state.global_step, float(state.epoch))
-        staged = writer.stage(self.run.paths.checkpoints, stem, envelope)
-        try:
-            marker = snapshot.marker(
-                self.run, state, saved, staged, is_best=self._history.is_better(value), message=self._message(state)
-            )
-            pending = _Pending(staged, marker, SavedCheckpoint(staged.path))
-            if self.config.auto_commit:
-                self._commit(pending)
-        except BaseException:
-            writer.discard(staged.path)
-            raise
-        if pending.handle.staged:
-            self._pending.append(pending)
+        packed = self._sender.pack(
+            snapshot.content(given, state, self.config, self._model_config, self.run.config)
+        )
+        sure = decisions.waits(self._due(state, given.at_epoch_end, urgent))
+        if not self._sender.admit(packed, sure=sure):
+            return self._left_out(stem)
+        self._hear_of_failures(urgent)
+        rules = self._due(state, given.at_epoch_end, urgent)
+        saved = self._saved(state, rules, self._sender.outbox.next_seq(self._history.next_seq))
+        is_best = self._history.is_better(saved.value)
+        marker = snapshot.marker(self.run, state, saved, is_best=is_best, message=self._message(state))
+        sent = _Sent(saved, state)
         self._history.add(saved)
-        self._callbacks.fire(callbacks_state, None if pending.handle.staged else str(pending.handle))
-        return pending.handle
+        try:
+            handle = self._sender.send(packed, stem, marker, partial(self._settled, sent), sure=sure)
+        except BaseException:
+            self._take_back(saved.seq)
+            raise
+        sent.blocked_s = time.perf_counter() - began
+        return handle
+
+    def _due(
+        self,
+        state: TrainingState,
+        at_epoch_end: bool | None,
+        urgent: Literal["exception", "signal"] | None = None,
+    ) -> tuple[str, ...]:
+        busy = not self.run.silent and self._sender.outbox.queue.busy
+        return decisions.due(
+            state, self.config, self._history, at_epoch_end, now=time.monotonic(), in_flight=busy, urgent=urgent
+        )
+
+    def _saved(self, state: TrainingState, rules: tuple[str, ...], seq: int) -> Saved:
+        value = decisions.monitored(state, self._monitor)
+        return Saved(seq, state.global_step, float(state.epoch), value, rules, time.monotonic())
+
+    def _left_out(self, stem: str) -> SavedCheckpoint:
+        path = self.run.paths.checkpoints / f"{stem}{CHECKPOINT_SUFFIX}"
+        handle = SavedCheckpoint(path)
+        reason = f"{printable(path.name)} was left out: the save before it is still being written"
+        handle.came_to_nothing("skipped", reason, "when_busy='block' would wait for that one")
+        log.info("%s", reason)
+        return handle
 
     def _warn_of_a_forgotten_past(self) -> None:
         history = self._history
@@ -220,159 +249,97 @@ class CheckpointManager:
         names = {name: given if given is not None else getattr(state, name) for name, given in self._names.items()}
         return self.config.message({**state.metrics, **vars(state), "step": state.global_step, **names})
 
-    def _commit(self, pending: _Pending) -> None:
-        """Lists a staged checkpoint; then pointers, retention, trash."""
-        run = self.run
-        marker = pending.marker
+    # After a save
 
-        def marker_for(path: Path) -> dict[str, Any]:
-            found = checkpoint_id(run.id, path.name, pending.staged.fingerprint)
-            return {"format": 1, "id": found, "file": path.name, **marker}
+    def _settle(self) -> None:
+        """Learns what has come of saves since the last look."""
+        if not self.run.silent:
+            self._sender.outbox.queue.settle()
 
-        path = writer.commit(pending.staged, upkeep.taken_names(run), marker_for)
-        record = snapshot.record(path, marker_for(path))
+    def _hear_of_failures(self, urgent: str | None) -> None:
+        """Raises what nobody was told of; a training that is about to end only logs it."""
+        if self.run.silent:
+            return
         try:
-            view = self._upkeep.after_save()
-            record = next((c for c in view.checkpoints if c.path == str(path)), record)
-        except OSError as error:
-            log.warning("run %s could not be looked at after a save: %s", printable(run.name), error)
-        pending.handle.committed(record)
-        run.flush()
+            self._sender.outbox.queue.raise_untold()
+        except SaveError as error:
+            if urgent is None:
+                raise
+            log.error("%s", error)
+
+    def _settled(self, sent: _Sent, save: Save) -> None:
+        """What follows a save, in the training's own thread."""
+        handle, outcome = save.handle, save.outcome
+        for problem in () if outcome is None else outcome.told:
+            tell(problem)
+        if handle.status == "staged" and outcome is not None and outcome.staged is not None:
+            self._staged.add(handle, save.job, outcome.staged, sent.saved.seq)
+        elif handle.status != "saved":
+            self._take_back(sent.saved.seq)
+            if handle.status == "skipped":
+                tell(handle.error().message)
+            return
+        log.info(
+            "saved %s: %s, %.1f ms of the training, written in %.2f s",
+            printable(handle.path.name),
+            size_text(save.image.layout.size),
+            sent.blocked_s * 1000,
+            0.0 if outcome is None else outcome.written_s,
+        )
+        self.run.flush()
+        self._callbacks.fire(sent.state, None if handle.staged else str(handle.path))
+
+    def _take_back(self, seq: int) -> None:
+        self._history.take_back(seq)
 
     def commit(self) -> list[SavedCheckpoint]:
-        """Lists the staged checkpoints, oldest first, and returns their handles.
+        """Waits for what is being written, lists the staged checkpoints, oldest first, and returns their handles.
 
         Raises SaveError when one cannot be listed; those before it are.
         """
-        done: list[SavedCheckpoint] = []
-        while self._pending:
-            pending = self._pending.pop(0)
-            self._commit(pending)
-            done.append(pending.handle)
+        if self.run.silent:
+            return []
+        self._sender.outbox.wait()
+        done = self._staged.commit()
+        self.run.flush()
+        self._hear_of_failures(None)
         return done
 
     def discard(self) -> int:
-        """Drops the staged checkpoints and returns how many there were."""
-        count = len(self._pending)
-        for pending in self._pending:
-            writer.discard(pending.staged.path)
-        self._pending.clear()
-        return count
+        """Waits for what is being written, drops the staged checkpoints and returns how many there were."""
+        if self.run.silent:
+            return 0
+        self._sender.outbox.wait()
+        return self._staged.discard()
 
-    # Loading
+    def close(self) -> None:
+        """Waits for what is being written, and gives memory, threads and processes back; may be called twice.
 
-    def load_checkpoint(
-        self,
-        ref: Any = None,
-        load_best: bool = False,
-        *,
-        commit_hash: Any = None,
-        map_location: Any = "cpu",
-        verify: bool = True,
-    ) -> LoadedCheckpoint:
-        """The content of a checkpoint; changes nothing on disk or in the training.
-
-        `ref` (also under the name `commit_hash`) is a path, id, selector such as `best` or `step:40`, record or
-        handle; without it the newest, or with `load_best` the best. Where that one is damaged, the newest (next best)
-        whole one is loaded and a warning says so; a damaged `ref` raises CorruptError. `verify` compares the file's
-        hash first. Raises AddressError when there is nothing to load, IncompleteError, FormatError.
+        The run goes on, and a save after it begins anew. Raises SaveError for a save that failed if nobody was told.
         """
-        record, content = self._read(ref, load_best, commit_hash, map_location, verify)
-        if record.run == self.run.id and record.seq is not None and not self._history.has_past:
-            # Who loads before the first save goes on from there, in a way of their own.
-            self._history.go_on_from(record.seq)
-        return LoadedCheckpoint(
-            weights=content.weights,
-            state=content.state,
-            optimizer_states=content.optimizers or [],
-            scheduler_states=content.schedulers or [],
-            scaler_state=content.scaler,
-            random_state=content.random,
-            loader_states=content.loaders or [],
-            checkpoint=record,
-            path=record.path,
-            commit_hash=record.id,
-            epoch_finished=content.epoch_finished,
-            model_config=content.model_config,
-            config=content.config_snapshot,
-        )
+        if not self.run.silent:
+            self._sender.outbox.close()
 
-    def _read(
-        self, ref: Any, load_best: bool, commit_hash: Any, map_location: Any, verify: bool
-    ) -> tuple[Checkpoint, Content]:
-        wanted = ref if ref is not None else commit_hash
-        if wanted is None:
-            return newest_whole(self.run.view(), best=load_best, map_location=map_location, verify=verify)
-        if load_best:
-            raise UsageError("load_best and a checkpoint by name ask for two things", hint="give one of them")
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            record = self.run.checkpoint(wanted)
-        except AddressError:
-            if not isinstance(wanted, str | os.PathLike) or not os.path.isfile(wanted):
+            self.close()
+        except SaveError as failure:
+            if error is None:
                 raise
-            record = start_of(wanted, Path.cwd(), None)[1]
-        return record, read_checkpoint(record, map_location=map_location, verify=verify)
-
-    def restore_from_checkpoint(
-        self,
-        model: Any = None,
-        optimizers: Any = None,
-        schedulers: Any = None,
-        scaler: Any = None,
-        *,
-        loaders: Any = None,
-        strict: bool = True,
-        ref: Any = None,
-        load_best: bool = False,
-        map_location: Any = "cpu",
-        verify: bool = True,
-        random: bool = True,
-    ) -> RestoreReport:
-        """Puts a checkpoint into the training's objects and random generators, and reports what it did.
-
-        Which one is chosen as by `load_checkpoint`. With `strict` anything that does not fit raises CheckpointError
-        and nothing is changed; without, what fits is restored, and optimizers and the rest only when all weights did.
-        The training goes on from there: rules for steps and epochs and the count of early stopping follow.
-        """
-        record, content = self._read(ref, load_best, None, map_location, verify)
-        report = restore(
-            content,
-            checkpoint=record,
-            model=model,
-            optimizers=optimizers,
-            schedulers=schedulers,
-            scaler=scaler,
-            loaders=loaders,
-            strict=strict,
-            random=random,
-        )
-        if record.run == self.run.id and record.seq is not None:
-            self._history.go_on_from(record.seq)
-            self._patience.return_to(report.next_step)
-        return report
-
-    # Looking
-
-    def list_checkpoints(self, include_metrics: bool = True, only_best: bool = False) -> list[Checkpoint]:
-        """The complete checkpoints, newest first; `only_best` those tagged `best-1` … `best-N`.
-
-        Without `include_metrics` their `metrics` are empty.
-        """
-        found = [c for c in self.run.checkpoints() if c.state == "complete"]
-        if only_best:
-            found = [c for c in found if any(tag.startswith("best-") for tag in c.tags)]
-        return found if include_metrics else [c.evolve(metrics={}) for c in found]
-
-    def get_checkpoint_info(self, ref: Any = None) -> Checkpoint:
-        """The record of one checkpoint, without loading it. Raises AddressError that says what exists."""
-        return self.run.checkpoint(ref)
+            log.error("%s", failure)
 
     # Callbacks
 
     def register_checkpoint_callback(self, callback: CheckpointCallback) -> None:
         """Has `callback(state, path)` called after each save; the path is None while the checkpoint is staged.
 
-        An error in a callback is logged and warned of, and reaches neither the others nor the training.
+        It is called in the training's own thread, at the first call of manager, hook or handle after the checkpoint was
+        committed. An error in a callback is logged and warned of, and reaches neither the others nor the training.
         """
         self._callbacks.register(callback)
 

@@ -15,11 +15,13 @@ import ml_dtypes
 import numpy as np
 import torch
 
-from ckpt.exceptions import StateError
+from ckpt.exceptions import FormatError, StateError
 from ckpt.state.nesting import DEEPEST, FACTORIES, Nesting, factory_name
 
 _PLAIN = (bool, str, bytes, bytearray, complex, torch.dtype, torch.device, torch.Size)
 _TAGS = frozenset({"$ndarray", "$frozenset", "$defaultdict"})
+_CONTAINERS = frozenset({list, tuple, dict, collections.OrderedDict})
+_MOST = 100_000_000
 
 
 def to_plain(value: Any, where: str) -> Any:
@@ -32,19 +34,13 @@ def to_plain(value: Any, where: str) -> Any:
     return _Walk(shared).plain(value, where, 0)
 
 
-def from_plain(value: Any) -> Any:
-    """The value behind `to_plain`. Containers are made anew, tensors are the same objects."""
-    if type(value) is list:
-        return [from_plain(item) for item in value]
-    if type(value) is tuple:
-        return tuple(from_plain(item) for item in value)
-    if type(value) is dict:
-        if len(value) <= 2 and not _TAGS.isdisjoint(key for key in value if isinstance(key, str)):
-            return _from_tagged(value)
-        return {key: from_plain(item) for key, item in value.items()}
-    if type(value) is collections.OrderedDict:
-        return collections.OrderedDict((key, from_plain(item)) for key, item in value.items())
-    return value
+def from_plain(value: Any, where: str = "value") -> Any:
+    """The value behind `to_plain`. Containers are made anew, tensors are the same objects.
+
+    What stands at two places is made once. Raises FormatError, naming the place, for what `to_plain` cannot have made:
+    what contains itself, is nested too deeply, or unfolds into more than any training has.
+    """
+    return _Return().value(value, where, 0)
 
 
 def tensor_of(array: np.ndarray[Any, Any], where: str = "array") -> torch.Tensor:
@@ -70,14 +66,60 @@ def array_of(tensor: torch.Tensor, dtype: str) -> np.ndarray[Any, Any]:
     return raw.view(np_dtype).reshape(tuple(tensor.shape))
 
 
-def _from_tagged(value: dict[Any, Any]) -> Any:
-    if "$ndarray" in value:
-        return array_of(value["$ndarray"], str(value["dtype"]))
-    if "$frozenset" in value:
-        return frozenset(value["$frozenset"])
-    name = value.get("factory")
-    items = {key: from_plain(item) for key, item in value["$defaultdict"].items()}
-    return collections.defaultdict(None if name is None else FACTORIES[name], items)
+class _Return:
+    """One conversion back; every container is made once, however often it is named."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Any, int]] = {}
+        self._open: set[int] = set()
+
+    def value(self, value: Any, where: str, depth: int) -> Any:
+        return self._sized(value, where, depth)[0]
+
+    def _sized(self, value: Any, where: str, depth: int) -> tuple[Any, int]:
+        """The value, and how many values it is when all that is shared is counted at each of its places."""
+        if type(value) not in _CONTAINERS:
+            return value, 1
+        known = self._made.get(id(value))
+        if known is not None:
+            return known
+        if depth > DEEPEST:
+            raise FormatError(f"{where} is nested deeper than {DEEPEST} levels")
+        if id(value) in self._open:
+            raise FormatError(f"{where} contains itself")
+        self._open.add(id(value))
+        try:
+            made = self._container(value, where, depth + 1)
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+            raise FormatError(f"{where} cannot be read: {error}") from error
+        self._open.discard(id(value))
+        if made[1] > _MOST:
+            raise FormatError(f"{where} unfolds into more than {_MOST} values")
+        self._made[id(value)] = made
+        return made
+
+    def _container(self, value: Any, where: str, depth: int) -> tuple[Any, int]:
+        kind = type(value)
+        if kind is list or kind is tuple:
+            items = [self._sized(item, f"{where}[{i}]", depth) for i, item in enumerate(value)]
+            return kind(item for item, _ in items), 1 + sum(size for _, size in items)
+        if kind is dict and len(value) <= 2 and not _TAGS.isdisjoint(key for key in value if isinstance(key, str)):
+            return self._tagged(value, where, depth)
+        pairs = {key: self._sized(item, _under(where, key), depth) for key, item in value.items()}
+        made: Any = kind((key, item) for key, (item, _) in pairs.items())
+        if kind is collections.OrderedDict and hasattr(value, "_metadata"):
+            made._metadata = value._metadata
+        return made, 1 + sum(size for _, size in pairs.values())
+
+    def _tagged(self, value: dict[Any, Any], where: str, depth: int) -> tuple[Any, int]:
+        if "$ndarray" in value:
+            return array_of(value["$ndarray"], str(value["dtype"])), 1
+        if "$frozenset" in value:
+            items, size = self._sized(value["$frozenset"], where, depth)
+            return frozenset(items), size
+        name = value.get("factory")
+        items, size = self._sized(value["$defaultdict"], where, depth)
+        return collections.defaultdict(None if name is None else FACTORIES[name], items), size
 
 
 def _is_ordinary(tensor: torch.Tensor) -> bool:

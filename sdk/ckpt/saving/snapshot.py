@@ -1,22 +1,18 @@
-"""What one save is made of: content for the file, marker for its commit, record for its handle."""
+"""What one save is made of: content for the file, and the marker for its commit."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import finite
-from ckpt.paths import MARKER_SUFFIX
-from ckpt.records import Checkpoint
 from ckpt.runs import Run
-from ckpt.saving import capture
+from ckpt.saving.capture.taking import Switches, Training, take
 from ckpt.saving.envelope import Content
 from ckpt.saving.history import Saved
-from ckpt.saving.writer import Staged
 from ckpt.state import TrainingState
 
 
@@ -30,6 +26,11 @@ class Given:
     scaler: Any = None
     loaders: Any = None
     at_epoch_end: bool | None = None
+    registered: Mapping[str, Any] = field(default_factory=dict)
+    """Further objects by name."""
+    random_by_rank: list[Any] | None = None
+    """The random states of all processes, where they were gathered."""
+    metrics_history: dict[str, Any] | None = None
 
 
 def content(
@@ -43,40 +44,26 @@ def content(
 
     A random state that the state holds is taken instead of the generators' own. Raises StateError.
     """
-    scaler = capture.state_dicts_of(given.scaler, "scaler")
-    random = None
-    if config.save_random_state:
-        random = state.random_state if state.random_state is not None else capture.capture_random()
-    return Content(
-        weights=capture.weights_of(given.weights),
-        state=state,
-        optimizers=_states(config.save_optimizer_state, given.optimizers, state.optimizer_state, "optimizers"),
-        schedulers=_states(config.save_scheduler_state, given.schedulers, state.scheduler_state, "schedulers"),
-        scaler=scaler[0] if scaler else None,
-        random=random,
-        loaders=capture.state_dicts_of(given.loaders, "loaders"),
+    training = Training(
+        given.weights, given.optimizers, given.schedulers, given.scaler, given.loaders, given.registered
+    )
+    switches = Switches(config.save_optimizer_state, config.save_scheduler_state, config.save_random_state)
+    return take(
+        training,
+        state,
+        switches,
         model_config=model_config,
-        config_snapshot=run_config or None,
+        config=run_config,
         epoch_finished=given.at_epoch_end,
+        metrics_history=given.metrics_history,
+        random_by_rank=given.random_by_rank,
     )
 
 
-def _states(wanted: bool, objects: Any, held: Any, what: str) -> list[Any] | None:
-    if not wanted:
-        return None
-    found = capture.state_dicts_of(objects, what)
-    if found is not None:
-        return found
-    return None if held is None else [held]
-
-
-def marker(
-    run: Run, state: TrainingState, saved: Saved, staged: Staged, *, is_best: bool, message: str
-) -> dict[str, Any]:
-    """The commit marker as plain data, without the id and the name, which the publication decides."""
+def marker(run: Run, state: TrainingState, saved: Saved, *, is_best: bool, message: str) -> dict[str, Any]:
+    """The commit marker as plain data, without what the write and the file's name decide."""
     plain: dict[str, Any] = finite(
         {
-            "format": 1,
             "run": run.id,
             "seq": saved.seq,
             "attempt": run.attempt,
@@ -86,9 +73,6 @@ def marker(
             "learning_rate": state.learning_rate,
             "metrics": state.metrics,
             "saved_at": time.time(),
-            "bytes": staged.bytes,
-            "hash": f"blake3:{staged.hash}",
-            "fingerprint": staged.fingerprint,
             "label": saved.due[0] if saved.due else "regular",
             "due": list(saved.due),
             "is_best": is_best,
@@ -97,22 +81,3 @@ def marker(
         }
     )
     return plain
-
-
-def record(path: Path, marker: Mapping[str, Any]) -> Checkpoint:
-    """The record behind a marker that was just written."""
-    return Checkpoint(
-        id=marker["id"],
-        run=marker["run"],
-        path=str(path),
-        framework="ckpt",
-        seq=marker["seq"],
-        attempt=marker["attempt"],
-        step=marker["step"],
-        epoch=marker["epoch"],
-        bytes=marker["bytes"],
-        saved_at=marker["saved_at"],
-        label=marker["label"],
-        fingerprint=marker["fingerprint"],
-        files=(str(path), str(path.with_suffix(MARKER_SUFFIX))),
-    )

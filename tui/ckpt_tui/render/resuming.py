@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ckpt.formats.resuming import Resumption, generators, resumption
+from ckpt.formats.resuming import NONE_GIVEN, Resumption, generators, resumption
 from ckpt_tui.wording import plural
 
 _NO = "–"
@@ -17,6 +17,9 @@ _EFFECTS = {
     "rng.ranks": "some ranks have no states of random generators",
     "data": "the position in the data is not told",
 }
+_SHOWN = frozenset(
+    {"model", "optimizer", "scheduler", "scaler", "loaders", "config", "model_config", "metrics_history"}
+)
 _OUTCOMES = {
     "exact": "resumes exactly, as far as can be told",
     "weights": "weights only",
@@ -45,7 +48,16 @@ def resume_rows(resume: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("random", random),
         ("data position", "yes" if resume.get("data") else _NO),
         *([("topology", topology)] if topology else []),
+        *_reported(resume),
     ]
+
+
+def _reported(resume: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the writer captured besides the parts above, and what it left out; parts that nobody gave are shown so."""
+    besides = [name for name in resume.get("captured") or () if name not in _SHOWN and not name.startswith("rng")]
+    left_out = [f"{name}: {why}" for name, why in (resume.get("left_out") or {}).items() if why != NONE_GIVEN]
+    rows = [("besides", ", ".join(besides))] if besides else []
+    return [*rows, *([("left out", "; ".join(left_out))] if left_out else [])]
 
 
 def resume_text(resume: Mapping[str, Any]) -> str:

@@ -53,6 +53,8 @@ class Layout:
     """What stands at a place, where the key alone does not tell or tells wrongly."""
     topology: tuple[tuple[str, str], ...] = ()
     """How the training was spread: a name and a place each."""
+    report: str = ""
+    """Place of the writer's own report of what it captured and what it left out."""
     monitor: tuple[str, ...] = ()
     """Places of the name of the metric that the framework compares by."""
     best: tuple[str, Mode] | None = None

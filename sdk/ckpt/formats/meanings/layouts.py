@@ -21,6 +21,8 @@ CKPT = Layout(
     metrics=("metrics", "training_state.metrics"),
     config=("config_snapshot", "model_config"),
     states={"choice_rng_state": "other"},
+    topology=(("world_size", "world_size"),),
+    report="capture_report",
 )
 
 _CKPT_BEFORE = replace(

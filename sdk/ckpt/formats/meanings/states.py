@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from ckpt.encoding import printable
 from ckpt.formats.meanings.layout import Layout
 from ckpt.formats.meanings.places import at, fields_of
 from ckpt.formats.meanings.roles import Role, role
@@ -16,6 +17,8 @@ from ckpt.formats.pickled.values import Tensor
 
 _GENERATORS = ("python", "numpy", "torch", "cuda")
 _MAX_RANKS = 1 << 20
+_MAX_PARTS = 500  # of a writer's report
+_MAX_TEXT = 300  # characters
 _MAX_LOOKED_AT = 64  # of the states of generators, and of what is in one of them
 
 
@@ -62,6 +65,24 @@ def resume(whole: Any, top: Mapping[Any, Any], layout: Layout, topology: Mapping
         "rng": rng,
         "data": "data" in kinds,
         "topology": dict(topology),
+        **_reported(top, layout),
+    }
+
+
+def _reported(top: Mapping[Any, Any], layout: Layout) -> dict[str, Any]:
+    """The writer's own word on what is in the file: `captured`, and `left_out` with the reasons; {} without it."""
+    report = fields_of(at(top, layout.report)) if layout.report else None
+    if report is None:
+        return {}
+    captured, left_out = report.get("captured"), fields_of(report.get("left_out"))
+    names = captured if type(captured) is list else []
+    return {
+        "captured": [printable(name[:_MAX_TEXT]) for name in names[:_MAX_PARTS] if type(name) is str],
+        "left_out": {
+            printable(name[:_MAX_TEXT]): printable(why[:_MAX_TEXT])
+            for name, why in islice((left_out or {}).items(), _MAX_PARTS)
+            if type(name) is str and type(why) is str
+        },
     }
 
 

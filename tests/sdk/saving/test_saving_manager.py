@@ -112,7 +112,8 @@ def test_the_file_has_every_key_of_the_format_and_loads_safely(run: Run) -> None
     assert isinstance(rng["numpy_random"][1], torch.Tensor)
     assert rng["torch_cpu"].dtype == torch.uint8
     assert isinstance(loaded["resume_state"], dict)
-    assert loaded["dataloader_manager_state"] is loaded["choice_rng_state"] is loaded["metrics_history"] is None
+    assert loaded["dataloader_manager_state"] is loaded["choice_rng_state"] is None
+    assert loaded["metrics_history"]["global_step"] == [3]
 
 
 def test_what_was_not_captured_is_none_and_loads(run: Run) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ckpt import CheckpointConfig, CheckpointManager, Run, TrainingState
-from ckpt.saving.waiting import Waiting
 from ckpt.trash import Trash, TrashEntry
+from ckpt.writing.waiting import Waiting
 
 HOUR, DAY = 3600.0, 86400.0
 NOW = 1_800_000_000.0

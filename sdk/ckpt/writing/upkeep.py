@@ -1,49 +1,66 @@
 """What follows a save: pointers for plain tools, then the run's policy, then what the trash no longer has to keep.
 
-None of it may fail the save, which is done: what goes wrong is logged and warned of.
+None of it may fail the save, which is done: what goes wrong is told.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import threading
 import time
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt import marks, pointers
 from ckpt.encoding import printable, quoted
 from ckpt.exceptions import CkptError
+from ckpt.paths import RunPaths
 from ckpt.protocol import checkpoint_to_json
 from ckpt.retention import OWN, Decision, combine, merge
-from ckpt.runs import Run
-from ckpt.saving.waiting import Waiting
-from ckpt.scan import RunView, governed
+from ckpt.scan import Cache, RunView, governed, read_run
 from ckpt.trash import Trash
+from ckpt.writing.waiting import Waiting
 
-log = logging.getLogger("ckpt.saving")
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an upkeep left."""
+
+    view: RunView
+    """The run as it is now."""
+    told: tuple[str, ...]
+    """What the training is to be warned of."""
 
 
 class Upkeep:
-    """Keeps the run in order that this process trains."""
+    """Keeps a run in order while it is trained. One for each run, for it remembers what it saw and told."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, paths: RunPaths) -> None:
+        self._paths = paths
+        self._cache = Cache()
         self._told: str | None = None
         self._waiting: Waiting | None = None
+        self._one_at_a_time = threading.Lock()
 
-    def after_save(self) -> RunView:
-        """Moves the pointers, prunes and purges; returns the run as it then is. Raises OSError when unreadable."""
-        run, view = self._run, self._run.view()
-        _point(run, view)
-        going = unasked(view, time.time())
-        self._tell_what_waits(view, going)
-        removed = _prune(run, view, going)
-        self._purge(view)
-        return run.view() if removed else view
+    def after_save(self) -> Kept:
+        """Moves the pointers, prunes and purges. Raises OSError when the run cannot be read."""
+        told: list[str] = []
+        with self._one_at_a_time:
+            view = self._view()
+            _point(self._paths, view, told.append)
+            going = unasked(view, time.time())
+            self._tell_what_waits(view, going, told.append)
+            removed = _prune(self._paths, view, going, told.append)
+            self._purge(view, told.append)
+            return Kept(self._view() if removed else view, tuple(told))
 
-    def _tell_what_waits(self, view: RunView, going: Sequence[Decision]) -> None:
+    def _view(self) -> RunView:
+        return read_run(self._paths.directory, cache=self._cache)
+
+    def _tell_what_waits(self, view: RunView, going: Sequence[Decision], tell: Tell) -> None:
         """Says why what the rules leave over stays; again only when that had an end meanwhile."""
         plan, name = view.plan, printable(view.run.name)
         kind, problem = None, ""
@@ -58,14 +75,14 @@ class Upkeep:
                 f"`ckpt prune {quoted(view.run.name)}` confirms it when the training has ended: {plan.ask}"
             )
         if kind not in (None, self._told):
-            _tell(problem)
+            tell(problem)
         self._told = kind
 
-    def _purge(self, view: RunView) -> None:
+    def _purge(self, view: RunView, tell: Tell) -> None:
         """Deletes for good what has waited long enough in the trash."""
-        if not self._run.paths.trash.is_dir():
+        if not self._paths.trash.is_dir():
             return
-        trash = Trash(self._run.paths.trash)
+        trash = Trash(self._paths.trash)
         try:
             entries = trash.entries()
             if self._waiting is None:
@@ -74,7 +91,7 @@ class Upkeep:
                 with contextlib.suppress(FileNotFoundError):
                     trash.purge(entry.id)
         except (OSError, CkptError) as error:
-            _tell(f"the trash of run {printable(self._run.name)} could not be purged: {error}")
+            tell(f"the trash of run {printable(view.run.name)} could not be purged: {error}")
 
 
 def unasked(view: RunView, now: float) -> Sequence[Decision]:
@@ -92,29 +109,29 @@ def unasked(view: RunView, now: float) -> Sequence[Decision]:
     return [decision for decision in plan.remove if decision.checkpoint.id in own]
 
 
-def _point(run: Run, view: RunView) -> None:
+def _point(paths: RunPaths, view: RunView, tell: Tell) -> None:
     by_id = {checkpoint.id: checkpoint for checkpoint in view.checkpoints}
-    for pointer, chosen in ((run.paths.latest, view.run.latest), (run.paths.best, view.run.best)):
+    for pointer, chosen in ((paths.latest, view.run.latest), (paths.best, view.run.best)):
         try:
             if chosen is not None:
                 pointers.swap(pointer, Path(by_id[chosen].path))
             elif pointer.is_symlink():
                 pointers.drop(pointer)
         except OSError as error:
-            _tell(f"{pointer.name} could not be moved: {error}")
+            tell(f"{pointer.name} could not be moved: {error}")
 
 
-def _prune(run: Run, view: RunView, going: Sequence[Decision]) -> bool:
+def _prune(paths: RunPaths, view: RunView, going: Sequence[Decision], tell: Tell) -> bool:
     """Moves what may go into the trash; whether anything went."""
     if not going:
         return False
     removed = False
-    trash = Trash(run.paths.trash)
+    trash = Trash(paths.trash)
     plan_id = combine([view.plan]).id
     for decision in going:
         checkpoint, verdict = decision.checkpoint, decision.verdict
         try:
-            now = marks.read(run.paths.marks)
+            now = marks.read(paths.marks)
             if now.policy != view.wishes.said:
                 break  # another policy since the plan was made: the next save goes by it
             said = now.of(checkpoint.id)
@@ -122,7 +139,7 @@ def _prune(run: Run, view: RunView, going: Sequence[Decision]) -> bool:
                 continue  # marked since the plan was made
             trash.remove(
                 [Path(name) for name in checkpoint.files],
-                run=run.id,
+                run=view.run.id,
                 checkpoint=checkpoint_to_json(checkpoint),
                 plan=plan_id,
                 reasons=verdict.reasons,
@@ -131,21 +148,15 @@ def _prune(run: Run, view: RunView, going: Sequence[Decision]) -> bool:
             )
             removed = True
         except (OSError, CkptError) as error:
-            _tell(f"{printable(checkpoint.path)} could not be removed: {error}")
+            tell(f"{printable(checkpoint.path)} could not be removed: {error}")
     return removed
 
 
-def taken_names(run: Run) -> frozenset[str]:
-    """File names that lie in the trash and may come back: a new checkpoint does not take them."""
-    if not run.paths.trash.is_dir():
-        return frozenset()
-    try:
-        return frozenset(Path(name).name for entry in Trash(run.paths.trash).entries() for name in entry.files)
-    except (OSError, CkptError) as error:
-        log.warning("the trash of run %s cannot be read: %s", printable(run.name), error)
-        return frozenset()
+def taken_names(paths: RunPaths) -> frozenset[str]:
+    """File names that lie in the trash and may come back: a new checkpoint does not take them.
 
-
-def _tell(problem: str) -> None:
-    log.warning("%s", problem)
-    warnings.warn(problem, RuntimeWarning, stacklevel=5)
+    Raises OSError and CkptError when the trash cannot be read.
+    """
+    if not paths.trash.is_dir():
+        return frozenset()
+    return frozenset(Path(name).name for entry in Trash(paths.trash).entries() for name in entry.files)

@@ -15,9 +15,9 @@ from ckpt.config import CheckpointConfig
 from ckpt.hook import TrainingHook
 from ckpt.runs import Run
 from ckpt.saving import CheckpointManager
-from ckpt.saving.upkeep import Upkeep
 from ckpt.scan import RunView
 from ckpt.state import TrainingState
+from ckpt.writing import upkeep
 
 torch.set_num_threads(1)
 
@@ -196,15 +196,15 @@ def test_a_policy_that_changes_while_a_plan_is_carried_out_stops_it(run: Run, mo
     manager = CheckpointManager(run, CheckpointConfig())
     save(manager, *range(1, 5))
     command(run, keep_last=3)
-    read = run.view
+    read = upkeep.read_run
 
-    def meanwhile() -> RunView:
-        view = read()
+    def meanwhile(*arguments: Any, **options: Any) -> RunView:
+        view = read(*arguments, **options)
         command(run, keep_last=50)
         return view
 
-    monkeypatch.setattr(run, "view", meanwhile)
-    Upkeep(run).after_save()
+    monkeypatch.setattr(upkeep, "read_run", meanwhile)
+    upkeep.Upkeep(run.paths).after_save()
     monkeypatch.undo()
     assert left(manager) == [1, 2, 3, 4]
 

@@ -1,0 +1,55 @@
+"""Random states of all processes of a training, each to its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ckpt.saving.capture.generators import capture_random
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process's rank and how many there are; (0, 1) outside of a distributed training."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    try:
+        return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    except ValueError:
+        return 0, 1
+
+
+def gather_random() -> list[dict[str, Any]] | None:
+    """The random states of all ranks, by rank, on rank 0; None on the others and outside of `torch.distributed`.
+
+    Every rank has to call it: it waits for all of them.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() < 2:
+        return None
+    if dist.get_backend() == "nccl" and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    found: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(capture_random(), found, dst=0)
+    return found
+
+
+def own_random(
+    first: Mapping[str, Any] | None, by_rank: Sequence[Mapping[str, Any]] | None
+) -> tuple[Mapping[str, Any] | None, str | None]:
+    """The saved random states that are this process's own, and what is to be told when there are none.
+
+    `first` are the states of rank 0. Another rank never takes them: all would draw alike.
+    """
+    rank, world = rank_and_world()
+    if by_rank is not None and rank < len(by_rank):
+        return by_rank[rank], None
+    if rank == 0:
+        return first, None
+    saved = len(by_rank) if by_rank is not None else 1 if first is not None else 0
+    if not saved:
+        return None, None
+    ranks = "rank 0" if saved == 1 else f"ranks 0 to {saved - 1}"
+    return None, f"the random states of rank {rank} of {world} were not saved: there are those of {ranks}"

@@ -1,0 +1,86 @@
+"""What all managers of one run share while its checkpoints are on their way to the disk."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import weakref
+from pathlib import Path
+
+from ckpt.runs import Run
+from ckpt.saving.carrying import Carriers
+from ckpt.saving.names import Names
+from ckpt.saving.queue import SaveQueue
+from ckpt.saving.staging import Staging
+
+_job_numbers = itertools.count(1)
+
+
+class Outbox:
+    """The queue of a run's saves, who carries them, and the names and numbers that they get."""
+
+    def __init__(self, run: Run) -> None:
+        self.queue: SaveQueue[Staging] = SaveQueue(Staging)
+        self.carriers = Carriers(lambda: run.lock_fd)
+        self._names = Names(run)
+        self._last_seq = 0
+
+    @classmethod
+    def of(cls, run: Run) -> Outbox:
+        """The run's outbox; in a forked child one of its own."""
+        for part in run.under_way:
+            if isinstance(part, cls) and part.queue.is_mine:
+                return part
+        made = cls(run)
+        run.under_way.attach(made)
+        _Exit.watch(made)
+        return made
+
+    def name(self, stem: str) -> tuple[Path, tuple[str, ...]]:
+        """The file that the next save of this stem becomes, and the names before it, which are taken."""
+        return self._names.free(stem, self.queue.names)
+
+    def next_seq(self, least: int) -> int:
+        """The number of the next save in the run, `least` or more. None is given twice, also when its save fails."""
+        self._last_seq = max(least, self._last_seq + 1)
+        return self._last_seq
+
+    def next_job(self) -> int:
+        """The number of the next job of this process."""
+        return next(_job_numbers)
+
+    def wait(self) -> None:
+        """Waits until nothing is being written."""
+        self.queue.wait()
+
+    def close(self) -> None:
+        """Waits for all saves, and gives memory, threads and processes back; may be called twice.
+
+        A save after it begins anew. Raises SaveError for a failure that nobody was told of.
+        """
+        if not self.queue.is_mine:
+            return
+        self.queue.finish()
+        self.carriers.close()
+        self.queue.free()
+        self.queue.raise_untold()
+
+
+class _Exit:
+    """Before the carriers are closed at the end of the interpreter, the queues have to hand them what still waits."""
+
+    _open: weakref.WeakSet[Outbox] = weakref.WeakSet()
+
+    @classmethod
+    def watch(cls, outbox: Outbox) -> None:
+        if not cls._open:
+            # What is registered later is called earlier: behind the carriers' own hook, which a first one registers.
+            outbox.carriers.get("thread")
+            atexit.unregister(cls._wait)
+            atexit.register(cls._wait)
+        cls._open.add(outbox)
+
+    @classmethod
+    def _wait(cls) -> None:
+        for outbox in list(cls._open):
+            outbox.wait()

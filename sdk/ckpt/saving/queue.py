@@ -1,0 +1,236 @@
+"""Saves of one run on their way to the disk: one is written at a time, and one more may wait for its turn.
+
+What a carrier says of a job comes in a thread of its own and changes the handle and the queue alone. What the training
+has to learn of it (history, warnings, callbacks, errors) waits until `settle` is called in the training's own thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Generic, Literal, Protocol, TypeVar
+
+from ckpt.encoding import printable
+from ckpt.protocol import checkpoint_from_json
+from ckpt.saving.handle import SavedCheckpoint
+from ckpt.writing.carriers import Carrier
+from ckpt.writing.committing import Committed
+from ckpt.writing.image import Image
+from ckpt.writing.jobs import Failure, Job, Outcome
+from ckpt.writing.layout import Layout
+
+log = logging.getLogger("ckpt.saving")
+
+WhenBusy = Literal["block", "skip", "coalesce"]
+
+
+class Memory(Protocol):
+    """Where images lie, one at a time."""
+
+    def remember(self, layout: Layout, crcs: Sequence[int]) -> None:
+        """The image that lies here was written, and these are the CRC32 of its members."""
+
+    def close(self) -> None:
+        """Gives the memory back; may be called twice."""
+
+
+@dataclass(eq=False)
+class Save:
+    """One save on its way."""
+
+    handle: SavedCheckpoint
+    job: Job
+    image: Image
+    carrier: Carrier
+    settled: Callable[[Save], None]
+    """Called in the training's thread when it has ended, well or not."""
+    memory: Memory | None = None
+    """Where the image lies; None when that is the training's own memory."""
+    sure: bool = False
+    """Whether it may not give way to a newer one."""
+    outcome: Outcome | None = None
+    """What came of it; stays None when another took its place."""
+
+
+M = TypeVar("M", bound=Memory)
+
+
+class SaveQueue(Generic[M]):
+    """The saves of one run. `make` makes memory for images, of which there are never more than two."""
+
+    def __init__(self, make: Callable[[], M]) -> None:
+        self._make = make
+        self._memories: list[M] = []
+        self._changed = threading.Condition()
+        self._writing: Save | None = None
+        self._waiting: Save | None = None
+        self._ended: deque[Save] = deque()
+        self._failed: list[SavedCheckpoint] = []
+        self._trainer = threading.get_ident()
+        self._pid = os.getpid()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this process made the queue: a forked child has a copy that nobody works on."""
+        return self._pid == os.getpid()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being written."""
+        return self._writing is not None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the files that are on their way."""
+        with self._changed:
+            return frozenset(save.handle.path.name for save in (self._writing, self._waiting) if save is not None)
+
+    def admit(self, when_busy: WhenBusy = "block", *, sure: bool = False, two: bool = False) -> bool:
+        """Waits until there is a place for one more save; False when it is to be left out, which `sure` ones never are.
+
+        With `two`, one may be made ready while another is written; else nothing is on its way when this returns.
+        """
+        self._trainer = threading.get_ident()
+        with self._changed:
+            if when_busy == "skip" and not sure and self._writing is not None:
+                return False
+            while self._writing is not None and not (two and self._has_place(when_busy == "coalesce")):
+                self._changed.wait()
+        return True
+
+    def memory(self) -> M:
+        """Memory in which nothing lies that is still to be written, for a save that was admitted.
+
+        Raises MemoryError when there is none.
+        """
+        with self._changed:
+            used = [save.memory for save in (self._writing, self._waiting) if save is not None]
+        for memory in self._memories:
+            if not any(memory is other for other in used):
+                return memory
+        self._memories.append(self._make())
+        return self._memories[-1]
+
+    def put(self, save: Save) -> None:
+        """Has a save written that was admitted, or lets it wait for the one before.
+
+        An interrupt leaves nothing half way: what the carrier has taken by then, it performs before this raises.
+        """
+        self._trainer = threading.get_ident()
+        try:
+            with self._changed:
+                if self._writing is not None:
+                    self._waiting = save
+                    return
+                self._writing = save
+            self._start(save)
+        except BaseException as error:
+            # Whether the carrier has the job is not known, and its image must not change while it has.
+            save.carrier.close()
+            save.handle.raised = True
+            self._fail(save, error)
+            raise
+
+    def wait(self) -> None:
+        """Waits until nothing is being written, then settles."""
+        if not self.is_mine:
+            return
+        with self._changed:
+            while self._writing is not None:
+                self._changed.wait()
+        self.settle()
+
+    def settle(self) -> None:
+        """Lets the training learn what has ended; nothing in another thread than the one that saved last."""
+        if not self._ended or not self.is_mine or threading.get_ident() != self._trainer:
+            return
+        while True:
+            try:
+                save = self._ended.popleft()
+            except IndexError:
+                return
+            if save.handle.status == "failed":
+                self._failed.append(save.handle)
+            save.settled(save)
+
+    def raise_untold(self) -> None:
+        """Settles, and raises SaveError for the first failure that nobody was told of; others are logged."""
+        self.settle()
+        untold = [handle for handle in self._failed if not handle.raised]
+        self._failed.clear()
+        for handle in untold:
+            handle.raised = True
+        for handle in untold[1:]:
+            log.error("%s", handle.error())
+        if untold:
+            raise untold[0].error()
+
+    def finish(self) -> None:
+        """Waits for what is on its way, and settles in this thread: it is now the training's."""
+        if self.is_mine:
+            self._trainer = threading.get_ident()
+            self.wait()
+
+    def free(self) -> None:
+        """Gives the memory back, when nothing is on its way; a later save takes it anew."""
+        while self._memories:
+            self._memories.pop().close()
+
+    def _has_place(self, in_turn: bool) -> bool:
+        """Whether one may wait in line; with `in_turn` it takes the place of an older one that may give way."""
+        older = self._waiting
+        if older is None:
+            return True
+        if not in_turn or older.sure:
+            return False
+        self._waiting = None
+        self._ended.append(older)
+        name = printable(older.handle.path.name)
+        older.handle.came_to_nothing("superseded", f"{name} was not written: a newer save took its place")
+        return True
+
+    def _start(self, save: Save) -> None:
+        try:
+            save.carrier.submit(save.job, save.image, partial(self._done, save))
+        except Exception as error:
+            self._fail(save, error)
+
+    def _fail(self, save: Save, error: BaseException) -> None:
+        message = f"{printable(save.job.stem)} could not be saved: {str(error) or type(error).__name__}"
+        self._done(save, Outcome(number=save.job.number, failure=Failure(kind="failed", message=message)))
+
+    def _done(self, save: Save, outcome: Outcome) -> None:
+        """The end of a save, in whatever thread."""
+        with self._changed:
+            if self._writing is not save:
+                return
+            save.outcome = outcome
+            if save.memory is not None and outcome.failure is None:
+                save.memory.remember(save.image.layout, outcome.crcs)
+            _tell(save.handle, outcome)
+            self._ended.append(save)
+            following, self._waiting = self._waiting, None
+            self._writing = following
+            self._changed.notify_all()
+        if following is not None:
+            self._start(following)
+
+
+def _tell(handle: SavedCheckpoint, outcome: Outcome) -> None:
+    failure = outcome.failure
+    if failure is not None:
+        status: Literal["skipped", "failed"] = "skipped" if failure.kind == "skipped" else "failed"
+        handle.came_to_nothing(status, failure.message, failure.hint)
+    elif outcome.staged is not None:
+        handle.was_staged(Path(os.fsdecode(outcome.staged.path)))
+    elif outcome.record is not None:
+        handle.saved(checkpoint_from_json(outcome.record))
+    else:
+        assert outcome.path is not None and outcome.marker is not None
+        handle.saved(Committed(Path(os.fsdecode(outcome.path)), outcome.marker).record)

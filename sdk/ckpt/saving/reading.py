@@ -1,0 +1,173 @@
+"""What a manager finds in its run: checkpoints by name, their content, and the way back into a training."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from ckpt.exceptions import AddressError, UsageError
+from ckpt.records import Checkpoint
+from ckpt.runs import Run
+from ckpt.runs.lookup import start_of
+from ckpt.saving.capture.registry import Registry
+from ckpt.saving.capture.taking import Training
+from ckpt.saving.early_stopping import Patience
+from ckpt.saving.envelope import Content
+from ckpt.saving.history import History
+from ckpt.saving.loading import has_any, newest_whole, read_checkpoint
+from ckpt.saving.metrics_history import MetricsHistory
+from ckpt.saving.restore import RestoreReport, restore
+from ckpt.state import TrainingState
+
+
+class LoadedCheckpoint(TypedDict):
+    """What `load_checkpoint` returns."""
+
+    weights: Mapping[str, Any]
+    """Name to tensor."""
+    state: TrainingState
+    optimizer_states: list[Any]
+    scheduler_states: list[Any]
+    scaler_state: Any
+    random_state: Any
+    loader_states: list[Any]
+    checkpoint: Checkpoint
+    path: str
+    commit_hash: str
+    """Id of the checkpoint."""
+    epoch_finished: bool | None
+    model_config: Mapping[str, Any] | None
+    config: Mapping[str, Any] | None
+    """The run's hyper-parameters at the save."""
+
+
+class Reading(ABC):
+    """Loading and looking. All of it waits for what is being saved, so what was saved before is found."""
+
+    run: Run
+    _registry: Registry
+    _metrics: MetricsHistory
+    _patience: Patience
+
+    @property
+    @abstractmethod
+    def _history(self) -> History:
+        """What was saved, as the rules see it."""
+
+    def load_checkpoint(
+        self,
+        ref: Any = None,
+        load_best: bool = False,
+        *,
+        commit_hash: Any = None,
+        map_location: Any = "cpu",
+        verify: bool = True,
+    ) -> LoadedCheckpoint:
+        """The content of a checkpoint; changes nothing on disk or in the training.
+
+        `ref` (also under the name `commit_hash`) is a path, id, selector such as `best` or `step:40`, record or
+        handle; without it the newest, or with `load_best` the best. Where that one is damaged, the newest (next best)
+        whole one is loaded and a warning says so; a damaged `ref` raises CorruptError. `verify` compares the file's
+        hash first. Raises AddressError when there is nothing to load, IncompleteError, FormatError.
+        """
+        record, content = self._read(ref, load_best, commit_hash, map_location, verify)
+        if record.run == self.run.id and record.seq is not None and not self._history.has_past:
+            # Who loads before the first save goes on from there, in a way of their own.
+            self._history.go_on_from(record.seq)
+        return LoadedCheckpoint(
+            weights=content.weights,
+            state=content.state,
+            optimizer_states=content.optimizers or [],
+            scheduler_states=content.schedulers or [],
+            scaler_state=content.scaler,
+            random_state=content.random,
+            loader_states=content.loaders or [],
+            checkpoint=record,
+            path=record.path,
+            commit_hash=record.id,
+            epoch_finished=content.epoch_finished,
+            model_config=content.model_config,
+            config=content.config_snapshot,
+        )
+
+    def _read(
+        self, ref: Any, load_best: bool, commit_hash: Any, map_location: Any, verify: bool
+    ) -> tuple[Checkpoint, Content]:
+        wanted = ref if ref is not None else commit_hash
+        if wanted is None:
+            return newest_whole(self.run.view(), best=load_best, map_location=map_location, verify=verify)
+        if load_best:
+            raise UsageError("load_best and a checkpoint by name ask for two things", hint="give one of them")
+        try:
+            record = self.run.checkpoint(wanted)
+        except AddressError:
+            if not isinstance(wanted, str | os.PathLike) or not os.path.isfile(wanted):
+                raise
+            record = start_of(wanted, Path.cwd(), None)[1]
+        return record, read_checkpoint(record, map_location=map_location, verify=verify)
+
+    def restore_from_checkpoint(
+        self,
+        model: Any = None,
+        optimizers: Any = None,
+        schedulers: Any = None,
+        scaler: Any = None,
+        *,
+        loaders: Any = None,
+        strict: bool = True,
+        ref: Any = None,
+        load_best: bool = False,
+        map_location: Any = "cpu",
+        verify: bool = True,
+        random: bool = True,
+        weights_only: bool = False,
+        fallback: Any = None,
+    ) -> RestoreReport:
+        """Puts a checkpoint into the training's objects and random generators, and reports what it did.
+
+        Which one is chosen as by `load_checkpoint`. With `strict` anything that does not fit raises CheckpointError
+        and nothing is changed; without, what fits is restored, and optimizers and the rest only when all weights did.
+        Registered objects are restored by name. With `weights_only` the model alone is restored, and the training
+        counts from 0. `fallback` is a checkpoint to start from as long as the run has none of its own.
+        The training goes on from there: rules for steps and epochs and the count of early stopping follow.
+        """
+        if ref is None and fallback is not None and not has_any(self.run.view()):
+            ref, load_best = fallback, False
+        record, content = self._read(ref, load_best, None, map_location, verify)
+        report = restore(
+            content,
+            path=record.path,
+            checkpoint=record.id,
+            start_of_fork=record.label == "fork",
+            training=Training(model, optimizers, schedulers, scaler, loaders, self._registry.objects),
+            strict=strict,
+            random=random,
+            weights_only=weights_only,
+        )
+        if weights_only:
+            return report
+        if not report.start_of_fork:
+            self._metrics = MetricsHistory(content.metrics_history)
+        if record.run == self.run.id and record.seq is not None:
+            self._history.go_on_from(record.seq)
+            self._patience.return_to(report.next_step)
+        return report
+
+    # Looking
+
+    def list_checkpoints(self, include_metrics: bool = True, only_best: bool = False) -> list[Checkpoint]:
+        """The complete checkpoints, newest first; `only_best` those tagged `best-1` … `best-N`.
+
+        Without `include_metrics` their `metrics` are empty.
+        """
+        found = [c for c in self.run.checkpoints() if c.state == "complete"]
+        if only_best:
+            found = [c for c in found if any(tag.startswith("best-") for tag in c.tags)]
+        return found if include_metrics else [c.evolve(metrics={}) for c in found]
+
+    def get_checkpoint_info(self, ref: Any = None) -> Checkpoint:
+        """The record of one checkpoint, without loading it. Raises AddressError that says what exists."""
+        return self.run.checkpoint(ref)

@@ -1,0 +1,76 @@
+"""What a restore did."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ckpt.records import Record
+from ckpt.saving.envelope.migration import Migration
+
+
+class SkippedTensor(Record, frozen=True, kw_only=True):
+    """A tensor that was not restored, and why."""
+
+    name: str
+    saved: tuple[int, ...] | None
+    """Shape in the checkpoint; None when it is not there."""
+    expected: tuple[int, ...] | None
+    """Shape in the model; None when it has no such tensor."""
+
+    def __str__(self) -> str:
+        if self.saved is None:
+            return f"{self.name}: not in the checkpoint"
+        if self.expected is None:
+            return f"{self.name}: not in the model"
+        return f"{self.name}: {list(self.saved)} in the checkpoint, {list(self.expected)} in the model"
+
+
+class RestoreReport(Record, frozen=True, kw_only=True):
+    """What a restore did."""
+
+    checkpoint: str
+    """Id of the checkpoint; "" for a file that was loaded by hand."""
+    path: str
+    epoch: int
+    global_step: int
+    epoch_finished: bool | None
+    """Whether the checkpoint was made at the end of its epoch; None when the training did not tell."""
+    loaded: tuple[str, ...]
+    skipped: tuple[SkippedTensor, ...] = ()
+    converted: tuple[str, ...] = ()
+    """Tensors whose dtype in the model is another than in the checkpoint."""
+    optimizers: int = 0
+    schedulers: int = 0
+    loaders: int = 0
+    scaler: bool = False
+    registered: tuple[str, ...] = ()
+    """Names of registered objects whose states are back."""
+    random: bool = False
+    """Whether the random states went back into their generators."""
+    start_of_fork: bool = False
+    """Whether it is what a forked run starts from: its numbers are the parent's, and the fork counts from 0."""
+    warm_start: bool = False
+    """Whether weights alone were wanted: nothing else was restored, and the training counts from 0."""
+    notes: tuple[str, ...] = ()
+    """What was asked for or saved and was not restored, as sentences."""
+    left_out: dict[str, str] = msgspec.field(default_factory=dict)
+    """What the checkpoint never held, by part of the training, and why; as it was told at the save."""
+    migration: Migration | None = None
+    """How the file was read, when it is of an older layout or of another maker."""
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch to go on with."""
+        if self.start_of_fork or self.warm_start:
+            return 0
+        return self.epoch + 1 if self.epoch_finished else self.epoch
+
+    @property
+    def next_step(self) -> int:
+        """The global step to count on from."""
+        return 0 if self.start_of_fork or self.warm_start else self.global_step
+
+    @property
+    def fully_restored(self) -> bool:
+        """Whether all that was saved and asked for is back, bit for bit."""
+        return not self.skipped and not self.converted and not self.notes

@@ -1,0 +1,128 @@
+"""What the training hands over, made into a file on its way to the disk.
+
+All that the training waits for is here: its states as plain data, their pickle, and the copy of its tensors.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt.config import CheckpointConfig
+from ckpt.runs import Run
+from ckpt.saving.carrying import Kind, kind_for
+from ckpt.saving.envelope import Content, to_envelope
+from ckpt.saving.handle import SavedCheckpoint
+from ckpt.saving.outbox import Outbox
+from ckpt.saving.pickling import Pickled, pickle_envelope
+from ckpt.saving.queue import Save
+from ckpt.saving.staging import Staging, live_image
+from ckpt.saving.telling import tell
+from ckpt.writing.image import Image
+from ckpt.writing.jobs import Job
+from ckpt.writing.layout import Layout, lay_out
+
+log = logging.getLogger("ckpt.saving")
+
+_FOLDER = "archive"
+"""The folder in every file: that of torch.save into an open file."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A file as it will be; its tensors are still the training's own."""
+
+    pickled: Pickled
+    layout: Layout
+    kind: Kind
+    """Who is to write it."""
+
+    @property
+    def two(self) -> bool:
+        """Whether it may be copied while the one before is written: from an accelerator the copy takes long."""
+        return self.kind != "inline" and any(storage.device.type == "cuda" for storage in self.pickled.storages)
+
+
+class Sender:
+    """Sends the saves of one manager."""
+
+    def __init__(self, run: Run, config: CheckpointConfig) -> None:
+        self._run = run
+        self._config = config
+        self._layout: Layout | None = None
+        self._told_of_memory = False
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where saves go."""
+        return Outbox.of(self._run)
+
+    def pack(self, content: Content) -> Packed:
+        """Lays the file out. Raises StateError for what cannot be stored."""
+        pickled = pickle_envelope(to_envelope(content))
+        sizes = [storage.nbytes() for storage in pickled.storages]
+        self._layout = lay_out(_FOLDER, len(pickled.data), sizes, like=self._layout)
+        return Packed(pickled, self._layout, kind_for(self._config.background, self._layout.size))
+
+    def admit(self, packed: Packed, *, sure: bool) -> bool:
+        """Waits for a place in the queue, as the config says; False when the save is to be left out."""
+        when_busy = self._config.when_busy
+        two = packed.two or (packed.kind != "inline" and when_busy == "coalesce")
+        return self.outbox.queue.admit(when_busy, sure=sure, two=two)
+
+    def send(
+        self, packed: Packed, stem: str, marker: dict[str, Any], settled: Callable[[Save], None], *, sure: bool
+    ) -> SavedCheckpoint:
+        """Copies what was admitted, and has it written.
+
+        When this raises, nothing of it will be there, unless it was there before an interrupt came. Raises StateError
+        for a tensor without data.
+        """
+        outbox, config = self.outbox, self._config
+        image, memory = self._copied(packed)
+        path, earlier = outbox.name(stem)
+        job = Job(
+            number=outbox.next_job(),
+            run=os.fsencode(self._run.paths.directory),
+            stem=stem,
+            taken=earlier,
+            marker=marker,
+            commit=config.auto_commit,
+            when_full=config.when_disk_full,
+            full_wait_s=float(config.disk_full_wait),
+        )
+        handle = SavedCheckpoint(path, outbox.queue.settle)
+        carrier = outbox.carriers.get("inline" if memory is None else packed.kind)
+        try:
+            outbox.queue.put(Save(handle, job, image, carrier, settled, memory, sure))
+        except BaseException:
+            # The queue has closed the carrier, to be sure that nothing is under way.
+            outbox.carriers.close()
+            raise
+        if memory is None:
+            outbox.queue.settle()
+            if handle.status == "failed":
+                handle.raised = True
+                raise handle.error()
+        return handle
+
+    def _copied(self, packed: Packed) -> tuple[Image, Staging | None]:
+        """The file in memory that is shared with its writer; or where the training's own is, and nothing else."""
+        queue = self.outbox.queue
+        if packed.kind != "inline":
+            try:
+                memory = queue.memory()
+                return memory.fill(packed.layout, packed.pickled), memory
+            except MemoryError as error:
+                self._tell_of_memory(error)
+                queue.admit(sure=True)
+        return live_image(packed.layout, packed.pickled), None
+
+    def _tell_of_memory(self, error: MemoryError) -> None:
+        if not self._told_of_memory:
+            self._told_of_memory = True
+            why = str(error) or "memory for a copy of the training's tensors cannot be had"
+            tell(f"checkpoints are written while the training waits: {why}")

@@ -1,0 +1,21 @@
+"""How a training is warned of what goes wrong beside it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+log = logging.getLogger("ckpt.saving")
+
+_OURS = str(Path(__file__).parents[1])
+
+
+def tell(problem: str) -> None:
+    """Logs a problem, and warns of it at the line of the training that called us."""
+    log.warning("%s", problem)
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(problem, RuntimeWarning, stacklevel=level)

@@ -1,0 +1,260 @@
+"""The thread of a training that has all to do with its writer process: start, jobs, outcomes, death.
+
+Nothing of it happens in the training's own threads, so an interrupt there leaves no message half sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from ckpt.encoding import printable
+from ckpt.writing.carriers import aftermath, lifetime
+from ckpt.writing.carriers.base import Done, performer
+from ckpt.writing.carriers.messages import Came, Ready, Told, Write
+from ckpt.writing.carriers.writer import CannotStart, Writer
+from ckpt.writing.image import Image, StagedImage
+from ckpt.writing.jobs import Failure, Job, Outcome
+from ckpt.writing.memory import SharedMemory
+
+log = logging.getLogger("ckpt.writing")
+
+_DEATHS_MAX = 2  # writers that may die over a job
+_TAKEN_WITHIN_S = 1.0  # that a submit waits for its job to be with the writer
+
+
+@dataclass(eq=False)
+class _Given:
+    """A job whose outcome has not come."""
+
+    job: Job
+    image: Image
+    done: Done
+    names: Collection[str]
+    """Names of the job's family that were in use before."""
+    taken: threading.Event = field(default_factory=threading.Event)
+    """Whether it has been sent, or is being performed here."""
+    sent: bool = False
+    deaths: int = 0
+
+
+class Serving:
+    """The jobs of one carrier. Its thread lives while there is a job or a writer."""
+
+    def __init__(self, lock_fd: Callable[[], int | None], perform: str) -> None:
+        self._lock_fd = lock_fd
+        self._perform = perform
+        self._numbers = itertools.count(1)
+        self._closed = False
+        self._writer: Writer | None = None
+        self._wake: tuple[int, int] | None = None
+        self.forget()
+        lifetime.watch(self)
+
+    def forget(self) -> None:
+        """Has no thread, process or job any more, as in a forked child; the next job gets a writer of its own."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.forget()
+        self._close_wake()
+        self._changed = threading.Condition()
+        self._given: deque[_Given] = deque()
+        self._is_running = False
+        self._thread: threading.Thread | None = None
+        self._here: str | None = None  # why this thread performs the jobs itself
+        self._untold: list[str] = []
+        self._staged: set[bytes] = set()
+        self._memories: weakref.WeakKeyDictionary[SharedMemory, int] = weakref.WeakKeyDictionary()
+        self._known: set[int] = set()  # numbers of memories that the writer has mapped
+
+    @property
+    def process_id(self) -> int | None:
+        """The writer, while it lives."""
+        writer = self._writer
+        return None if writer is None else writer.pid
+
+    def submit(self, job: Job, image: Image, done: Done) -> None:
+        """Returns when the writer has the job, which it then performs even if this process is killed."""
+        given = _Given(job, image, done, aftermath.names_in_use(job))
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the carrier is closed")
+            self._given.append(given)
+        self._run()
+        if self._here is None and threading.current_thread() is not self._thread:
+            given.taken.wait(_TAKEN_WITHIN_S)
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Waits for the outcomes and the writer's end. Raises TimeoutError; nothing is killed."""
+        self.end()
+        if self._given:
+            self._run()
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._is_running and not self._given, timeout_s):
+                raise TimeoutError(f"a checkpoint is still being written after {timeout_s:g} s")
+
+    def end(self) -> None:
+        """Takes no more jobs and ends when all outcomes have come; does not wait for that."""
+        with self._changed:
+            self._closed = True
+            self._call()
+
+    def _run(self) -> None:
+        """Has the thread look at the jobs, and starts it if there is none."""
+        with self._changed:
+            if self._is_running:
+                self._call()
+                return
+            self._is_running = True
+            try:
+                self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+                self._thread = threading.Thread(target=self._serve, name="ckpt-writer", daemon=True)
+                self._thread.start()
+                return
+            except (OSError, RuntimeError) as error:  # such as at the interpreter's end
+                self._here = self._here or str(error)
+        self._serve()
+
+    def _call(self) -> None:
+        wake = self._wake
+        if wake is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.write(wake[1], b"!")
+
+    def _close_wake(self) -> None:
+        wake, self._wake = self._wake, None
+        for fd in wake or ():
+            os.close(fd)
+
+    # In the thread
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                if not self._given and self._writer is None:
+                    self._close_wake()
+                    self._is_running = False
+                    self._changed.notify_all()
+                    return
+                unsent = next((given for given in self._given if not given.sent), None)
+            if unsent is not None:
+                self._hand_over(unsent)
+            elif self._closed and not self._given and self._writer is not None:
+                self._writer.channel.finish()
+            if self._writer is not None:
+                self._listen(self._writer)
+
+    def _hand_over(self, given: _Given) -> None:
+        """Gives a job to the writer; what no writer can take is performed here, when its turn has come."""
+        reason = self._here
+        if reason is None:
+            try:
+                self._send(given)
+                given.sent = True
+                given.taken.set()
+                return
+            except CannotStart as error:
+                reason = self._here = f"no writer process can be started, so a thread writes: {error}"
+                self._untold.append(reason)
+            except (TypeError, ValueError) as error:
+                log.debug("job %d stays in this process: %s", given.job.number, error)
+        if self._given[0] is given:
+            given.taken.set()
+            self._came(performer(self._perform)(given.job, given.image, log.warning))
+
+    def _send(self, given: _Given) -> None:
+        """Raises CannotStart, and TypeError or ValueError for what no other process can take."""
+        image = given.image
+        if not isinstance(image, StagedImage) or image.memory.fd is None:
+            raise TypeError("its memory is this process's own")
+        if self._writer is None:
+            self._known.clear()
+            self._writer = Writer(self._perform)
+        number = self._memories.setdefault(image.memory, next(self._numbers))
+        dropped = self._known - set(self._memories.values())
+        self._known = (self._known - dropped) | {number}
+        message = Write(
+            job=given.job,
+            layout=image.layout,
+            known=dict(image.known),
+            memory=number,
+            memory_size=image.memory.size,
+            dropped=tuple(dropped),
+        )
+        lock = self._lock_fd()
+        with contextlib.suppress(OSError):  # a writer that is gone is seen when it is listened to
+            self._writer.channel.send(message, [image.memory.fd] if lock is None else [image.memory.fd, lock])
+
+    def _listen(self, writer: Writer) -> None:
+        """Until the writer has said something, or ended, or there is something new to do."""
+        if self._wake is not None and not writer.channel.wait(self._wake[0]):
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake[0], 4096)
+            return
+        try:
+            message, _ = writer.channel.receive()
+        except EOFError:
+            self._bury(writer)
+            return
+        if isinstance(message, Ready):
+            writer.ready = True
+        elif isinstance(message, Told):
+            log.warning("%s", message.text)
+        elif isinstance(message, Came):
+            self._came(message.outcome)
+
+    def _came(self, outcome: Outcome) -> None:
+        """The outcome of the oldest job."""
+        given = self._given[0]
+        if outcome.staged is not None:
+            self._staged.add(outcome.staged.path)
+        if self._untold:
+            outcome = outcome.evolve(told=(*outcome.told, *self._untold))
+            self._untold.clear()
+        try:
+            given.done(outcome)
+        except Exception:
+            log.exception("the outcome of job %d was not taken", given.job.number)
+        with self._changed:
+            self._given.popleft()
+            self._changed.notify_all()
+
+    def _bury(self, writer: Writer) -> None:
+        """The writer has ended. The job that it was at gets another, once; those behind it were not begun."""
+        ending = writer.bury()
+        self._writer = None
+        lost = [given for given in self._given if given.sent]
+        for given in lost:
+            given.sent = False
+        if not lost:
+            return
+        if not writer.ready:
+            self._here = f"the writer process did not start, so a thread writes: it {ending}"
+            self._untold.append(self._here)
+            return
+        given = lost[0]
+        given.deaths += 1
+        log.warning("the writer process %s; %s was being written", ending, given.job.stem)
+        aftermath.clear_temporaries(given.job, writer.pid, self._staged)
+        if given.deaths >= _DEATHS_MAX:
+            self._came(_given_up(given, ending))
+
+
+def _given_up(given: _Given, ending: str) -> Outcome:
+    """What came of a job over which no writer lives; the last may have died behind the commit."""
+    outcome = None
+    with contextlib.suppress(OSError):
+        outcome = aftermath.committed(given.job)
+    if outcome is not None:
+        return outcome
+    aftermath.clear_uncommitted(given.job, given.names)
+    message = f"{printable(given.job.stem)} could not be saved: the writer process {ending}, as did the one before it"
+    hint = "earlier checkpoints are untouched"
+    return Outcome(number=given.job.number, failure=Failure(kind="died", message=message, hint=hint))
