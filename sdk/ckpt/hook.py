@@ -18,8 +18,8 @@ from typing import Any, Self
 
 from ckpt.config import CheckpointConfig
 from ckpt.runs import Run
-from ckpt.runs.attempts import ending_of
 from ckpt.saving import CheckpointManager, RestoreReport, SavedCheckpoint
+from ckpt.saving.last_save import save_last
 from ckpt.state import TrainingState, real
 
 
@@ -128,7 +128,8 @@ class TrainingHook:
     ) -> RestoreReport:
         """Puts a checkpoint into model, optimizer, scheduler and random generators, and counts on from it.
 
-        At the start of a fork, and with `weights_only`, the counts begin at 0. Raises as `CheckpointManager.restore_from_checkpoint` does.
+        At the start of a fork, and with `weights_only`, the counts begin at 0. Raises as
+        `CheckpointManager.restore_from_checkpoint` does.
         """
         config = self.manager.config
         report = self.manager.restore_from_checkpoint(
@@ -178,7 +179,9 @@ class TrainingHook:
             return None
         return self._save(state, at_epoch_end=at_epoch_end)
 
-    def _save(self, state: TrainingState, *, at_epoch_end: bool) -> SavedCheckpoint | None:
+    def _save(
+        self, state: TrainingState, *, at_epoch_end: bool, after: BaseException | None = None
+    ) -> SavedCheckpoint | None:
         return self.manager.save_checkpoint(
             self.model,
             state,
@@ -187,6 +190,7 @@ class TrainingHook:
             scaler=self.scaler,
             loaders=self.loaders,
             at_epoch_end=at_epoch_end,
+            after=after,
         )
 
     def __enter__(self) -> Self:
@@ -195,7 +199,11 @@ class TrainingHook:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.run.close(ending_of(error))
+        if error is not None and self.manager.is_worth_saving(error, self.global_step):
+            loss = self._losses[-1] if self._losses else math.nan
+            within_s = float(self.manager.config.signal_save_within)
+            save_last(error, lambda: self._save(self._state(loss, {}), at_epoch_end=False, after=error), within_s)
+        self.run.__exit__(kind, error, trace)
 
 
 def _learning_rate(optimizer: Any) -> float:

@@ -8,6 +8,7 @@ turns in one process, and a ratio is the median of the ratios of all rounds: com
     lost_ms       the same and how much longer the steps took until all was on disk
     persisted_s   from the call to the disk
     of_memcpy     block_ms and lost_ms against a copy of the same bytes into memory that is there
+    aims          what is aimed at, with goals
     first_ms      block_ms of the first save of a process, which gets memory and a writer
     peak_mb       most memory of the training process above what it held before the first of two saves, in units of
                   the saved bytes too (`copies`); `tree_mb` is the growth of all its processes, shared memory once
@@ -103,28 +104,40 @@ def training(ways: dict[str, Way], workload: Workload, step: Callable[[], None],
     return found
 
 
-def ratio(found: dict[str, list[Figures]], key: str, over: str, under: str) -> float | None:
-    """The median over the rounds of one way's figure in units of another's."""
+def ratio(found: dict[str, list[Figures]], key: str, over: str, under: str, of: str | None = None) -> float | None:
+    """One way's figure `key` in units of another's `of`, which is the same by default; None without either way.
+
+    Of what blocks the median over the rounds; of lost time, in which noise may outweigh the figure, that of medians.
+    """
     if over not in found or under not in found:
         return None
-    return middle(one[key] / max(other[key], 1e-6) for one, other in zip(found[over], found[under], strict=True))
+    mine, others = [one[key] for one in found[over]], [one[of or key] for one in found[under]]
+    if key != "lost_ms":
+        return middle(one / other for one, other in zip(mine, others, strict=True))
+    least = statistics.median(others)
+    return rounded(statistics.median(mine) / least) if least > 0 else None
 
 
 def tell_training(found: dict[str, list[Figures]], **about: Any) -> None:
-    """A row a way, and one of what was aimed at."""
+    """A row a way, and one of what is aimed at."""
+
+    def of_memcpy(name: str) -> dict[str, float | None]:
+        # A copy loses what it blocks.
+        return {key: ratio(found, f"{key}_ms", name, "memcpy", "block_ms") for key in ("block", "lost")}
+
     for name, rounds in found.items():
         figures = {key: middle(one[key] for one in rounds) for key in rounds[0]}
-        of_memcpy = {key: ratio(found, f"{key}_ms", name, "memcpy") for key in ("block", "lost")}
-        say(**about, way=name, **figures, of_memcpy=of_memcpy)
+        say(**about, way=name, **figures, of_memcpy=of_memcpy(name))
     if "ours" in found:
         aims = {
-            "block_of_memcpy": ratio(found, "block_ms", "ours", "memcpy"),
-            "lost_of_memcpy": ratio(found, "lost_ms", "ours", "memcpy"),
+            "block_of_memcpy": of_memcpy("ours")["block"],
+            "lost_of_memcpy": of_memcpy("ours")["lost"],
             "torch_save_block_of_ours": ratio(found, "block_ms", "torch_save", "ours"),
             "dcp_thread_lost_of_ours": ratio(found, "lost_ms", "dcp_thread", "ours"),
             "dcp_process_lost_of_ours": ratio(found, "lost_ms", "dcp_process", "ours"),
         }
-        say(**about, aims={key: value for key, value in aims.items() if value is not None}, goals=GOALS)
+        reached = {key: value for key, value in aims.items() if value is not None}
+        say(**about, aims=reached, goals={key: GOALS[key] for key in reached})
 
 
 # The disk alone

@@ -29,7 +29,9 @@ def main() -> None:
                     break
                 state = TrainingState(epoch=0, global_step=step, learning_rate=0.1, loss=1.0 / step)
                 run.emit(state)
-                manager.save_checkpoint({"w": torch.full((8,), float(step))}, state)
+                saved = manager.save_checkpoint({"w": torch.full((8,), float(step))}, state)
+                assert saved is not None
+                saved.result()
                 sys.stdout.write(f"{step}\n")
                 sys.stdout.flush()
                 time.sleep(0.01)

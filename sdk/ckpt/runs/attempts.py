@@ -54,7 +54,7 @@ class _Exit:
             if pid == os.getpid():
                 try:
                     attempt.close("failed" if self._failed else "finished")
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001
                     log.error("%s", error)
 
 

@@ -336,9 +336,11 @@ class Run(Marking):
         Raises SaveError, when all that is done, for a save that failed if nobody was told of it.
         """
         if self._lock is None:
+            self.under_way.end()
             return
         failure = self.under_way.finish()
         self._end(ending)
+        self.under_way.end()
         if failure is not None:
             raise failure
 

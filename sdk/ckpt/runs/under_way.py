@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ckpt.exceptions import CkptError
@@ -26,10 +26,15 @@ class UnderWay:
 
     def __init__(self) -> None:
         self._parts: list[Unfinished] = []
+        self._last: list[Callable[[], None]] = []
 
     def attach(self, part: Unfinished) -> None:
         """Adds something that goes on for as long as the run's handle lives."""
         self._parts.append(part)
+
+    def afterwards(self, last: Callable[[], None]) -> None:
+        """Has something called whenever an attempt has ended and its lock is free; it may end the process."""
+        self._last.append(last)
 
     def __iter__(self) -> Iterator[Unfinished]:
         return iter(tuple(self._parts))
@@ -50,3 +55,8 @@ class UnderWay:
         for failure in failures[1:]:
             log.error("%s", failure)
         return failures[0] if failures else None
+
+    def end(self) -> None:
+        """The attempt has ended."""
+        for last in self._last:
+            last()

@@ -8,7 +8,8 @@ staging.py         the storages into shared memory          devices.py         t
 sender.py          all of that, up to the queue             queue.py           what is on its way, and what came of it
 carrying.py        who writes it                            outbox.py          what the managers of a run share
 handle.py          what a save gives back                   names.py           what a file is called
-staged.py          written, and not listed yet              callbacks.py       who is told
+following.py       what follows a save                      callbacks.py       who is told
+staged.py          written, and not listed yet
 history.py         what was saved, as the rules see it      decisions.py       when to save: pure
 signals.py         signals that ask for a save              watchdog.py        what ends one that takes too long
 last_save.py       the save of a training that fails        early_stopping.py  when to stop

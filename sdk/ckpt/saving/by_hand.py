@@ -29,7 +29,6 @@ from typing import Any
 from ckpt import files
 from ckpt.encoding import printable
 from ckpt.exceptions import SaveError, StateError
-from ckpt.saving import writer
 from ckpt.saving.capture.configs import config_of
 from ckpt.saving.capture.protocol import has_state, several
 from ckpt.saving.capture.ranks import gather_random, rank_and_world
@@ -37,11 +36,18 @@ from ckpt.saving.capture.taking import CHOICE_RNG, Switches, Training, take
 from ckpt.saving.envelope import to_envelope
 from ckpt.saving.history import read_marker
 from ckpt.saving.loading import read_file
+from ckpt.saving.pickling import pickle_envelope
 from ckpt.saving.restore import RestoreReport, restore
+from ckpt.saving.staging import live_image
 from ckpt.state import TrainingState, real
+from ckpt.writing import committing
+from ckpt.writing.layout import lay_out
+from ckpt.writing.performing import write_proven
 
 log = logging.getLogger("ckpt.saving")
 
+FOLDER = "archive"
+"""The folder in the file that all its records are in, as torch calls it in a file without a name."""
 _PARTS = {
     "model": ("models", "model", "module", "network", "net"),
     "optimizer": ("optimizers", "optimizer"),
@@ -223,12 +229,17 @@ def _is_count(value: Any) -> bool:
 
 
 def _write(target: Path, envelope: dict[str, Any]) -> None:
-    staged = writer.stage(target.parent, target.stem, envelope)
+    pickled = pickle_envelope(envelope)
+    layout = lay_out(FOLDER, len(pickled.data), [storage.nbytes() for storage in pickled.storages])
+    temporary: Path | None = None
     try:
-        files.publish(staged.path, target, overwrite=True)
+        staged, _, _ = write_proven(target.parent, target.stem or FOLDER, live_image(layout, pickled))
+        temporary = Path(os.fsdecode(staged.path))
+        files.publish(temporary, target, overwrite=True)
     except OSError as error:
         raise SaveError(
             f"{printable(str(target))} could not be saved: {error.strerror}", hint="what was there before is untouched"
         ) from error
     finally:
-        writer.discard(staged.path)
+        if temporary is not None:
+            committing.discard(temporary)

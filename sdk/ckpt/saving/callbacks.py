@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ckpt.saving.telling import warn
 from ckpt.state import TrainingState
 
 log = logging.getLogger("ckpt.saving")
@@ -52,7 +52,7 @@ class Callbacks:
                 callback(state, reference)
             except Exception as error:
                 log.exception("checkpoint callback %s failed", _name(callback))
-                warnings.warn(f"checkpoint callback {_name(callback)} failed: {error!r}", RuntimeWarning, stacklevel=4)
+                warn(f"checkpoint callback {_name(callback)} failed: {error!r}")
 
 
 def _name(callback: CheckpointCallback) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 from ckpt.writing.carriers import Carrier, InlineCarrier, ProcessCarrier, ThreadCarrier
 
 SMALL = 16 << 20
-"""Bytes below which a thread writes: that takes the interpreter from the training for less time than a process costs."""
+"""Bytes below which a thread writes: it costs the training less than a process of its own."""
 
 Kind = Literal["inline", "thread", "process"]
 Background = bool | Literal["thread", "process"]

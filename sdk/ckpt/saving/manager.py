@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -20,36 +19,27 @@ from typing import Any, Literal, Self
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import printable
 from ckpt.exceptions import SaveError, StateError
-from ckpt.paths import CHECKPOINT_SUFFIX, checkpoint_stem
-from ckpt.retention.quantities import size_text
+from ckpt.paths import checkpoint_stem
 from ckpt.runs import Run
 from ckpt.saving import decisions, governing, snapshot
-from ckpt.saving.callbacks import Callbacks, CheckpointCallback
+from ckpt.saving.callbacks import CheckpointCallback
 from ckpt.saving.capture.ranks import gather_random
 from ckpt.saving.capture.registry import Registry
 from ckpt.saving.early_stopping import Patience
+from ckpt.saving.following import Following, Sent
 from ckpt.saving.handle import SavedCheckpoint
 from ckpt.saving.history import History, Saved, read_history
 from ckpt.saving.metrics_history import MetricsHistory
-from ckpt.saving.queue import Save
 from ckpt.saving.reading import Reading
 from ckpt.saving.sender import Sender
+from ckpt.saving.signals import SignalWatch
 from ckpt.saving.snapshot import Given
-from ckpt.saving.staged import StagedSaves
-from ckpt.saving.telling import tell
 from ckpt.state import TrainingState
 
 log = logging.getLogger("ckpt.saving")
 
-
-@dataclass
-class _Sent:
-    """What is to be known of a save when it has ended."""
-
-    saved: Saved
-    state: TrainingState
-    blocked_s: float = 0.0
-    """How long the training waited."""
+Urgent = Literal["exception", "signal"] | None
+"""What asks for a save besides the rules."""
 
 
 class CheckpointManager(Reading):
@@ -79,19 +69,24 @@ class CheckpointManager(Reading):
         self._names = {"model_name": model_name, "experiment_name": experiment_name}
         self._model_config = model_config
         self._monitor, self._mode = governing.followed(self.run, self.config)
-        self._callbacks = Callbacks()
         self._registry = Registry()
         self._metrics = MetricsHistory()
         self._sender = Sender(self.run, self.config)
-        self._staged = StagedSaves(self._take_back)
+        self._following = Following(self.run, lambda: self._history)
         self._known_history: History | None = None
         if self.run.silent:
             # Read before rank 0 saves anything, so that all ranks decide from the same past.
             self._known_history = self._history
         self._patience = Patience(self.run, self.config, self._monitor, self._mode)
+        self._signals = SignalWatch(
+            self.config.save_on_signals, float(self.config.signal_save_within), silent=self.run.silent
+        )
+        self.run.under_way.afterwards(self._signals.close)
         self._described = False
         if self.run.training:
             self._describe()
+        if self.run.training or self.run.silent:
+            self._signals.start()
 
     def _describe(self) -> None:
         if not self._described:
@@ -126,7 +121,8 @@ class CheckpointManager(Reading):
         takes the first state of an epoch.
         """
         self._settle()
-        return bool(self._due(state, at_epoch_end))
+        self._signals.start()
+        return bool(self._due(state, at_epoch_end, "signal" if self._signals.pending else None))
 
     def save_checkpoint(
         self,
@@ -138,14 +134,15 @@ class CheckpointManager(Reading):
         scaler: Any = None,
         loaders: Any = None,
         at_epoch_end: bool | None = None,
-        urgent: Literal["exception", "signal"] | None = None,
+        after: BaseException | None = None,
     ) -> SavedCheckpoint | None:
         """Saves a checkpoint beside the training and returns its handle; None on ranks that write nothing.
 
         It saves whenever it is called: `should_save_checkpoint` is what decides by the config's rules. `weights` is a
         module, a mapping of named modules, or a mapping of names to tensors or arrays. Optimizers, schedulers and
         loaders are one or several objects with `state_dict()`, or such states; without them those held in `state` are
-        saved. `urgent` says that the training is about to end.
+        saved. `after` is the exception that ends the training. A save for which a signal waits is durable when this
+        returns, if that takes no longer than `signal_save_within`; then the signal is handed on.
 
         All of it is copied when this returns, and may change. The handle's `result()` waits until the checkpoint is
         durable; by then pointers and tags have moved and the run's policy is applied. With `background=False` that is
@@ -157,12 +154,17 @@ class CheckpointManager(Reading):
         listed, earlier checkpoints are untouched, and the next save works.
         """
         began = time.perf_counter()
+        signalled = self._signals.pending
+        cause = signalled if after is None else type(after).__name__
+        urgent: Urgent = "exception" if after is not None else "signal" if signalled else None
         if not isinstance(state, TrainingState):
             raise StateError(f"state is a {type(state).__name__}", hint="give a TrainingState")
         self._hear_of_failures(urgent)
         self._warn_of_a_forgotten_past()
         self._metrics.add(state)
-        gathers = self.config.gather_random_states and self.config.save_random_state
+        # Ranks that come to a save by themselves would wait for each other for ever.
+        alike = decisions.alike_on_all_ranks(self._due(state, at_epoch_end, urgent))
+        gathers = self.config.gather_random_states and self.config.save_random_state and alike
         given = Given(
             weights,
             optimizers,
@@ -179,45 +181,61 @@ class CheckpointManager(Reading):
         if self.run.silent:
             rules = self._due(state, at_epoch_end, urgent)
             self._history.add(self._saved(state, rules, self._history.next_seq))
+            self._signals.hand_on()
             return None
         try:
             self.run.begin()
             self._describe()
         except OSError as error:
             raise SaveError(f"run '{printable(self.run.name)}' cannot be written: {error.strerror}") from error
-        return self._save(given, state, urgent, began)
+        try:
+            handle = self._save(given, state, urgent, cause, began)
+            if signalled:
+                self._wait_within_limit(handle)
+        finally:
+            if signalled:
+                self._signals.hand_on()
+        return handle
+
+    def _wait_within_limit(self, handle: SavedCheckpoint) -> None:
+        """Waits until a save that a signal asked for is durable; what is in the way of that is logged."""
+        try:
+            handle.result(self._signals.remaining_s)
+        except (SaveError, TimeoutError) as error:
+            if not handle.staged:
+                log.error("%s", error)
 
     def _save(
-        self, given: Given, state: TrainingState, urgent: Literal["exception", "signal"] | None, began: float
+        self, given: Given, state: TrainingState, urgent: Urgent, cause: str | None, began: float
     ) -> SavedCheckpoint:
         stem = checkpoint_stem(state.global_step, float(state.epoch))
-        packed = self._sender.pack(
-            snapshot.content(given, state, self.config, self._model_config, self.run.config)
-        )
+        packed = self._sender.pack(snapshot.content(given, state, self.config, self._model_config, self.run.config))
         sure = decisions.waits(self._due(state, given.at_epoch_end, urgent))
         if not self._sender.admit(packed, sure=sure):
-            return self._left_out(stem)
+            return self._sender.left_out(stem)
         self._hear_of_failures(urgent)
         rules = self._due(state, given.at_epoch_end, urgent)
         saved = self._saved(state, rules, self._sender.outbox.next_seq(self._history.next_seq))
         is_best = self._history.is_better(saved.value)
-        marker = snapshot.marker(self.run, state, saved, is_best=is_best, message=self._message(state))
-        sent = _Sent(saved, state)
+        marker = snapshot.marker(
+            self.run,
+            state,
+            saved,
+            is_best=is_best,
+            message=snapshot.message(state, self.config, self._names),
+            cause=cause,
+        )
+        sent = Sent(saved, state, began)
         self._history.add(saved)
         try:
-            handle = self._sender.send(packed, stem, marker, partial(self._settled, sent), sure=sure)
+            handle = self._sender.send(packed, stem, marker, partial(self._following.settled, sent), sure=sure)
         except BaseException:
-            self._take_back(saved.seq)
+            self._history.take_back(saved.seq)
             raise
         sent.blocked_s = time.perf_counter() - began
         return handle
 
-    def _due(
-        self,
-        state: TrainingState,
-        at_epoch_end: bool | None,
-        urgent: Literal["exception", "signal"] | None = None,
-    ) -> tuple[str, ...]:
+    def _due(self, state: TrainingState, at_epoch_end: bool | None, urgent: Urgent = None) -> tuple[str, ...]:
         busy = not self.run.silent and self._sender.outbox.queue.busy
         return decisions.due(
             state, self.config, self._history, at_epoch_end, now=time.monotonic(), in_flight=busy, urgent=urgent
@@ -226,14 +244,6 @@ class CheckpointManager(Reading):
     def _saved(self, state: TrainingState, rules: tuple[str, ...], seq: int) -> Saved:
         value = decisions.monitored(state, self._monitor)
         return Saved(seq, state.global_step, float(state.epoch), value, rules, time.monotonic())
-
-    def _left_out(self, stem: str) -> SavedCheckpoint:
-        path = self.run.paths.checkpoints / f"{stem}{CHECKPOINT_SUFFIX}"
-        handle = SavedCheckpoint(path)
-        reason = f"{printable(path.name)} was left out: the save before it is still being written"
-        handle.came_to_nothing("skipped", reason, "when_busy='block' would wait for that one")
-        log.info("%s", reason)
-        return handle
 
     def _warn_of_a_forgotten_past(self) -> None:
         history = self._history
@@ -245,16 +255,19 @@ class CheckpointManager(Reading):
                 history.next_seq - 1,
             )
 
-    def _message(self, state: TrainingState) -> str:
-        names = {name: given if given is not None else getattr(state, name) for name, given in self._names.items()}
-        return self.config.message({**state.metrics, **vars(state), "step": state.global_step, **names})
-
     # After a save
 
     def _settle(self) -> None:
         """Learns what has come of saves since the last look."""
         if not self.run.silent:
             self._sender.outbox.queue.settle()
+
+    def is_worth_saving(self, error: BaseException | None, step: int) -> bool:
+        """Whether a training that an exception ends at this step is to be saved once more; waits for other saves."""
+        if error is None or not self.config.save_on_exception:
+            return False
+        self.run.under_way.wait()
+        return decisions.after_exception(error, self.config, self._history, step)
 
     def _hear_of_failures(self, urgent: str | None) -> None:
         """Raises what nobody was told of; a training that is about to end only logs it."""
@@ -267,31 +280,6 @@ class CheckpointManager(Reading):
                 raise
             log.error("%s", error)
 
-    def _settled(self, sent: _Sent, save: Save) -> None:
-        """What follows a save, in the training's own thread."""
-        handle, outcome = save.handle, save.outcome
-        for problem in () if outcome is None else outcome.told:
-            tell(problem)
-        if handle.status == "staged" and outcome is not None and outcome.staged is not None:
-            self._staged.add(handle, save.job, outcome.staged, sent.saved.seq)
-        elif handle.status != "saved":
-            self._take_back(sent.saved.seq)
-            if handle.status == "skipped":
-                tell(handle.error().message)
-            return
-        log.info(
-            "saved %s: %s, %.1f ms of the training, written in %.2f s",
-            printable(handle.path.name),
-            size_text(save.image.layout.size),
-            sent.blocked_s * 1000,
-            0.0 if outcome is None else outcome.written_s,
-        )
-        self.run.flush()
-        self._callbacks.fire(sent.state, None if handle.staged else str(handle.path))
-
-    def _take_back(self, seq: int) -> None:
-        self._history.take_back(seq)
-
     def commit(self) -> list[SavedCheckpoint]:
         """Waits for what is being written, lists the staged checkpoints, oldest first, and returns their handles.
 
@@ -300,7 +288,7 @@ class CheckpointManager(Reading):
         if self.run.silent:
             return []
         self._sender.outbox.wait()
-        done = self._staged.commit()
+        done = self._following.staged.commit()
         self.run.flush()
         self._hear_of_failures(None)
         return done
@@ -310,7 +298,7 @@ class CheckpointManager(Reading):
         if self.run.silent:
             return 0
         self._sender.outbox.wait()
-        return self._staged.discard()
+        return self._following.staged.discard()
 
     def close(self) -> None:
         """Waits for what is being written, and gives memory, threads and processes back; may be called twice.
@@ -341,19 +329,19 @@ class CheckpointManager(Reading):
         It is called in the training's own thread, at the first call of manager, hook or handle after the checkpoint was
         committed. An error in a callback is logged and warned of, and reaches neither the others nor the training.
         """
-        self._callbacks.register(callback)
+        self._following.callbacks.register(callback)
 
     def unregister_checkpoint_callback(self, callback: CheckpointCallback) -> bool:
         """Takes a callback away; False when it was not registered."""
-        return self._callbacks.unregister(callback)
+        return self._following.callbacks.unregister(callback)
 
     def clear_callbacks(self) -> int:
         """Takes all callbacks away and returns how many there were."""
-        return self._callbacks.clear()
+        return self._following.callbacks.clear()
 
     def list_callbacks(self) -> list[str]:
         """The names of the callbacks, in the order in which they are called."""
-        return self._callbacks.names()
+        return self._following.callbacks.names()
 
     # Early stopping
 

@@ -22,9 +22,10 @@ class MetricsHistory:
     def __init__(self, saved: Any = None) -> None:
         self._rows: list[dict[str, Any]] = _rows_of(saved)
         self._names = dict.fromkeys(name for row in self._rows for name in row if name not in _OWN)
+        self._numbers = list(range(len(self._rows)))
+        """Which of the states each row was, counted from 0."""
         self._stride = 1
-        self._skipped = 0
-        """States since the last row that is there to stay."""
+        """Rows whose number it divides stay; of the others there is the newest alone."""
 
     def add(self, state: TrainingState) -> None:
         """Takes one more state; the same step again replaces it."""
@@ -37,13 +38,16 @@ class MetricsHistory:
         if self._rows and self._rows[-1]["global_step"] == row["global_step"]:
             self._rows[-1] = {**self._rows[-1], **row}
             return
-        if self._skipped and self._rows:
+        number = self._numbers[-1] + 1 if self._numbers else 0
+        if self._numbers and self._numbers[-1] % self._stride:
             self._rows.pop()
-        self._rows.append(row)
-        self._skipped = (self._skipped + 1) % self._stride
-        if len(self._rows) > ROWS:
-            self._rows = [*self._rows[:-1:2], self._rows[-1]]
+            self._numbers.pop()
+        if len(self._rows) >= ROWS:
             self._stride *= 2
+            kept = [i for i, earlier in enumerate(self._numbers) if earlier % self._stride == 0]
+            self._rows, self._numbers = [self._rows[i] for i in kept], [self._numbers[i] for i in kept]
+        self._rows.append(row)
+        self._numbers.append(number)
 
     def to_plain(self) -> dict[str, list[Any]] | None:
         """Columns of equal length by name, oldest first; None in a row that had no such metric, None for no rows."""

@@ -33,7 +33,7 @@ class Outbox:
                 return part
         made = cls(run)
         run.under_way.attach(made)
-        _Exit.watch(made)
+        _watch(made)
         return made
 
     def name(self, stem: str) -> tuple[Path, tuple[str, ...]]:
@@ -66,21 +66,19 @@ class Outbox:
         self.queue.raise_untold()
 
 
-class _Exit:
-    """Before the carriers are closed at the end of the interpreter, the queues have to hand them what still waits."""
+_open: weakref.WeakSet[Outbox] = weakref.WeakSet()
 
-    _open: weakref.WeakSet[Outbox] = weakref.WeakSet()
 
-    @classmethod
-    def watch(cls, outbox: Outbox) -> None:
-        if not cls._open:
-            # What is registered later is called earlier: behind the carriers' own hook, which a first one registers.
-            outbox.carriers.get("thread")
-            atexit.unregister(cls._wait)
-            atexit.register(cls._wait)
-        cls._open.add(outbox)
+def _watch(outbox: Outbox) -> None:
+    """Before the carriers end with the interpreter, the queues have to hand them what still waits."""
+    if not _open:
+        # What is registered later is called earlier: the carriers register themselves with the first of them.
+        outbox.carriers.get("thread")
+        atexit.unregister(_wait_for_all)
+        atexit.register(_wait_for_all)
+    _open.add(outbox)
 
-    @classmethod
-    def _wait(cls) -> None:
-        for outbox in list(cls._open):
-            outbox.wait()
+
+def _wait_for_all() -> None:
+    for outbox in list(_open):
+        outbox.wait()

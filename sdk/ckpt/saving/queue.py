@@ -198,7 +198,7 @@ class SaveQueue(Generic[M]):
     def _start(self, save: Save) -> None:
         try:
             save.carrier.submit(save.job, save.image, partial(self._done, save))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._fail(save, error)
 
     def _fail(self, save: Save, error: BaseException) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.config import CheckpointConfig
+from ckpt.encoding import printable
+from ckpt.paths import CHECKPOINT_SUFFIX
 from ckpt.runs import Run
 from ckpt.saving.carrying import Kind, kind_for
 from ckpt.saving.envelope import Content, to_envelope
@@ -72,6 +74,14 @@ class Sender:
         when_busy = self._config.when_busy
         two = packed.two or (packed.kind != "inline" and when_busy == "coalesce")
         return self.outbox.queue.admit(when_busy, sure=sure, two=two)
+
+    def left_out(self, stem: str) -> SavedCheckpoint:
+        """The handle of a save that was not admitted."""
+        handle = SavedCheckpoint(self._run.paths.checkpoints / f"{stem}{CHECKPOINT_SUFFIX}")
+        reason = f"{printable(handle.path.name)} was left out: the save before it is still being written"
+        handle.came_to_nothing("skipped", reason, "when_busy='block' would wait for that one")
+        log.info("%s", reason)
+        return handle
 
     def send(
         self, packed: Packed, stem: str, marker: dict[str, Any], settled: Callable[[Save], None], *, sure: bool

@@ -48,6 +48,7 @@ class SignalWatch:
         self._overdue: set[int] = set()
         """What is to be passed on as soon as its handler runs."""
         self._active = False
+        self._told = False
         self._pid = os.getpid()
         self._watchdog = Watchdog(
             within_s,
@@ -62,6 +63,9 @@ class SignalWatch:
         if self._active or not self._names:
             return
         if threading.current_thread() is not threading.main_thread():
+            if self._told:
+                return
+            self._told = True
             log.warning(
                 "%s can be answered by the main thread only, and this training runs in another: nothing is saved on %s",
                 ", ".join(self._names),

@@ -60,8 +60,13 @@ def content(
     )
 
 
-def marker(run: Run, state: TrainingState, saved: Saved, *, is_best: bool, message: str) -> dict[str, Any]:
-    """The commit marker as plain data, without what the write and the file's name decide."""
+def marker(
+    run: Run, state: TrainingState, saved: Saved, *, is_best: bool, message: str, cause: str | None = None
+) -> dict[str, Any]:
+    """The commit marker as plain data, without what the write and the file's name decide.
+
+    `cause` is the name of the signal or exception, for a save that one of them asked for.
+    """
     plain: dict[str, Any] = finite(
         {
             "run": run.id,
@@ -78,6 +83,13 @@ def marker(run: Run, state: TrainingState, saved: Saved, *, is_best: bool, messa
             "is_best": is_best,
             "message": message,
             "state": state.scalars(),
+            **({} if cause is None else {"cause": cause}),
         }
     )
     return plain
+
+
+def message(state: TrainingState, config: CheckpointConfig, names: Mapping[str, str | None]) -> str:
+    """The commit message; `names` of model and experiment stand before those that the state has."""
+    given = {name: value if value is not None else getattr(state, name) for name, value in names.items()}
+    return config.message({**state.metrics, **vars(state), "step": state.global_step, **given})

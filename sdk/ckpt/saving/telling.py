@@ -13,8 +13,13 @@ _OURS = str(Path(__file__).parents[1])
 
 
 def tell(problem: str) -> None:
-    """Logs a problem, and warns of it at the line of the training that called us."""
+    """Logs a problem, and warns of it."""
     log.warning("%s", problem)
+    warn(problem)
+
+
+def warn(problem: str) -> None:
+    """Warns at the line of the training that called us."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         level, frame = level + 1, frame.f_back

@@ -100,7 +100,7 @@ def _whole_marker(staged: Staged, path: Path, marker: Mapping[str, Any]) -> dict
         "id": checkpoint_id(str(marker.get("run", "")), path.name, staged.fingerprint),
         "file": path.name,
         **marker,
-        "bytes": staged.bytes,
+        "bytes": staged.size,
         "hash": f"blake3:{staged.hash}",
         "fingerprint": staged.fingerprint,
     }
@@ -148,7 +148,7 @@ def _is_left_over(path: Path, staged: Staged) -> bool:
     if os.path.lexists(path.with_suffix(MARKER_SUFFIX)) or path.is_symlink():
         return False
     try:
-        return path.stat().st_size == staged.bytes and files.hash_file(path) == staged.hash
+        return path.stat().st_size == staged.size and files.hash_file(path) == staged.hash
     except OSError:
         return False
 

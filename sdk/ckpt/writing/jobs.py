@@ -44,7 +44,8 @@ class Staged(Record, frozen=True, kw_only=True):
 
     path: bytes
     stem: str
-    bytes: int
+    size: int
+    """Bytes of the file."""
     hash: str
     """BLAKE3 of the file, hexadecimal."""
     fingerprint: str

@@ -17,7 +17,7 @@ from ckpt.writing import committing, disk, room, upkeep
 from ckpt.writing.committing import Committed
 from ckpt.writing.image import Image
 from ckpt.writing.jobs import Failure, Job, Outcome, Staged
-from ckpt.writing.sealing import Sealer
+from ckpt.writing.sealing import Seal, Sealer
 
 _POLL_S = 1.0
 """How often a job that waits looks for room."""
@@ -78,26 +78,37 @@ def _where_there_is_room(job: Job, image: Image, directory: Path, tell: Tell | N
         pause = _POLL_S if error is None else min(2 * pause, _MOST_S)
 
 
-def _write_and_commit(job: Job, image: Image, directory: Path) -> Outcome:
-    temporary = files.temporary_name(directory / f"{job.stem}{CHECKPOINT_SUFFIX}")
+def write_proven(directory: Path, stem: str, image: Image) -> tuple[Staged, Seal, disk.Written]:
+    """Writes an image under a temporary name in a directory: durable, and read again as what it is to be.
+
+    Raises OSError, and SaveError when what was written is no whole checkpoint; nothing is left behind then.
+    """
+    temporary = files.temporary_name(directory / f"{stem}{CHECKPOINT_SUFFIX}")
     sealer = Sealer(image.layout, image.known)
     written = disk.write(temporary, _sealed(image, sealer), image.layout.size)
     try:
         seal = sealer.finish()
         inspection = formats.inspect(temporary)
-        if inspection.state != "complete":
-            raise SaveError(f"{job.stem} was not written as it should be: {'; '.join(inspection.problems)}")
+        # Under a temporary name, what cannot be recognised is no problem in itself.
+        if inspection.state != "complete" or inspection.format != "torch":
+            problems = "; ".join(inspection.problems) or "it cannot be recognised"
+            raise SaveError(f"{printable(stem)} was not written as it should be: {problems}")
     except BaseException:
         committing.discard(temporary)
         raise
     staged = Staged(
         path=os.fsencode(temporary),
-        stem=job.stem,
-        bytes=image.layout.size,
+        stem=stem,
+        size=image.layout.size,
         hash=seal.hash,
         fingerprint=inspection.fingerprint,
         inode=written.inode,
     )
+    return staged, seal, written
+
+
+def _write_and_commit(job: Job, image: Image, directory: Path) -> Outcome:
+    staged, seal, written = write_proven(directory, job.stem, image)
     outcome = Outcome(number=job.number, crcs=seal.crcs, written_s=written.seconds, direct=written.direct)
     return _commit(job, staged, outcome) if job.commit else outcome.evolve(staged=staged)
 

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import runpy
+import select
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,19 +45,19 @@ class Trainer:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(PATIENCE_S)
         self.socket.connect(address)
-        self.stream = self.socket.makefile("rw")
+        self.answers, self.questions = self.socket.makefile("r"), self.socket.makefile("w")
         self.pid = 0
 
     def ask(self, act: str, **options: Any) -> None:
         """Asks without waiting for the answer."""
         with contextlib.suppress(OSError):
-            self.stream.write(json.dumps({"do": act, **options}) + "\n")
-            self.stream.flush()
+            self.questions.write(json.dumps({"do": act, **options}) + "\n")
+            self.questions.flush()
 
     def answer(self) -> dict[str, Any]:
         """The next answer. Raises Dead."""
         try:
-            line = self.stream.readline()
+            line = self.answers.readline()
         except ConnectionError:
             line = ""
         if not line:
@@ -78,11 +79,11 @@ class Trainer:
 
     def writers(self) -> list[int]:
         """The processes that it started and that still live."""
-        found: list[int] = []
-        with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{self.pid}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        return [pid for pid in found if lives(pid)]
+        return [pid for pid in started_by_this_test() if pid != self.pid]
+
+    def waits(self) -> bool:
+        """Whether it has not answered yet."""
+        return not select.select([self.socket], [], [], 0)[0]
 
     def kill(self) -> None:
         """SIGKILL, and waits until it is gone."""
@@ -92,7 +93,7 @@ class Trainer:
 
     def hang_up(self) -> None:
         """Closes the connection: the training's process ends without another word."""
-        for one in (self.stream, self.socket):
+        for one in (self.questions, self.answers, self.socket):
             with contextlib.suppress(OSError):
                 one.close()
 
@@ -113,6 +114,18 @@ def holders(directory: Path) -> list[int]:
             with contextlib.suppress(OSError):
                 links = [os.readlink(fd) for fd in (entry / "fd").iterdir()]
                 if any(link == str(directory) or link.startswith(f"{directory}/") for link in links):
+                    found.append(int(entry.name))
+    return found
+
+
+def started_by_this_test() -> list[int]:
+    """Programs that live in the places of this test, which every program started by its trainings inherits."""
+    mark = f"CKPTD_STATE_HOME={os.environ['CKPTD_STATE_HOME']}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and lives(int(entry.name)):
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
     return found
 
@@ -298,10 +311,9 @@ class Promise:
         assert listed.keys() <= self.begun, where
         return listed
 
-    def settle(self, processes: Iterable[int], where: object = "") -> None:
+    def settle(self, where: object = "") -> None:
         """Waits until no process of a killed training is left, nor anything that holds its files."""
-        waiting = list(processes)
-        wait_until(lambda: not [pid for pid in waiting if lives(pid)], f"writers are gone; {where}")
+        wait_until(lambda: not started_by_this_test(), f"writers are gone; {where}")
         wait_until(lambda: not holders(self.run), f"nobody holds files of the run; {where}")
 
     def go_on(self, where: object = "", **config: Any) -> None:
@@ -317,7 +329,7 @@ class Promise:
         assert again.do("end").get("ended"), where
         self.check(where)
         assert temporaries(self.run) == [], where
-        self.settle(again.writers(), where)
+        self.settle(where)
         again.hang_up()
 
 

@@ -67,7 +67,6 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path, mounts: Any) -> Iterato
     made.image.unlink()
 
 
-@pytest.mark.usefixtures("turn")
 @pytest.mark.parametrize("flag", FLAGS)
 @pytest.mark.parametrize("background", [False, "thread", "process"])
 def test_what_was_acknowledged_survives_a_power_cut(
@@ -78,19 +77,16 @@ def test_what_was_acknowledged_survives_a_power_cut(
     for step in (1, 2):
         assert "acked" in run.save(training, step)
     disk.cut(FLAGS[flag])
-    writers = training.writers()
     training.kill()
-    run.settle(writers)
+    run.settle()
     disk.restart()
     assert set(run.check()) == {1, 2}
     run.go_on(background=background)
 
 
-@pytest.mark.usefixtures("turn")
-@pytest.mark.parametrize("flag", FLAGS)
 @pytest.mark.parametrize("background", [False, "thread", "process"])
 def test_a_power_cut_at_any_moment_leaves_what_was_acknowledged_and_no_wreck(
-    background: Any, flag: str, disk: Disk, promise: Start, trainer: Start, chance: random.Random
+    background: Any, turn: int, disk: Disk, promise: Start, trainer: Start, chance: random.Random
 ) -> None:
     run = promise(disk.path / "run")
     training = trainer(run.run, background=background, big=SMALL)
@@ -101,12 +97,11 @@ def test_a_power_cut_at_any_moment_leaves_what_was_acknowledged_and_no_wreck(
         training.ask("save", step=step)
     answers = [training.answer() for _ in range(chance.randrange(4))]
     time.sleep(chance.uniform(0.0, 0.05))
-    disk.cut(FLAGS[flag])
+    disk.cut(list(FLAGS.values())[turn % 2])
     answers += [training.answer() for _ in range(len(steps) - len(answers))]
     run.acked |= {answer["acked"] for answer in answers if "acked" in answer}
     assert all("acked" in answer or "failed" in answer for answer in answers), answers
-    writers = training.writers()
     training.kill()
-    run.settle(writers)
+    run.settle()
     disk.restart()
     run.go_on(run.acked, background=background, big=SMALL)

@@ -83,8 +83,8 @@ class Training:
 def serve(connection: socket.socket) -> None:
     """Does what the test asks for until it hangs up."""
     training = Training()
-    with connection, connection.makefile("rw") as stream:
-        for line in stream:
+    with connection, connection.makefile("r") as asking, connection.makefile("w") as answering:
+        for line in asking:
             asked = json.loads(line)
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always")
@@ -93,8 +93,8 @@ def serve(connection: socket.socket) -> None:
                 except (CkptError, OSError) as error:
                     answer = {"failed": type(error).__name__, "message": str(error)}
             answer["told"] = [str(one.message) for one in told]
-            stream.write(json.dumps(answer) + "\n")
-            stream.flush()
+            answering.write(json.dumps(answer) + "\n")
+            answering.flush()
 
 
 def main() -> None:

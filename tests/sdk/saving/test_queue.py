@@ -38,8 +38,9 @@ class Place:
 
 
 class Bytes:
-    layout = lay_out("archive", 10, [])
-    known: dict[int, int] = {}
+    def __init__(self) -> None:
+        self.layout = lay_out("archive", 10, [])
+        self.known: dict[int, int] = {}
 
     def chunks(self) -> Any:
         return iter(())
@@ -134,23 +135,14 @@ def in_thread(act: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     return thread, out
 
 
-def until(ready: Callable[[], bool]) -> None:
-    changed = threading.Event()
-    for _ in range(int(LIMIT_S / 0.005)):
-        if ready():
-            return
-        changed.wait(0.005)
-    raise AssertionError("it never came")
-
-
 def test_one_is_written_and_then_told(bench: Bench) -> None:
     handle = bench.offer(1, "block")
     assert handle is not None
     assert (handle.status, handle.done(), handle.path.name) == ("writing", False, "step-000001.pt")
-    assert bench.queue.busy
+    assert [bench.queue.busy, bench.queue.names] == [True, {"step-000001.pt"}]
     bench.carrier.end()
     assert (handle.status, handle.done(), handle.id) == ("saved", True, "id1")
-    assert not bench.queue.busy
+    assert [bench.queue.busy, bench.queue.names] == [False, set()]
     assert bench.told == []
     bench.queue.settle()
     bench.queue.settle()
@@ -189,7 +181,7 @@ def test_coalesce_writes_the_newest_of_those_that_waited(bench: Bench) -> None:
     bench.carrier.end()
     bench.queue.settle()
     assert bench.told == [(2, "superseded"), (3, "superseded"), (1, "saved"), (4, "saved")]
-    with pytest.raises(SaveError, match="step-000002.pt was not written: a newer save took its place"):
+    with pytest.raises(SaveError, match=r"step-000002\.pt was not written: a newer save took its place"):
         handles[1].result()  # type: ignore[union-attr]
     bench.queue.raise_untold()
 
@@ -299,7 +291,7 @@ def test_a_staged_one_has_a_temporary_path(bench: Bench) -> None:
     handle = bench.offer(1, "block")
     assert handle is not None
     bench.carrier.end(
-        staged=StagedFile(path=b"/r/.x.tmp", stem="step-000001", bytes=1, hash="", fingerprint="", inode=1)
+        staged=StagedFile(path=b"/r/.x.tmp", stem="step-000001", size=1, hash="", fingerprint="", inode=1)
     )
     assert (handle.status, handle.staged, os.fspath(handle), str(handle)) == ("staged", True, "/r/.x.tmp", "/r/.x.tmp")
     with pytest.raises(SaveError, match="staged"):

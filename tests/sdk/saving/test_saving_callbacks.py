@@ -51,8 +51,11 @@ def test_callbacks_fire_behind_the_commit_and_do_not_hurt_each_other(tmp_path: P
 
         manager.register_checkpoint_callback(notify)
         manager.register_checkpoint_callback(log)
-        with pytest.warns(RuntimeWarning, match="callback notify failed: RuntimeError"):
-            handle = manager.save_checkpoint(WEIGHTS, state(1))
+        handle = manager.save_checkpoint(WEIGHTS, state(1))
+        assert handle is not None
+        with pytest.warns(RuntimeWarning, match="callback notify failed: RuntimeError") as warned:
+            handle.result()
+        assert warned[0].filename == __file__
         assert seen == [(1, str(handle), 1)]
 
 

@@ -43,6 +43,7 @@ def manager(tmp_path: Path) -> Any:
         made = CheckpointManager(run)
         for step, loss in ((1, 0.5), (2, 0.1), (3, 0.4)):
             made.save_checkpoint(weights(step), state(step, loss=loss))
+        made.close()
         yield made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import os
@@ -20,7 +19,8 @@ from ckpt.config import CheckpointConfig
 from ckpt.exceptions import LockedError, SaveError, StateError
 from ckpt.paths import RunPaths
 from ckpt.runs import Run
-from ckpt.saving import CheckpointManager
+from ckpt.saving import CheckpointManager, sender
+from ckpt.saving.staging import live_image
 from ckpt.state import TrainingState, values
 from ckpt.trash import Trash
 
@@ -76,7 +76,7 @@ def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, scheduler: A
     for _ in range(count):
         optimizer.zero_grad()
         loss = (model(torch.randn(8, 4)) * (1 + np.random.rand() + random.random())).pow(2).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         scheduler.step()
         losses.append(loss.item())
@@ -202,17 +202,15 @@ def test_tied_weights_stay_tied_and_small_views_do_not_drag_their_storage_along(
 
 def test_a_save_holds_no_second_copy_of_the_tensors(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Regression: every tensor was copied deeply, which doubled the memory of a save."""
-    manager = CheckpointManager(run)
+    manager = CheckpointManager(run, CheckpointConfig(background=False))
     weights = {"w": torch.zeros(4_000_000)}
     seen: list[int] = []
-    real_save = torch.save
 
-    def watching(envelope: dict[str, Any], stream: Any) -> None:
-        seen.append(envelope["model_state_dict"]["w"].data_ptr())
-        real_save(envelope, stream)
+    def watching(layout: Any, pickled: Any) -> Any:
+        seen.extend(storage.data_ptr() for storage in pickled.storages if storage.nbytes() == 16_000_000)
+        return live_image(layout, pickled)
 
-    monkeypatch.setattr(torch, "save", watching)
-    gc.collect()
+    monkeypatch.setattr(sender, "live_image", watching)
     manager.save_checkpoint(weights, state(1))
     assert seen == [weights["w"].data_ptr()]
 
@@ -307,7 +305,7 @@ def test_incremental_saves_are_recorded_and_every_file_is_whole(run: Run, on: bo
     second = manager.save_checkpoint(WEIGHTS, state(2))
     assert json.loads(run.paths.manifest.read_text())["saving"]["use_incremental_saves"] is on
     os.unlink(first)  # type: ignore[arg-type]
-    assert torch.equal(torch.load(second, weights_only=True)["model_state_dict"]["w"], WEIGHTS["w"])
+    assert torch.equal(torch.load(second, weights_only=True)["model_state_dict"]["w"], WEIGHTS["w"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("on", [True, False])
@@ -317,6 +315,7 @@ def test_auto_commit(run: Run, on: bool) -> None:
     manager.register_checkpoint_callback(lambda _, ref: told.append(ref))
     handles = [manager.save_checkpoint(WEIGHTS, state(step)) for step in (1, 2)]
     assert all(handle is not None for handle in handles)
+    manager.close()
     if on:
         assert told == [str(handle) for handle in handles]
         assert steps(manager) == [2, 1]
@@ -423,7 +422,8 @@ def test_the_trash_is_purged_when_it_is_due(run: Run) -> None:
 def test_pointers_stand_for_the_newest_and_the_best(run: Run) -> None:
     manager = CheckpointManager(run, CheckpointConfig(keep_last_n_checkpoints=1))
     for step, loss in ((1, 0.1), (2, 0.5), (3, 0.7)):
-        manager.save_checkpoint(WEIGHTS, state(step, loss=loss))
+        saved = manager.save_checkpoint(WEIGHTS, state(step, loss=loss))
+        assert saved is not None and saved.result().step == step
         assert torch.load(run.paths.latest, weights_only=True)["global_step"] == step
         assert torch.load(run.paths.best, weights_only=True)["global_step"] == 1
     assert os.readlink(run.paths.latest) == "step-000003.pt"
@@ -516,6 +516,7 @@ def test_paths_of_the_run_are_not_littered(run: Run) -> None:
     manager = CheckpointManager(run, CheckpointConfig(keep_last_n_checkpoints=1))
     for step in range(1, 4):
         manager.save_checkpoint(WEIGHTS, state(step, loss=-step))
+    manager.close()
     assert sorted(os.listdir(RunPaths(run.paths.directory).checkpoints)) == [
         "best.pt",
         "latest.pt",

@@ -34,6 +34,7 @@ def save(manager: CheckpointManager, *steps: int, **metrics: Any) -> None:
     for step in steps:
         state = TrainingState(epoch=step, global_step=step, learning_rate=0.1, loss=float(100 - step), metrics=metrics)
         manager.save_checkpoint(WEIGHTS, state)
+        manager.list_checkpoints()  # waits, and tells what came of it
 
 
 def left(manager: CheckpointManager) -> list[int]:

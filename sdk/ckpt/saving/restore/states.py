@@ -13,6 +13,10 @@ from ckpt.saving.capture.protocol import give_state, has_state, several, state_o
 from ckpt.saving.plain import from_plain
 
 
+_REFUSALS = (CkptError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError)
+"""What objects raise that cannot tell or take a state."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """One object and the state that it is to take."""
@@ -109,17 +113,27 @@ def give_all(pairs: Sequence[Pair]) -> list[Pair]:
         try:
             give_state(pair.item, pair.state)
         except Exception as error:
-            take_back(before)
-            raise CheckpointError(
-                f"the {pair.kind} refused its state: {error}", hint="nothing was changed; build it as it was"
-            ) from error
+            told = refusal(take_back(before))
+            raise CheckpointError(f"the {pair.kind} refused its state: {error}", hint=told) from error
     return before
 
 
-def take_back(before: Sequence[Pair]) -> None:
-    """Gives objects what they had, the last one first."""
+def take_back(before: Sequence[Pair]) -> list[str]:
+    """Gives objects what they had, the last one first. Returns what refused that too."""
+    left: list[str] = []
     for pair in reversed(before):
-        give_state(pair.item, pair.state)
+        try:
+            give_state(pair.item, pair.state)
+        except _REFUSALS:
+            left.append(pair.kind)
+    return left
+
+
+def refusal(left: Sequence[str]) -> str:
+    """What is to be told besides that something refused its state; `left` could not be put back."""
+    if not left:
+        return "nothing was changed; build it as it was"
+    return f"all else is as it was; what the {' and the '.join(left)} hold now is not known"
 
 
 def _own_state(pair: Pair) -> Pair | None:
@@ -129,7 +143,7 @@ def _own_state(pair: Pair) -> Pair | None:
     """
     try:
         state = from_plain(state_of(pair.item, pair.kind))
-    except (CkptError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError):
+    except _REFUSALS:
         return None
     return Pair(pair.kind, pair.item, state if isinstance(pair.item, torch.optim.Optimizer) else _cloned(state))
 

@@ -47,11 +47,13 @@ class WeightsToLoad:
         try:
             self._give({name: self._saved[name] for name in self.fitting}, getattr(self._saved, "_metadata", None))
         except Exception as error:
-            if self._before is not None:
-                self._give(self._before, None)
-            raise CheckpointError(
-                f"the model refused its weights: {error}", hint="nothing was changed; build it as it was"
-            ) from error
+            told = "nothing was changed; build it as it was"
+            try:
+                if self._before is not None:
+                    self._give(self._before, None)
+            except (RuntimeError, ValueError, TypeError, AttributeError, LookupError):
+                told = "its tensors and all else are as they were; what else it keeps is not known"
+            raise CheckpointError(f"the model refused its weights: {error}", hint=told) from error
 
     def _give(self, tensors: Mapping[str, Any], versions: Any) -> None:
         if not self._parts:

@@ -128,8 +128,8 @@ class Channel:
         except BaseException as error:
             for fd in fds:
                 os.close(fd)
-            if isinstance(error, OSError):  # such as a reset, when the other side died with unread messages
-                raise EOFError from error
+            if isinstance(error, Exception):  # a reset, when the other side died with unread messages, or nonsense
+                raise EOFError(str(error)) from error
             raise
 
     def finish(self) -> None:

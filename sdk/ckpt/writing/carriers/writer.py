@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import ckpt
 from ckpt.writing.carriers.messages import Channel
 
 _HELD = {
@@ -74,8 +73,8 @@ class Writer:
     def bury(self) -> str:
         """Waits for its end and says what that was, with its last words; nothing remains of it."""
         assert self._process is not None
+        self.channel.close()  # one that lives all the same ends by that
         status = self._process.wait()
-        self.channel.close()
         ending = f"ended with status {status}"
         if status < 0:
             try:
@@ -120,5 +119,5 @@ def _encoding_options() -> tuple[str, ...]:
 
 def _import_paths() -> list[str]:
     """Where this interpreter imports from, without the directory of the training's script; our own home first."""
-    home = str(Path(ckpt.__file__).resolve().parent.parent)
+    home = str(Path(__file__).absolute().parents[3])
     return list(dict.fromkeys([home, *(os.path.abspath(entry) for entry in sys.path if entry)]))
