@@ -1,8 +1,9 @@
 """Makes the checkpoint files in this directory: `python tests/data/make.py DIRECTORY`.
 
 Every file is of one layout that has to keep loading. They were made once, each with the code of its time or, for other
-makers' layouts, as those write them; this script says how, and is not run by the tests. A layout that is added later gets
-a file of its own; no file here is made anew. Each `NAME.pt` has the weights, counts and momenta of `training()`.
+makers' layouts, as those write them; this script says how, and the tests run no more of it than `training()`. A layout
+that is added later gets a file of its own; no file here is made anew. Each `NAME.pt` has the weights, counts and
+momenta of `training()`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from ckpt.exceptions import FormatError, StateError
 from ckpt.state.nesting import DEEPEST, FACTORIES, Nesting, factory_name
 
 _PLAIN = (bool, str, bytes, bytearray, complex, torch.dtype, torch.device, torch.Size)
+_SIMPLE = frozenset({int, float, bool, str, type(None)})
 _TAGS = frozenset({"$ndarray", "$frozenset", "$defaultdict"})
 _CONTAINERS = frozenset({list, tuple, dict, collections.OrderedDict})
 _MOST = 100_000_000
@@ -101,6 +102,8 @@ class _Return:
     def _container(self, value: Any, where: str, depth: int) -> tuple[Any, int]:
         kind = type(value)
         if kind is list or kind is tuple:
+            if _is_flat(value):
+                return kind(value), 1 + len(value)
             items = [self._sized(item, f"{where}[{i}]", depth) for i, item in enumerate(value)]
             return kind(item for item, _ in items), 1 + sum(size for _, size in items)
         if kind is dict and len(value) <= 2 and not _TAGS.isdisjoint(key for key in value if isinstance(key, str)):
@@ -122,6 +125,11 @@ class _Return:
         return collections.defaultdict(None if name is None else FACTORIES[name], items), size
 
 
+def _is_flat(several: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether a list has nothing but numbers and texts, as histories and generators' states have by the thousand."""
+    return _SIMPLE.issuperset(map(type, several))
+
+
 def _is_ordinary(tensor: torch.Tensor) -> bool:
     return tensor.layout is torch.strided and not tensor.is_meta
 
@@ -136,7 +144,7 @@ def _tensors(value: Any, depth: int) -> Iterator[torch.Tensor]:
     elif depth <= DEEPEST:
         if isinstance(value, Mapping):
             value = value.values()
-        elif not isinstance(value, list | tuple):
+        elif not isinstance(value, list | tuple) or _is_flat(value):
             return
         for item in value:
             yield from _tensors(item, depth + 1)
@@ -169,6 +177,8 @@ class _Walk:
     def _container(self, value: Any, where: str, depth: int) -> Any:
         kind = type(value)
         if kind is list or kind is tuple:
+            if _is_flat(value):
+                return kind(value)
             return kind(self.plain(item, f"{where}[{i}]", depth) for i, item in enumerate(value))
         if kind is set:
             return {self.plain(item, f"{where}{{…}}", depth) for item in value}

@@ -25,7 +25,7 @@ def net() -> torch.nn.Module:
 
 
 class Momentum(torch.optim.Optimizer):
-    """An optimizer of somebody's own: a number, a 0-d tensor and a tensor under integer keys, and a buffer of buffers."""
+    """An optimizer of somebody's own: a 0-d tensor, a tensor under an integer key, and lists in lists."""
 
     def __init__(self, parameters: Any) -> None:
         super().__init__(parameters, {"lr": 0.1})

@@ -148,7 +148,7 @@ def test_saved_once_a_file_of_any_layout_is_of_the_present_one(name: str, tmp_pa
 
 @pytest.mark.parametrize("version", [0, 2, "1", 1.5, True, None, [1]])
 def test_an_unknown_version_is_refused_with_both_versions(version: Any) -> None:
-    with pytest.raises(FormatError, match="has format .*, and this version reads 1"):
+    with pytest.raises(FormatError, match=r"has format .*, and this version reads 1"):
         from_envelope({"format_version": version, "model_state_dict": {}}, "a.pt")
 
 

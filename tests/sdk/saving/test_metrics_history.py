@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_a_long_training_is_there_from_end_to_end(count: int) -> None:
     assert len(steps) <= ROWS
     assert (steps[0], steps[-1]) == (0, count - 1)
     assert steps == sorted(set(steps))
-    gaps = [b - a for a, b in zip(steps, steps[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(steps)]
     assert max(gaps) <= 2 * count / ROWS + 1
 
 

@@ -243,7 +243,7 @@ class Training:
             self.optimizer.zero_grad()
             noise = np.random.rand() + random.random()
             loss = (self.model(torch.randn(8, 4)) * (1 + noise)).pow(2).mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self.optimizer.step()
             self.scheduler.step()
             losses.append(loss.item())
@@ -309,7 +309,7 @@ def test_a_mismatch_raises_and_changes_nothing(tmp_path: Path) -> None:
         assert not report.fully_restored
         assert report.optimizers == 0
         assert optimizer.state_dict()["state"] == {}
-        assert torch.equal(other[0].weight, first.model[0].weight)  # type: ignore[index]
+        assert torch.equal(other[0].weight, first.model[0].weight)  # type: ignore[index, arg-type]
 
 
 def test_both_shapes_are_told(tmp_path: Path) -> None:
