@@ -105,7 +105,11 @@ def write_json(path: Path, value: Any, *, overwrite: bool = True, indent: int = 
 def _open_regular(path: str | Path, flags: int, mode: int = 0o666) -> int:
     """Opens a regular file. Raises OSError for anything else: on a pipe or device a reader might wait for ever."""
     fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0), mode)
-    kind = os.fstat(fd).st_mode
+    try:
+        kind = os.fstat(fd).st_mode
+    except OSError:
+        os.close(fd)
+        raise
     if not stat.S_ISREG(kind):
         os.close(fd)
         raise OSError(errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL, "not a regular file", str(path))

@@ -19,7 +19,9 @@ from typing import Any, Self
 from ckpt.config import CheckpointConfig
 from ckpt.runs import Run
 from ckpt.saving import CheckpointManager, RestoreReport, SavedCheckpoint
-from ckpt.saving.last_save import save_last
+from ckpt.saving.capture.protocol import learning_rate_of
+from ckpt.saving.restore.loading import has_any
+from ckpt.saving.when.last_save import save_last
 from ckpt.state import TrainingState, real
 
 
@@ -151,7 +153,7 @@ class TrainingHook:
 
     def resume(self, *, strict: bool = True, fallback: Any = None) -> RestoreReport | None:
         """Goes on from the run's newest whole checkpoint; as long as it has none, from `fallback`, else None."""
-        if fallback is None and not any(c.state in ("complete", "corrupt") for c in self.run.checkpoints()):
+        if fallback is None and not has_any(self.run.checkpoints()):
             return None
         return self.load_checkpoint(strict=strict, fallback=fallback)
 
@@ -163,7 +165,7 @@ class TrainingHook:
         return TrainingState(
             epoch=self.epoch,
             global_step=self.global_step,
-            learning_rate=_learning_rate(self.optimizer),
+            learning_rate=learning_rate_of(self.optimizer),
             loss=loss,
             metrics=metrics,
             **self._facts,
@@ -204,10 +206,3 @@ class TrainingHook:
             within_s = float(self.manager.config.signal_save_within)
             save_last(error, lambda: self._save(self._state(loss, {}), at_epoch_end=False, after=error), within_s)
         self.run.__exit__(kind, error, trace)
-
-
-def _learning_rate(optimizer: Any) -> float:
-    """The rate of the first group of the first optimizer; NaN when there is none."""
-    first = optimizer[0] if isinstance(optimizer, list | tuple) and optimizer else optimizer
-    groups = getattr(first, "param_groups", None)
-    return real(groups[0]["lr"], "learning_rate") if groups else math.nan

@@ -202,14 +202,17 @@ def memory_of(name: str, kind: str, size: int, place: Path) -> None:
     way.close()
 
 
-def tree_mb(pid: int) -> float:
+def tree_mb(pid: int, parent: bytes = b"") -> float:
     """Memory of a process and those that it started, what they share counted once."""
     total = 0.0
     with contextlib.suppress(OSError, IndexError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if command == parent:
+            return 0.0  # about to become another program, and until then in its parent's own memory
         rolled = Path(f"/proc/{pid}/smaps_rollup").read_text()
         total = int(rolled.partition("\nPss:")[2].split()[0]) / 1024
         for task in Path(f"/proc/{pid}/task").iterdir():
-            total += sum(tree_mb(int(child)) for child in (task / "children").read_text().split())
+            total += sum(tree_mb(int(child), command) for child in (task / "children").read_text().split())
     return total
 
 

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ckpt import late_metrics, marks
-from ckpt.paths import RunPaths
 from ckpt.records import Checkpoint
+from ckpt.runs.looking import Looking
 
 
-class Marking(ABC):
+class Marking(Looking):
     """The marks of a run; on ranks that write nothing they change nothing."""
-
-    @property
-    @abstractmethod
-    def paths(self) -> RunPaths:
-        """The files of the run."""
-
-    @property
-    @abstractmethod
-    def silent(self) -> bool:
-        """Whether this is a rank that writes nothing."""
-
-    @abstractmethod
-    def checkpoint(self, ref: Any = None) -> Checkpoint:
-        """One checkpoint of the run."""
 
     def tag(self, ref: Any, name: str) -> Checkpoint:
         """Tags a checkpoint, which protects it. Raises AddressError, UsageError for a reserved name, OSError."""

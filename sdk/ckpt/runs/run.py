@@ -23,22 +23,20 @@ from ckpt import files
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, CkptError, OperationError, UsageError
 from ckpt.paths import RunPaths
-from ckpt.records import Checkpoint
 from ckpt.runs.announcing import announce
 from ckpt.runs.attempts import Ending, at_exit, ending_of
 from ckpt.runs.config_file import plain_config
 from ckpt.runs.directories import adopt, check_name, make_directory, numbered
 from ckpt.runs.feed import StateFeed
 from ckpt.runs.lock import acquire
-from ckpt.runs.lookup import checkpoint_of, find, start_of
+from ckpt.runs.lookup import find, start_of
 from ckpt.runs.manifest import new_manifest, read_manifest, write_config, write_new
 from ckpt.runs.marking import Marking
 from ckpt.runs.rank import rank
-from ckpt.runs.under_way import UnderWay
+from ckpt.runs.recovering import recover
 
 if TYPE_CHECKING:
     from ckpt.retention import Policy
-    from ckpt.scan import Cache, RunView
     from ckpt.state import TrainingState
 
 log = logging.getLogger("ckpt.runs")
@@ -50,16 +48,9 @@ class Run(Marking):
     """A handle on an own run. Made by `create`, `open`, `resume` and `fork`, not by its constructor."""
 
     def __init__(self, directory: Path | None, *, silent: bool = False) -> None:
-        self._directory = directory
-        self._silent = silent
-        self._manifest: dict[str, Any] = {}
+        super().__init__(directory, silent=silent)
         self._lock: files.FileLock | None = None
         self._feed: StateFeed | None = None
-        self._cache: Cache | None = None
-        self.under_way = UnderWay()
-        """What this handle's training is saving: `close` and every look at the run wait for it."""
-        if directory is not None and (RunPaths(directory).manifest.exists() or not silent):
-            self._manifest = read_manifest(directory)
 
     @classmethod
     def create(
@@ -180,47 +171,7 @@ class Run(Marking):
         run.begin()
         return run
 
-    # What the run is
-
-    @property
-    def directory(self) -> Path | None:
-        """The run's directory, absolute; None on a rank that cannot know it."""
-        return self._directory
-
-    @property
-    def paths(self) -> RunPaths:
-        """The files of the run. Raises UsageError on a rank that does not know the directory."""
-        if self._directory is None:
-            raise UsageError(
-                "this rank does not know the run's directory: rank 0 chose it",
-                hint="give the run a name, or broadcast the directory from rank 0",
-            )
-        return RunPaths(self._directory)
-
-    @property
-    def id(self) -> str:
-        """The run's id; "" on a silent handle of a run that is not on disk yet."""
-        return str(self._manifest.get("id", ""))
-
-    @property
-    def name(self) -> str:
-        """The name of the directory; "" when it is not known."""
-        return "" if self._directory is None else self._directory.name
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The hyper-parameters that the run was made with."""
-        return dict(self._manifest.get("config") or {})
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """A copy of what `run.json` said when this handle last read or wrote it."""
-        return dict(self._manifest)
-
-    @property
-    def silent(self) -> bool:
-        """Whether this is a rank that writes nothing."""
-        return self._silent
+    # Training
 
     @property
     def training(self) -> bool:
@@ -231,43 +182,6 @@ class Run(Marking):
     def lock_fd(self) -> int | None:
         """The open file that the run's lock is on, for a writer process that holds it too; None when not training."""
         return None if self._lock is None else self._lock.fd
-
-    @property
-    def attempt(self) -> int:
-        """Number of the present or last attempt, from 1; 0 before the first."""
-        return len(self._manifest.get("attempts") or ())
-
-    @property
-    def forked(self) -> bool:
-        """Whether the run started from a checkpoint of another."""
-        return self._manifest.get("parent") is not None
-
-    def view(self) -> RunView:
-        """The run with its checkpoints and the plan of its policy, as they are on disk now. Raises OSError.
-
-        Waits for what this handle's training is saving.
-        """
-        from ckpt import scan
-
-        self.under_way.wait()
-        if self._cache is None:
-            self._cache = scan.Cache()
-        return scan.read_run(self.paths.directory, cache=self._cache)
-
-    def checkpoints(self) -> list[Checkpoint]:
-        """All checkpoints, newest first; none for a silent handle while rank 0 has not made the run."""
-        if self._silent and (self._directory is None or not self.paths.manifest.is_file()):
-            return []
-        return list(self.view().checkpoints)
-
-    def checkpoint(self, ref: Any = None) -> Checkpoint:
-        """One checkpoint: a path, an id, a selector such as `best` or `step:40`, a record or handle; None is latest.
-
-        Raises AddressError that says what exists.
-        """
-        return checkpoint_of(self.view(), ref)
-
-    # Training
 
     def begin(self) -> None:
         """Takes the lock and begins an attempt; nothing happens when this handle trains already, or is silent.
@@ -283,9 +197,7 @@ class Run(Marking):
             started = {"started": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
             self.update(attempts=[*(self._manifest.get("attempts") or ()), started], ending=None)
             self.paths.checkpoints.mkdir(exist_ok=True)
-            for directory in (self.paths.directory, self.paths.checkpoints):
-                files.sweep_temporaries(directory)
-            _recover_trash(self.paths)
+            recover(self.paths)
             self._feed = StateFeed(self.paths)
         except BaseException:
             lock.release()
@@ -377,17 +289,3 @@ class Run(Marking):
     def __repr__(self) -> str:
         place = "unknown directory" if self._directory is None else printable(str(self._directory))
         return f"<Run {place}{', silent' if self._silent else ''}{', training' if self.training else ''}>"
-
-
-def _recover_trash(paths: RunPaths) -> None:
-    """Finishes what a crash left half way; a trash that is damaged does not keep a training from starting."""
-    if not paths.trash.is_dir():
-        return
-    from ckpt.trash import Trash
-
-    name = printable(paths.directory.name)
-    try:
-        for done in Trash(paths.trash).recover():
-            log.info("run %s: %s", name, done)
-    except (OSError, CkptError) as error:
-        log.warning("the trash of run %s could not be recovered: %s", name, error)

@@ -30,24 +30,21 @@ from ckpt import files
 from ckpt.encoding import printable
 from ckpt.exceptions import SaveError, StateError
 from ckpt.saving.capture.configs import config_of
-from ckpt.saving.capture.protocol import has_state, several
+from ckpt.saving.capture.protocol import has_state, learning_rate_of, several
 from ckpt.saving.capture.ranks import gather_random, rank_and_world
 from ckpt.saving.capture.taking import CHOICE_RNG, Switches, Training, take
 from ckpt.saving.envelope import to_envelope
-from ckpt.saving.history import read_marker
-from ckpt.saving.loading import read_file
-from ckpt.saving.pickling import pickle_envelope
 from ckpt.saving.restore import RestoreReport, restore
-from ckpt.saving.staging import live_image
-from ckpt.state import TrainingState, real
+from ckpt.saving.restore.loading import read_file
+from ckpt.saving.sending.packing import pack
+from ckpt.saving.sending.staging import live_image
+from ckpt.saving.when.history import read_marker
+from ckpt.state import TrainingState
 from ckpt.writing import committing
-from ckpt.writing.layout import lay_out
 from ckpt.writing.performing import write_proven
 
 log = logging.getLogger("ckpt.saving")
 
-FOLDER = "archive"
-"""The folder in the file that all its records are in, as torch calls it in a file without a name."""
 _PARTS = {
     "model": ("models", "model", "module", "network", "net"),
     "optimizer": ("optimizers", "optimizer"),
@@ -211,12 +208,10 @@ def _state_of(fields: Mapping[str, Any], optimizers: Any) -> TrainingState:
     counts = [next((fields[n] for n in names if _is_count(fields.get(n))), 0) for names in (_EPOCH, _STEP)]
     metrics = fields.get("metrics")
     loss = fields.get("loss")
-    first = next(iter(several(optimizers)[0]), None)
-    groups = getattr(first, "param_groups", None)
     return TrainingState(
         epoch=counts[0],
         global_step=counts[1],
-        learning_rate=real(groups[0]["lr"], "learning_rate") if groups else math.nan,
+        learning_rate=learning_rate_of(optimizers),
         loss=loss if isinstance(loss, int | float) else math.nan,
         metrics={str(n): v for n, v in metrics.items() if isinstance(v, int | float)}
         if isinstance(metrics, Mapping)
@@ -229,11 +224,10 @@ def _is_count(value: Any) -> bool:
 
 
 def _write(target: Path, envelope: dict[str, Any]) -> None:
-    pickled = pickle_envelope(envelope)
-    layout = lay_out(FOLDER, len(pickled.data), [storage.nbytes() for storage in pickled.storages])
+    packed = pack(envelope)
     temporary: Path | None = None
     try:
-        staged, _, _ = write_proven(target.parent, target.stem or FOLDER, live_image(layout, pickled))
+        staged, _, _ = write_proven(target.parent, target.stem, live_image(packed.layout, packed.pickled))
         temporary = Path(os.fsdecode(staged.path))
         files.publish(temporary, target, overwrite=True)
     except OSError as error:

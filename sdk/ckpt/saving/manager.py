@@ -14,35 +14,34 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import printable
 from ckpt.exceptions import SaveError, StateError
 from ckpt.paths import checkpoint_stem
 from ckpt.runs import Run
-from ckpt.saving import decisions, governing, snapshot
-from ckpt.saving.callbacks import CheckpointCallback
+from ckpt.saving.after.callbacks import Callbacks, HasCallbacks
+from ckpt.saving.after.following import Following, Sent
+from ckpt.saving.capture.metrics_history import MetricsHistory
 from ckpt.saving.capture.ranks import gather_random
 from ckpt.saving.capture.registry import Registry
-from ckpt.saving.early_stopping import Patience
-from ckpt.saving.following import Following, Sent
+from ckpt.saving.capture.taking import Training
 from ckpt.saving.handle import SavedCheckpoint
-from ckpt.saving.history import History, Saved, read_history
-from ckpt.saving.metrics_history import MetricsHistory
 from ckpt.saving.reading import Reading
-from ckpt.saving.sender import Sender
-from ckpt.saving.signals import SignalWatch
-from ckpt.saving.snapshot import Given
+from ckpt.saving.sending import snapshot
+from ckpt.saving.sending.sender import Sender
+from ckpt.saving.sending.snapshot import Given
+from ckpt.saving.when import decisions, governing
+from ckpt.saving.when.decisions import Urgent
+from ckpt.saving.when.rules import Rules
+from ckpt.saving.when.signals import SignalWatch
 from ckpt.state import TrainingState
 
 log = logging.getLogger("ckpt.saving")
 
-Urgent = Literal["exception", "signal"] | None
-"""What asks for a save besides the rules."""
 
-
-class CheckpointManager(Reading):
+class CheckpointManager(Reading, HasCallbacks):
     """Saves, keeps and loads the checkpoints of one run.
 
     `repository` is a Run, or a run's directory, in which `run.json` is made if absent. Without a config the one that
@@ -68,16 +67,12 @@ class CheckpointManager(Reading):
         self.config = config or governing.recorded(self.run)
         self._names = {"model_name": model_name, "experiment_name": experiment_name}
         self._model_config = model_config
-        self._monitor, self._mode = governing.followed(self.run, self.config)
         self._registry = Registry()
         self._metrics = MetricsHistory()
         self._sender = Sender(self.run, self.config)
-        self._following = Following(self.run, lambda: self._history)
-        self._known_history: History | None = None
-        if self.run.silent:
-            # Read before rank 0 saves anything, so that all ranks decide from the same past.
-            self._known_history = self._history
-        self._patience = Patience(self.run, self.config, self._monitor, self._mode)
+        self._rules = Rules(self.run, self.config)
+        self._callbacks = Callbacks()
+        self._following = Following(self.run, lambda: self._rules.history, self._callbacks)
         self._signals = SignalWatch(
             self.config.save_on_signals, float(self.config.signal_save_within), silent=self.run.silent
         )
@@ -92,13 +87,6 @@ class CheckpointManager(Reading):
         if not self._described:
             governing.describe(self.run, self._given, self._names)
             self._described = True
-
-    @property
-    def _history(self) -> History:
-        if self._known_history is None:
-            attempt = self.run.attempt if self.run.training else None
-            self._known_history = read_history(self.run.checkpoints(), self._monitor, self._mode, attempt=attempt)
-        return self._known_history
 
     # Saving
 
@@ -165,22 +153,13 @@ class CheckpointManager(Reading):
         # Ranks that come to a save by themselves would wait for each other for ever.
         alike = decisions.alike_on_all_ranks(self._due(state, at_epoch_end, urgent))
         gathers = self.config.gather_random_states and self.config.save_random_state and alike
-        given = Given(
-            weights,
-            optimizers,
-            schedulers,
-            scaler,
-            loaders,
-            at_epoch_end,
-            self._registry.objects,
-            gather_random() if gathers else None,
-            self._metrics.to_plain(),
-        )
+        training = Training(weights, optimizers, schedulers, scaler, loaders, self._registry.objects)
+        given = Given(training, at_epoch_end, gather_random() if gathers else None, self._metrics.to_plain())
         # The loop may change its own while this one is saved.
         state = dataclasses.replace(state, metrics=dict(state.metrics))
         if self.run.silent:
             rules = self._due(state, at_epoch_end, urgent)
-            self._history.add(self._saved(state, rules, self._history.next_seq))
+            self._rules.history.add(self._rules.saved(state, rules, self._rules.history.next_seq))
             self._signals.hand_on()
             return None
         try:
@@ -215,8 +194,8 @@ class CheckpointManager(Reading):
             return self._sender.left_out(stem)
         self._hear_of_failures(urgent)
         rules = self._due(state, given.at_epoch_end, urgent)
-        saved = self._saved(state, rules, self._sender.outbox.next_seq(self._history.next_seq))
-        is_best = self._history.is_better(saved.value)
+        saved = self._rules.saved(state, rules, self._sender.outbox.next_seq(self._rules.history.next_seq))
+        is_best = self._rules.history.is_better(saved.value)
         marker = snapshot.marker(
             self.run,
             state,
@@ -226,27 +205,21 @@ class CheckpointManager(Reading):
             cause=cause,
         )
         sent = Sent(saved, state, began)
-        self._history.add(saved)
+        self._rules.history.add(saved)
         try:
             handle = self._sender.send(packed, stem, marker, partial(self._following.settled, sent), sure=sure)
         except BaseException:
-            self._history.take_back(saved.seq)
+            self._rules.history.take_back(saved.seq)
             raise
         sent.blocked_s = time.perf_counter() - began
         return handle
 
     def _due(self, state: TrainingState, at_epoch_end: bool | None, urgent: Urgent = None) -> tuple[str, ...]:
         busy = not self.run.silent and self._sender.outbox.queue.busy
-        return decisions.due(
-            state, self.config, self._history, at_epoch_end, now=time.monotonic(), in_flight=busy, urgent=urgent
-        )
-
-    def _saved(self, state: TrainingState, rules: tuple[str, ...], seq: int) -> Saved:
-        value = decisions.monitored(state, self._monitor)
-        return Saved(seq, state.global_step, float(state.epoch), value, rules, time.monotonic())
+        return self._rules.due(state, at_epoch_end, urgent, in_flight=busy)
 
     def _warn_of_a_forgotten_past(self) -> None:
-        history = self._history
+        history = self._rules.history
         if history.saves and not history.has_past:
             log.warning(
                 "run %s has checkpoints up to number %d, and this training went on from none of them; "
@@ -267,7 +240,7 @@ class CheckpointManager(Reading):
         if error is None or not self.config.save_on_exception:
             return False
         self.run.under_way.wait()
-        return decisions.after_exception(error, self.config, self._history, step)
+        return self._rules.ask_after(error, step)
 
     def _hear_of_failures(self, urgent: str | None) -> None:
         """Raises what nobody was told of; a training that is about to end only logs it."""
@@ -321,28 +294,6 @@ class CheckpointManager(Reading):
                 raise
             log.error("%s", failure)
 
-    # Callbacks
-
-    def register_checkpoint_callback(self, callback: CheckpointCallback) -> None:
-        """Has `callback(state, path)` called after each save; the path is None while the checkpoint is staged.
-
-        It is called in the training's own thread, at the first call of manager, hook or handle after the checkpoint was
-        committed. An error in a callback is logged and warned of, and reaches neither the others nor the training.
-        """
-        self._following.callbacks.register(callback)
-
-    def unregister_checkpoint_callback(self, callback: CheckpointCallback) -> bool:
-        """Takes a callback away; False when it was not registered."""
-        return self._following.callbacks.unregister(callback)
-
-    def clear_callbacks(self) -> int:
-        """Takes all callbacks away and returns how many there were."""
-        return self._following.callbacks.clear()
-
-    def list_callbacks(self) -> list[str]:
-        """The names of the callbacks, in the order in which they are called."""
-        return self._following.callbacks.names()
-
     # Early stopping
 
     def check_early_stopping(self, state: TrainingState) -> bool:
@@ -351,14 +302,14 @@ class CheckpointManager(Reading):
         To be called once an evaluation. A state without the metric is passed over; one that is NaN or infinite counts
         as no improvement. Without `early_stopping_patience` the answer is always False.
         """
-        return self._patience.check(state)
+        return self._rules.patience.check(state)
 
     @property
     def should_stop_early(self) -> bool:
         """Whether patience is at its end."""
-        return self._patience.now.stop
+        return self._rules.patience.now.stop
 
     @property
     def no_improvement_count(self) -> int:
         """Looks in a row without improvement."""
-        return self._patience.now.count
+        return self._rules.patience.now.count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,14 +11,13 @@ from ckpt.exceptions import AddressError, UsageError
 from ckpt.records import Checkpoint
 from ckpt.runs import Run
 from ckpt.runs.lookup import start_of
+from ckpt.saving.capture.metrics_history import MetricsHistory
 from ckpt.saving.capture.registry import Registry
 from ckpt.saving.capture.taking import Training
-from ckpt.saving.early_stopping import Patience
 from ckpt.saving.envelope import Content
-from ckpt.saving.history import History
-from ckpt.saving.loading import has_any, newest_whole, read_checkpoint
-from ckpt.saving.metrics_history import MetricsHistory
 from ckpt.saving.restore import RestoreReport, restore
+from ckpt.saving.restore.loading import has_any, newest_whole, read_checkpoint
+from ckpt.saving.when.rules import Rules
 from ckpt.state import TrainingState
 
 
@@ -44,18 +42,13 @@ class LoadedCheckpoint(TypedDict):
     """The run's hyper-parameters at the save."""
 
 
-class Reading(ABC):
+class Reading:
     """Loading and looking. All of it waits for what is being saved, so what was saved before is found."""
 
     run: Run
     _registry: Registry
     _metrics: MetricsHistory
-    _patience: Patience
-
-    @property
-    @abstractmethod
-    def _history(self) -> History:
-        """What was saved, as the rules see it."""
+    _rules: Rules
 
     def load_checkpoint(
         self,
@@ -74,9 +67,9 @@ class Reading(ABC):
         hash first. Raises AddressError when there is nothing to load, IncompleteError, FormatError.
         """
         record, content = self._read(ref, load_best, commit_hash, map_location, verify)
-        if record.run == self.run.id and record.seq is not None and not self._history.has_past:
+        if record.run == self.run.id and record.seq is not None and not self._rules.history.has_past:
             # Who loads before the first save goes on from there, in a way of their own.
-            self._history.go_on_from(record.seq)
+            self._rules.history.go_on_from(record.seq)
         return LoadedCheckpoint(
             weights=content.weights,
             state=content.state,
@@ -134,7 +127,7 @@ class Reading(ABC):
         counts from 0. `fallback` is a checkpoint to start from as long as the run has none of its own.
         The training goes on from there: rules for steps and epochs and the count of early stopping follow.
         """
-        if ref is None and fallback is not None and not has_any(self.run.view()):
+        if ref is None and fallback is not None and not has_any(self.run.view().checkpoints):
             ref, load_best = fallback, False
         record, content = self._read(ref, load_best, None, map_location, verify)
         report = restore(
@@ -152,8 +145,8 @@ class Reading(ABC):
         if not report.start_of_fork:
             self._metrics = MetricsHistory(content.metrics_history)
         if record.run == self.run.id and record.seq is not None:
-            self._history.go_on_from(record.seq)
-            self._patience.return_to(report.next_step)
+            self._rules.history.go_on_from(record.seq)
+            self._rules.patience.return_to(report.next_step)
         return report
 
     # Looking

@@ -19,8 +19,9 @@ from ckpt.config import CheckpointConfig
 from ckpt.exceptions import LockedError, SaveError, StateError
 from ckpt.paths import RunPaths
 from ckpt.runs import Run
-from ckpt.saving import CheckpointManager, sender
-from ckpt.saving.staging import live_image
+from ckpt.saving import CheckpointManager
+from ckpt.saving.sending import sender
+from ckpt.saving.sending.staging import live_image
 from ckpt.state import TrainingState, values
 from ckpt.trash import Trash
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt import formats
-from ckpt.saving.pickling import pickle_envelope
+from ckpt.saving.sending.pickling import pickle_envelope
 from ckpt.writing import zipped
 from ckpt.writing.layout import ALIGNMENT, LARGE, PAGE, Layout, directory, frame, lay_out
 

@@ -20,7 +20,7 @@ import torch
 from ckpt import formats, paths
 from ckpt.files import hash_file, read_json
 from ckpt.runs import Run
-from ckpt.saving.pickling import pickle_envelope
+from ckpt.saving.sending.pickling import pickle_envelope
 from ckpt.trash import Trash
 from ckpt.writing import performing, room
 from ckpt.writing.image import CHUNK

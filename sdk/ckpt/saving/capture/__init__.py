@@ -4,6 +4,7 @@ protocol.py    what has a state, and how to ask for it and give it back
 weights.py     a module, named modules or tensors as names and tensors
 generators.py  random states: taken, proven and set          ranks.py   those of all processes of a training
 configs.py     settings as plain data                        report.py  what was captured, what was left out and why
+registry.py    objects that a training registered         metrics_history.py  what it emitted so far
 taking.py      all of it together: the content of a checkpoint
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from ckpt.exceptions import StateError
 from ckpt.saving.capture.weights import unwrap
+from ckpt.state import real
 
 _HINT = "only what tells its own state, by state_dict() and load_state_dict(), can be saved and go on exactly"
 
@@ -74,6 +76,12 @@ def several(objects: Any) -> tuple[list[Any], tuple[str, ...] | None]:
     if is_named(objects):
         return list(objects.values()), tuple(objects)
     return (list(objects) if isinstance(objects, Sequence) else [objects]), None
+
+
+def learning_rate_of(optimizers: Any) -> float:
+    """The rate of the first group of the first optimizer; NaN when there is none."""
+    groups = getattr(next(iter(several(optimizers)[0]), None), "param_groups", None)
+    return real(groups[0]["lr"], "learning_rate") if groups else math.nan
 
 
 def state_dicts_of(objects: Any, what: str) -> list[Any] | None:

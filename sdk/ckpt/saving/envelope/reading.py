@@ -15,7 +15,7 @@ from ckpt.saving.capture.report import CaptureReport
 from ckpt.saving.envelope import places
 from ckpt.saving.envelope.content import FORMAT_VERSION, Content
 from ckpt.saving.envelope.migration import Migration
-from ckpt.saving.plain import from_plain
+from ckpt.saving.envelope.plain import from_plain
 from ckpt.state import TrainingState
 
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from ckpt.saving.envelope.content import FORMAT_VERSION, Content
-from ckpt.saving.plain import to_plain
+from ckpt.saving.envelope.plain import to_plain
 
 RESUME_VERSION = 1
 

@@ -1,7 +1,9 @@
-"""A checkpoint into the objects of a training, or not at all.
+"""A checkpoint off the disk and into the objects of a training, or not at all.
 
-report.py   what a restore did          weights.py  a model's tensors beside those of a checkpoint
-states.py   other objects beside theirs, given and taken back          restoring.py  all of it, in order
+loading.py    a checkpoint's content, proven whole, or that of the newest one that is
+restoring.py  that content into objects, in order
+weights.py    a model's tensors beside those of a checkpoint
+states.py     other objects beside theirs, given and taken back        report.py  what a restore did
 """
 
 from ckpt.saving.restore.report import RestoreReport, SkippedTensor

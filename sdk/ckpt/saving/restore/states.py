@@ -10,7 +10,7 @@ import torch
 
 from ckpt.exceptions import CheckpointError, CkptError
 from ckpt.saving.capture.protocol import give_state, has_state, several, state_of
-from ckpt.saving.plain import from_plain
+from ckpt.saving.envelope.plain import from_plain
 
 _REFUSALS = (CkptError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError)
 """What objects raise that cannot tell or take a state."""

@@ -14,12 +14,12 @@ import torch
 import ckpt
 from ckpt.exceptions import FormatError
 from ckpt.saving.envelope import from_envelope, to_envelope
-from ckpt.saving.loading import read_file
+from ckpt.saving.restore.loading import read_file
 from ckpt.state import values
 
 torch.set_num_threads(1)
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = Path(__file__).parents[3] / "data"
 FILES = sorted(path.name for path in DATA.glob("*.pt"))
 WITH_OPTIMIZER = [name for name in FILES if not name.startswith("weights")]
 

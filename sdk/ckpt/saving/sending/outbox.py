@@ -8,10 +8,10 @@ import weakref
 from pathlib import Path
 
 from ckpt.runs import Run
-from ckpt.saving.carrying import Carriers
-from ckpt.saving.names import Names
-from ckpt.saving.queue import SaveQueue
-from ckpt.saving.staging import Staging
+from ckpt.saving.sending.carrying import Carriers
+from ckpt.saving.sending.names import Names
+from ckpt.saving.sending.queue import SaveQueue
+from ckpt.saving.sending.staging import Staging
 
 _job_numbers = itertools.count(1)
 

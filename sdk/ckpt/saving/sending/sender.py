@@ -8,44 +8,25 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import printable
 from ckpt.paths import CHECKPOINT_SUFFIX
 from ckpt.runs import Run
-from ckpt.saving.carrying import Kind, kind_for
 from ckpt.saving.envelope import Content, to_envelope
 from ckpt.saving.handle import SavedCheckpoint
-from ckpt.saving.outbox import Outbox
-from ckpt.saving.pickling import Pickled, pickle_envelope
-from ckpt.saving.queue import Save
-from ckpt.saving.staging import Staging, live_image
+from ckpt.saving.sending.carrying import Kind, kind_for
+from ckpt.saving.sending.outbox import Outbox
+from ckpt.saving.sending.packing import Packed, pack
+from ckpt.saving.sending.queue import Save
+from ckpt.saving.sending.staging import Staging, live_image
 from ckpt.saving.telling import tell
 from ckpt.writing.image import Image
 from ckpt.writing.jobs import Job
-from ckpt.writing.layout import Layout, lay_out
+from ckpt.writing.layout import Layout
 
 log = logging.getLogger("ckpt.saving")
-
-_FOLDER = "archive"
-"""The folder in every file: that of torch.save into an open file."""
-
-
-@dataclass(frozen=True)
-class Packed:
-    """A file as it will be; its tensors are still the training's own."""
-
-    pickled: Pickled
-    layout: Layout
-    kind: Kind
-    """Who is to write it."""
-
-    @property
-    def two(self) -> bool:
-        """Whether it may be copied while the one before is written: from an accelerator the copy takes long."""
-        return self.kind != "inline" and any(storage.device.type == "cuda" for storage in self.pickled.storages)
 
 
 class Sender:
@@ -64,15 +45,15 @@ class Sender:
 
     def pack(self, content: Content) -> Packed:
         """Lays the file out. Raises StateError for what cannot be stored."""
-        pickled = pickle_envelope(to_envelope(content))
-        sizes = [storage.nbytes() for storage in pickled.storages]
-        self._layout = lay_out(_FOLDER, len(pickled.data), sizes, like=self._layout)
-        return Packed(pickled, self._layout, kind_for(self._config.background, self._layout.size))
+        packed = pack(to_envelope(content), like=self._layout)
+        self._layout = packed.layout
+        return packed
 
     def admit(self, packed: Packed, *, sure: bool) -> bool:
         """Waits for a place in the queue, as the config says; False when the save is to be left out."""
         when_busy = self._config.when_busy
-        two = packed.two or (packed.kind != "inline" and when_busy == "coalesce")
+        # From an accelerator the copy takes long: it may be made while the save before is written.
+        two = self._kind(packed) != "inline" and (packed.is_on_accelerator or when_busy == "coalesce")
         return self.outbox.queue.admit(when_busy, sure=sure, two=two)
 
     def left_out(self, stem: str) -> SavedCheckpoint:
@@ -105,7 +86,7 @@ class Sender:
             full_wait_s=float(config.disk_full_wait),
         )
         handle = SavedCheckpoint(path, outbox.queue.settle)
-        carrier = outbox.carriers.get("inline" if memory is None else packed.kind)
+        carrier = outbox.carriers.get("inline" if memory is None else self._kind(packed))
         try:
             outbox.queue.put(Save(handle, job, image, carrier, settled, memory, sure))
         except BaseException:
@@ -119,10 +100,14 @@ class Sender:
                 raise handle.error()
         return handle
 
+    def _kind(self, packed: Packed) -> Kind:
+        """Who is to write it."""
+        return kind_for(self._config.background, packed.layout.size)
+
     def _copied(self, packed: Packed) -> tuple[Image, Staging | None]:
         """The file in memory that is shared with its writer; or where the training's own is, and nothing else."""
         queue = self.outbox.queue
-        if packed.kind != "inline":
+        if self._kind(packed) != "inline":
             try:
                 memory = queue.memory()
                 return memory.fill(packed.layout, packed.pickled), memory

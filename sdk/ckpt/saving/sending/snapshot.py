@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ckpt.config import CheckpointConfig
@@ -12,7 +12,7 @@ from ckpt.encoding import finite
 from ckpt.runs import Run
 from ckpt.saving.capture.taking import Switches, Training, take
 from ckpt.saving.envelope import Content
-from ckpt.saving.history import Saved
+from ckpt.saving.when.history import Saved
 from ckpt.state import TrainingState
 
 
@@ -20,14 +20,8 @@ from ckpt.state import TrainingState
 class Given:
     """What the training handed over besides its state."""
 
-    weights: Any
-    optimizers: Any = None
-    schedulers: Any = None
-    scaler: Any = None
-    loaders: Any = None
+    training: Training
     at_epoch_end: bool | None = None
-    registered: Mapping[str, Any] = field(default_factory=dict)
-    """Further objects by name."""
     random_by_rank: list[Any] | None = None
     """The random states of all processes, where they were gathered."""
     metrics_history: dict[str, Any] | None = None
@@ -44,12 +38,9 @@ def content(
 
     A random state that the state holds is taken instead of the generators' own. Raises StateError.
     """
-    training = Training(
-        given.weights, given.optimizers, given.schedulers, given.scaler, given.loaders, given.registered
-    )
     switches = Switches(config.save_optimizer_state, config.save_scheduler_state, config.save_random_state)
     return take(
-        training,
+        given.training,
         state,
         switches,
         model_config=model_config,

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import ckpt
-from ckpt.saving.loading import read_file
+from ckpt.saving.restore.loading import read_file
 
 SCRIPT = """
 import json, os, random, sys

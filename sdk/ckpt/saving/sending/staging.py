@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 
 from ckpt.exceptions import StateError
-from ckpt.saving.devices import DeviceCopies, as_bytes
-from ckpt.saving.pickling import Pickled
+from ckpt.saving.sending.devices import DeviceCopies, as_bytes
+from ckpt.saving.sending.pickling import Pickled
 from ckpt.writing.image import LiveImage, Part, StagedImage
 from ckpt.writing.layout import Layout, Member, frame
 from ckpt.writing.memory import SharedMemory

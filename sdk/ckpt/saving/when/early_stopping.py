@@ -17,7 +17,7 @@ from ckpt import files
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import number_from_disk
 from ckpt.runs import Run
-from ckpt.saving.decisions import monitored
+from ckpt.saving.when.decisions import monitored
 from ckpt.state import TrainingState
 
 log = logging.getLogger("ckpt.saving")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ckpt import formats
 from ckpt.exceptions import StateError
-from ckpt.saving.pickling import Pickled, pickle_envelope
+from ckpt.saving.sending.pickling import Pickled, pickle_envelope
 from ckpt.writing.layout import Layout, frame, lay_out
 from ckpt.writing.sealing import Sealer
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt.exceptions import StateError
-from ckpt.saving.devices import DeviceCopies
-from ckpt.saving.pickling import Pickled, pickle_envelope
-from ckpt.saving.staging import Staging, live_image
+from ckpt.saving.sending.devices import DeviceCopies
+from ckpt.saving.sending.pickling import Pickled, pickle_envelope
+from ckpt.saving.sending.staging import Staging, live_image
 from ckpt.writing.image import Image, StagedImage
 from ckpt.writing.layout import Layout, lay_out
 from ckpt.writing.memory import SharedMemory
@@ -267,8 +267,8 @@ def test_a_checksum_that_is_known_is_always_that_of_the_bytes(steps: list[tuple[
 
 PEAK = """
 import sys, torch
-from ckpt.saving.pickling import pickle_envelope
-from ckpt.saving.staging import Staging, live_image
+from ckpt.saving.sending.pickling import pickle_envelope
+from ckpt.saving.sending.staging import Staging, live_image
 from ckpt.writing.layout import lay_out
 from ckpt.writing.sealing import Sealer
 state = {str(number): torch.ones(4 << 20) for number in range(12)}
@@ -306,8 +306,8 @@ def test_a_live_image_takes_two_chunks_of_memory_and_a_staged_one_the_size_of_th
 def test_a_forked_child_fills_memory_of_its_own(tmp_path: Path) -> None:
     code = """
 import os, sys, torch
-from ckpt.saving.pickling import pickle_envelope
-from ckpt.saving.staging import Staging
+from ckpt.saving.sending.pickling import pickle_envelope
+from ckpt.saving.sending.staging import Staging
 from ckpt.writing.layout import lay_out
 pickled = pickle_envelope({"w": torch.arange(1000)})
 layout = lay_out("s", len(pickled.data), [8000])

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ckpt.saving.signals import SignalWatch
+from ckpt.saving.when.signals import SignalWatch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sends signals and reads /proc")
 
@@ -22,7 +21,7 @@ TERM, INT, USR1 = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
 
 LOOP = """
 import os, signal, sys, threading, time
-from ckpt.saving.signals import SignalWatch
+from ckpt.saving.when.signals import SignalWatch
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + chr(10)).encode())
@@ -41,22 +40,6 @@ def loop(watch, save_s=0.0, step_s=0.005):
             watch.hand_on()
             say("goes on")
 """
-
-
-def _forking() -> Any:
-    spec = importlib.util.spec_from_file_location("saving_forking", Path(__file__).with_name("forking.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Any]:
-    made = _forking().Server()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, CheckpointError, CorruptError, FormatError, IncompleteError
 from ckpt.records import Checkpoint
 from ckpt.saving.envelope import Content, from_envelope, read_envelope
-from ckpt.saving.history import read_marker
+from ckpt.saving.telling import tell
+from ckpt.saving.when.history import read_marker
 from ckpt.scan import RunView
 
 log = logging.getLogger("ckpt.saving")
@@ -83,9 +83,7 @@ def newest_whole(
             damaged += [(c, _damage(c)) for c in view.checkpoints if _is_lost(c) and c.saved_at > record.saved_at]
         if damaged:
             told = "; ".join(reason for _, reason in damaged)
-            text = f"{told}. Loaded {printable(Path(record.path).name)} instead"
-            log.warning("%s", text)
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            tell(f"{told}. Loaded {printable(Path(record.path).name)} instead")
         return record, content
     if damaged:
         raise CorruptError(
@@ -100,13 +98,17 @@ def newest_whole(
     )
 
 
-def has_any(view: RunView) -> bool:
-    """Whether a run has checkpoints that were saved, whole or damaged; then a training goes on from its own."""
-    return any(c.state in ("complete", "corrupt") for c in view.checkpoints)
+def has_any(checkpoints: Iterable[Checkpoint]) -> bool:
+    """Whether some of a run's were saved, whole or damaged; then a training goes on from its own."""
+    return any(_was_saved(c) for c in checkpoints)
 
 
 def _damage(record: Checkpoint) -> str:
     return f"{printable(record.path)} is damaged: {'; '.join(record.problems) or record.state}"
+
+
+def _was_saved(record: Checkpoint) -> bool:
+    return record.state in ("complete", "corrupt")
 
 
 def _is_lost(record: Checkpoint) -> bool:
@@ -115,7 +117,7 @@ def _is_lost(record: Checkpoint) -> bool:
 
 
 def _candidates(view: RunView, best: bool) -> Sequence[Checkpoint]:
-    committed = [c for c in view.checkpoints if c.state in ("complete", "corrupt")]
+    committed = [c for c in view.checkpoints if _was_saved(c)]
     if not best:
         return committed
     # A damaged best must be told of, so it takes part in the ranking.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ckpt.saving.metrics_history import COLUMNS, ROWS, MetricsHistory
+from ckpt.saving.capture.metrics_history import COLUMNS, ROWS, MetricsHistory
 from ckpt.state import TrainingState
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from ckpt.encoding import printable
 from ckpt.retention.quantities import size_text
 from ckpt.runs import Run
-from ckpt.saving.callbacks import Callbacks
-from ckpt.saving.history import History, Saved
-from ckpt.saving.queue import Save
-from ckpt.saving.staged import StagedSaves
+from ckpt.saving.after.callbacks import Callbacks
+from ckpt.saving.after.staged import StagedSaves
+from ckpt.saving.sending.queue import Save
 from ckpt.saving.telling import tell
+from ckpt.saving.when.history import History, Saved
 from ckpt.state import TrainingState
 
 log = logging.getLogger("ckpt.saving")
@@ -35,11 +35,11 @@ class Sent:
 class Following:
     """What one manager does when a save of its own has ended."""
 
-    def __init__(self, run: Run, history: Callable[[], History]) -> None:
-        self.callbacks = Callbacks()
+    def __init__(self, run: Run, history: Callable[[], History], callbacks: Callbacks) -> None:
         self.staged = StagedSaves(lambda seq: history().take_back(seq))
         self._run = run
         self._history = history
+        self._callbacks = callbacks
 
     def settled(self, sent: Sent, save: Save) -> None:
         """Does it. To be called once a save, well or not."""
@@ -63,4 +63,4 @@ class Following:
             0.0 if outcome is None else outcome.written_s,
         )
         self._run.flush()
-        self.callbacks.fire(sent.state, None if handle.staged else str(handle.path))
+        self._callbacks.fire(sent.state, None if handle.staged else str(handle.path))

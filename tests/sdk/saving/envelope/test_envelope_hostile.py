@@ -13,11 +13,11 @@ import torch
 import ckpt
 from ckpt.exceptions import CheckpointError, CkptError, CorruptError, FormatError
 from ckpt.saving.envelope import from_envelope, read_envelope
-from ckpt.saving.loading import read_file
+from ckpt.saving.restore.loading import read_file
 
 torch.set_num_threads(1)
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = Path(__file__).parents[3] / "data"
 
 
 class Runs:

@@ -6,8 +6,11 @@ from collections.abc import Collection
 from typing import Literal
 
 from ckpt.config import CheckpointConfig
-from ckpt.saving.history import History
+from ckpt.saving.when.history import History
 from ckpt.state import TrainingState, real
+
+Urgent = Literal["exception", "signal"] | None
+"""What asks for a save besides the rules."""
 
 RETRY_S = 60.0
 """How long after a save that came to nothing the rule for minutes asks again, or its own minutes if these are less."""
@@ -28,7 +31,7 @@ def due(
     *,
     now: float | None = None,
     in_flight: bool = False,
-    urgent: Literal["exception", "signal"] | None = None,
+    urgent: Urgent = None,
 ) -> tuple[str, ...]:
     """The rules that ask for a checkpoint of this state, the weightiest first.
 

@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 _SERVER = """
 import json, os, sys
@@ -106,3 +109,10 @@ class Server:
     def close(self) -> None:
         """Ends it."""
         self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()

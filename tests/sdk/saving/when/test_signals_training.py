@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +43,6 @@ with hook:
             raise ValueError("broken")
         time.sleep(0.005)
 """
-
-
-def _forking() -> Any:
-    spec = importlib.util.spec_from_file_location("saving_forking", Path(__file__).with_name("forking.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Any]:
-    made = _forking().Server()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -55,5 +55,31 @@ class Callbacks:
                 warn(f"checkpoint callback {_name(callback)} failed: {error!r}")
 
 
+class HasCallbacks:
+    """What a manager offers to whoever wants to be told."""
+
+    _callbacks: Callbacks
+
+    def register_checkpoint_callback(self, callback: CheckpointCallback) -> None:
+        """Has `callback(state, path)` called after each save; the path is None while the checkpoint is staged.
+
+        It is called in the training's own thread, at the first call of manager, hook or handle after the checkpoint was
+        committed. An error in a callback is logged and warned of, and reaches neither the others nor the training.
+        """
+        self._callbacks.register(callback)
+
+    def unregister_checkpoint_callback(self, callback: CheckpointCallback) -> bool:
+        """Takes a callback away; False when it was not registered."""
+        return self._callbacks.unregister(callback)
+
+    def clear_callbacks(self) -> int:
+        """Takes all callbacks away and returns how many there were."""
+        return self._callbacks.clear()
+
+    def list_callbacks(self) -> list[str]:
+        """The names of the callbacks, in the order in which they are called."""
+        return self._callbacks.names()
+
+
 def _name(callback: CheckpointCallback) -> str:
     return getattr(callback, "__name__", None) or type(callback).__name__

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from ckpt.saving.watchdog import Watchdog, interrupt, kill
+from ckpt.saving.when.watchdog import Watchdog, interrupt, kill
 
 log = logging.getLogger("ckpt.saving")
 

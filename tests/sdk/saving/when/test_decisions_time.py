@@ -7,8 +7,8 @@ import time
 import pytest
 
 from ckpt.config import CheckpointConfig
-from ckpt.saving import decisions
-from ckpt.saving.history import History, Saved
+from ckpt.saving.when import decisions
+from ckpt.saving.when.history import History, Saved
 from ckpt.state import TrainingState
 
 

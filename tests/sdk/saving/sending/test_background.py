@@ -20,7 +20,7 @@ from ckpt.exceptions import SaveError
 from ckpt.hook import TrainingHook
 from ckpt.runs import Run
 from ckpt.saving import CheckpointManager, SavedCheckpoint
-from ckpt.saving.staging import Staging
+from ckpt.saving.sending.staging import Staging
 from ckpt.state import TrainingState, values
 from ckpt.writing import disk
 

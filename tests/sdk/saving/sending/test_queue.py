@@ -14,7 +14,7 @@ from ckpt.exceptions import SaveError
 from ckpt.protocol import checkpoint_to_json
 from ckpt.records import Checkpoint
 from ckpt.saving.handle import SavedCheckpoint
-from ckpt.saving.queue import Save, SaveQueue
+from ckpt.saving.sending.queue import Save, SaveQueue
 from ckpt.writing.image import Image
 from ckpt.writing.jobs import Failure, Job, Outcome
 from ckpt.writing.jobs import Staged as StagedFile
