@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +12,7 @@ from ckpt import files
 from ckpt.encoding import dumps, printable
 from ckpt.paths import RunPaths
 from ckpt.runs.metrics_file import MetricsFile
+from ckpt.telling import warn
 
 if TYPE_CHECKING:
     from ckpt.state import TrainingState
@@ -82,7 +82,7 @@ class StateFeed:
         log.warning("a state of run %s could not be written: %s", name, error)
         if not self._warned:
             self._warned = True
-            warnings.warn(f"states of run {name} cannot be written: {error}", RuntimeWarning, stacklevel=4)
+            warn(f"states of run {name} cannot be written: {error}")
 
 
 def _careful(row: dict[str, Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 manager.py   CheckpointManager: all of it together, for one run
 reading.py   what a manager loads and finds              handle.py   what a save gives back
-by_hand.py   one file without a run                      telling.py  how a training is warned
+by_hand.py   one file without a run
 
 when/        when to save: rules, history, signals; and when to stop
 capture/     states out of modules, optimizers, generators, loaders; what was taken and what was not

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from ckpt.saving.telling import warn
 from ckpt.state import TrainingState
+from ckpt.telling import warn
 
 log = logging.getLogger("ckpt.saving")
 

@@ -13,9 +13,9 @@ from ckpt.runs import Run
 from ckpt.saving.after.callbacks import Callbacks
 from ckpt.saving.after.staged import StagedSaves
 from ckpt.saving.sending.queue import Save
-from ckpt.saving.telling import tell
 from ckpt.saving.when.history import History, Saved
 from ckpt.state import TrainingState
+from ckpt.telling import tell
 
 log = logging.getLogger("ckpt.saving")
 
@@ -49,9 +49,9 @@ class Following:
         elif handle.status != "saved":
             self._history().take_back(sent.saved.seq)
         for problem in () if outcome is None else outcome.told:
-            tell(problem)
+            tell(problem, log)
         if handle.status == "skipped":
-            tell(handle.error().message)
+            tell(handle.error().message, log)
         if handle.status not in ("saved", "staged"):
             return
         blocked_s = time.perf_counter() - sent.began if sent.blocked_s is None else sent.blocked_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import NamedTuple
 
 from ckpt.protocol import checkpoint_from_json
 from ckpt.saving.handle import SavedCheckpoint
-from ckpt.saving.telling import tell
+from ckpt.telling import tell
 from ckpt.writing import committing
 from ckpt.writing.jobs import Job, Staged
 from ckpt.writing.performing import commit_staged
+
+log = logging.getLogger("ckpt.saving")
 
 
 class _Waiting(NamedTuple):
@@ -41,7 +44,7 @@ class StagedSaves:
             handle, job, staged, seq = self._waiting.pop(0)
             outcome = commit_staged(job.evolve(taken=()), staged)
             for problem in outcome.told:
-                tell(problem)
+                tell(problem, log)
             if outcome.failure is not None or outcome.record is None:
                 self._take_back(seq)
                 failure = outcome.failure

@@ -11,9 +11,9 @@ from ckpt.saving.capture import protocol
 from ckpt.saving.capture.configs import config_of
 from ckpt.saving.capture.generators import capture_random
 from ckpt.saving.capture.ranks import rank_and_world
-from ckpt.saving.capture.report import CaptureReport
 from ckpt.saving.capture.weights import is_modules, named, weights_of
 from ckpt.saving.envelope.content import Content
+from ckpt.saving.envelope.report import CaptureReport
 from ckpt.state import TrainingState
 
 CHOICE_RNG = "choice_rng"

@@ -1,7 +1,7 @@
 """What a checkpoint file contains: format v1, made from states and read back.
 
-content.py   the states that one checkpoint holds          writing.py    as the mapping that goes into a file
-plain.py     values as `torch.load(weights_only=True)` takes them
+content.py   the states that one checkpoint holds          report.py     what they are, what was left out and why
+writing.py   as the mapping that goes into a file          plain.py      as values that a safe loader takes
 opening.py   that mapping out of a file, nothing run       foreign.py    what stands in for other makers' classes
 places.py    where each layout keeps what                  reading.py    a mapping of any layout as states
 migration.py what was found where in an older layout

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckpt.saving.capture.report import CaptureReport
 from ckpt.saving.envelope.migration import Migration
+from ckpt.saving.envelope.report import CaptureReport
 from ckpt.state import TrainingState
 
 FORMAT_VERSION = 1

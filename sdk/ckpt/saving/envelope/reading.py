@@ -11,11 +11,11 @@ import torch
 
 from ckpt.encoding import printable
 from ckpt.exceptions import FormatError, StateError
-from ckpt.saving.capture.report import CaptureReport
 from ckpt.saving.envelope import places
 from ckpt.saving.envelope.content import FORMAT_VERSION, Content
 from ckpt.saving.envelope.migration import Migration
 from ckpt.saving.envelope.plain import from_plain
+from ckpt.saving.envelope.report import CaptureReport
 from ckpt.state import TrainingState
 
 

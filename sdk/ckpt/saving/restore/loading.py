@@ -12,9 +12,9 @@ from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, CheckpointError, CorruptError, FormatError, IncompleteError
 from ckpt.records import Checkpoint
 from ckpt.saving.envelope import Content, from_envelope, read_envelope
-from ckpt.saving.telling import tell
 from ckpt.saving.when.history import read_marker
 from ckpt.scan import RunView
+from ckpt.telling import tell
 
 log = logging.getLogger("ckpt.saving")
 
@@ -83,7 +83,7 @@ def newest_whole(
             damaged += [(c, _damage(c)) for c in view.checkpoints if _is_lost(c) and c.saved_at > record.saved_at]
         if damaged:
             told = "; ".join(reason for _, reason in damaged)
-            tell(f"{told}. Loaded {printable(Path(record.path).name)} instead")
+            tell(f"{told}. Loaded {printable(Path(record.path).name)} instead", log)
         return record, content
     if damaged:
         raise CorruptError(

@@ -21,7 +21,7 @@ from ckpt.saving.sending.outbox import Outbox
 from ckpt.saving.sending.packing import Packed, pack
 from ckpt.saving.sending.queue import Save
 from ckpt.saving.sending.staging import Staging, live_image
-from ckpt.saving.telling import tell
+from ckpt.telling import tell
 from ckpt.writing.image import Image
 from ckpt.writing.jobs import Job
 from ckpt.writing.layout import Layout
@@ -120,4 +120,4 @@ class Sender:
         if not self._told_of_memory:
             self._told_of_memory = True
             why = str(error) or "memory for a copy of the training's tensors cannot be had"
-            tell(f"checkpoints are written while the training waits: {why}")
+            tell(f"checkpoints are written while the training waits: {why}", log)

@@ -1,4 +1,4 @@
-"""Callbacks and early stopping of the manager."""
+"""Early stopping: what counts as a look, and what survives a restart."""
 
 from __future__ import annotations
 
@@ -19,44 +19,6 @@ WEIGHTS = {"w": torch.zeros(2)}
 
 def state(step: int, /, **metrics: Any) -> TrainingState:
     return TrainingState(epoch=step, global_step=step, learning_rate=0.1, loss=0.5, metrics=metrics)
-
-
-def notify(made: TrainingState, reference: str | None) -> None:
-    raise RuntimeError("no network")
-
-
-def test_callbacks_have_names_and_go_one_by_one(tmp_path: Path) -> None:
-    def log(made: TrainingState, reference: str | None) -> None: ...
-
-    with Run.create("r", tmp_path) as run:
-        manager = CheckpointManager(run)
-        for callback in (log, notify, log):
-            manager.register_checkpoint_callback(callback)
-        assert manager.list_callbacks() == ["log", "notify"]
-        assert manager.unregister_checkpoint_callback(log)
-        assert not manager.unregister_checkpoint_callback(log)
-        assert manager.clear_callbacks() == 1
-        assert manager.list_callbacks() == []
-        with pytest.raises(TypeError, match="callable"):
-            manager.register_checkpoint_callback("x")  # type: ignore[arg-type]
-
-
-def test_callbacks_fire_behind_the_commit_and_do_not_hurt_each_other(tmp_path: Path) -> None:
-    with Run.create("r", tmp_path) as run:
-        manager = CheckpointManager(run)
-        seen: list[tuple[int, str | None, int]] = []
-
-        def log(made: TrainingState, reference: str | None) -> None:
-            seen.append((made.global_step, reference, len(manager.list_checkpoints())))
-
-        manager.register_checkpoint_callback(notify)
-        manager.register_checkpoint_callback(log)
-        handle = manager.save_checkpoint(WEIGHTS, state(1))
-        assert handle is not None
-        with pytest.warns(RuntimeWarning, match="callback notify failed: RuntimeError") as warned:
-            handle.result()
-        assert warned[0].filename == __file__
-        assert seen == [(1, str(handle), 1)]
 
 
 def test_early_stopping_counts_looks_without_improvement(tmp_path: Path) -> None:

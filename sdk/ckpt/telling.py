@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
 
-log = logging.getLogger("ckpt.saving")
-
-_OURS = str(Path(__file__).parents[1])
+_OURS = str(Path(__file__).parent) + os.sep
 
 
-def tell(problem: str) -> None:
+def tell(problem: str, log: logging.Logger) -> None:
     """Logs a problem, and warns of it."""
     log.warning("%s", problem)
     warn(problem)
