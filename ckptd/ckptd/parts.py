@@ -20,7 +20,6 @@ from ckptd.policies import Policies
 from ckptd.roots.roots import Roots
 from ckptd.serving.repeats import Repeats
 from ckptd.serving.service import Service
-from ckptd.space.pressure import frees_bytes
 from ckptd.space.space import Space
 
 
@@ -92,7 +91,7 @@ def _assemble(state: StatePaths, journal: Journal, catalog: Catalog, roots: Root
     undo = Undo(catalog, journal, keeper, marking)
     space = Space(
         events.emit,
-        lambda run: sum(frees_bytes(item.entry) for item in keeper.entries(run)),
+        lambda run: sum(item.entry.frees for item in keeper.entries(run)),
         warn_before=lambda: policies.config.warn_before,
     )
     return Parts(journal, events, catalog, roots, policies, scanner, keeper, marking, undo, space)

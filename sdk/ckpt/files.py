@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import shutil
 import stat
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +47,16 @@ def fsync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_directory(directory: Path) -> None:
+    """Makes a directory, and those above it that are missing, durably; one that is there stays. Raises OSError."""
+    made = list(itertools.takewhile(lambda path: not path.exists(), (directory, *directory.parents)))
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in made:
+        # Where one may make names and not list them, the parent cannot be opened.
+        with contextlib.suppress(PermissionError):
+            fsync_directory(path.parent)
 
 
 def publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
@@ -200,17 +212,28 @@ def read_json_lines(path: Path, *, offset: int = 0, limit: int | None = None) ->
 class FileLock:
     """An advisory lock for the life of a process: flock, never a pid file, so a crash leaves none behind.
 
-    The file says who holds it (`note`), is opened close-on-exec, and is never unlinked.
+    The file says who holds it (`note`), is opened close-on-exec, and is never unlinked. A forked child does not hold
+    it: workers that outlive a training would keep its run locked.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        _locks.add(self)
 
     @property
     def held(self) -> bool:
         """Whether this object holds the lock."""
         return self._fd is not None
+
+    @property
+    def held_beside(self) -> bool:
+        """Whether another object of this process holds the lock."""
+        with contextlib.suppress(OSError):
+            there = os.stat(self.path)
+            others = [lock._fd for lock in _locks if lock is not self and lock._fd is not None]
+            return any(os.path.samestat(os.fstat(fd), there) for fd in others)
+        return False
 
     @property
     def fd(self) -> int | None:
@@ -278,6 +301,17 @@ class FileLock:
     ) -> None:
         self.release()
 
+
+_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for lock in list(_locks):
+        lock.release()  # of a descriptor that the parent has open too: it goes on holding the lock
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 if sys.platform == "win32":
     import msvcrt
@@ -361,14 +395,18 @@ def hash_file(path: Path, *, progress: Progress | None = None) -> str:
 
 
 def pid_alive(pid: int) -> bool:
-    """Whether a process of that id exists on this machine."""
+    """Whether a process of that id runs on this machine; one that has ended and was not waited for does not."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True
-    return True
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            return stream.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except (OSError, IndexError):
+        return True
 
 
 def remove_left_behind(path: Path) -> None:

@@ -11,18 +11,26 @@ for epoch in range(hook.epoch, epochs):
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Never, Self
 
 from ckpt.config import CheckpointConfig
+from ckpt.exceptions import StateError, UsageError
+from ckpt.retention.spelling import nearest
 from ckpt.runs import Run
 from ckpt.saving import CheckpointManager, RestoreReport, SavedCheckpoint
+from ckpt.saving.capture.arguments import a, refuse_stateless, refuse_wrong_model, refuse_wrong_states
 from ckpt.saving.capture.protocol import learning_rate_of
 from ckpt.saving.restore.loading import has_any
 from ckpt.saving.when.last_save import save_last
-from ckpt.state import TrainingState, real
+from ckpt.saving.when.missing_metric import MissingMetric
+from ckpt.state import TrainingState, real, whole
+
+log = logging.getLogger("ckpt.saving")
 
 
 class TrainingHook:
@@ -31,7 +39,10 @@ class TrainingHook:
     `run` is a Run, a run's directory (made if absent), or None for a new `runs/expN`. Without a config every epoch is
     saved and everything kept. `model` is a module or a mapping of named modules; optimizers, schedulers and loaders are
     one or several. The hook steps none of them: call `epoch_end` behind the scheduler's own step, so that the scheduler
-    is saved as the next epoch needs it.
+    is saved as the next epoch needs it. A loader that does not tell its position is left out, which the log says.
+
+    Raises StateError, before anything is made, for an argument that is of another kind than its place, and UsageError
+    for one that there is not.
     """
 
     def __init__(
@@ -49,7 +60,14 @@ class TrainingHook:
         batch_size: int | None = None,
         max_epochs: int | None = None,
         start_epoch: int = 0,
+        **unknown: Never,
     ) -> None:
+        _refuse_unknown(unknown)
+        _refuse_wrong_places(model, run, config)
+        refuse_wrong_model(model)
+        refuse_wrong_states(optimizer, scheduler, scaler)
+        refuse_stateless(optimizer=optimizer, scheduler=scheduler, scaler=scaler)
+        start_epoch = _epoch(start_epoch, "start_epoch")
         self.model = model
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -60,9 +78,13 @@ class TrainingHook:
         else:
             self.run = run if isinstance(run, Run) else Run.at(run, experiment_name=experiment_name)
             self.run.begin()
-        self.manager = CheckpointManager(
-            self.run, config or CheckpointConfig(save_every_n_epochs=1), model_name, experiment_name
-        )
+        config = config or CheckpointConfig(save_every_n_epochs=1)
+        self._missing = MissingMetric(config.save_on_best_metric)
+        self._closed = False
+        # Before the manager's, which may end the process.
+        self.run.under_way.afterwards(self._ended)
+        self.manager = CheckpointManager(self.run, config, model_name, experiment_name)
+        self.manager.leave_out(loaders)
         self.epoch = start_epoch
         """The epoch that is being trained, or is next."""
         self.global_step = 0
@@ -80,8 +102,10 @@ class TrainingHook:
 
         `loss` is a number or a tensor of one element, and so are the metrics.
         """
-        self.global_step += 1
+        self._refuse_closed()
+        _refuse_nested(metrics, "step(loss, **metrics)")
         value = real(loss, "loss")
+        self.global_step += 1
         self._losses.append(value)
         return self._take(self._state(value, metrics), at_epoch_end=False)
 
@@ -91,8 +115,10 @@ class TrainingHook:
         The state's loss is the mean over the epoch's steps unless one is given. Without `epoch` it is the one that the
         hook counts. Returns what was saved.
         """
+        self._refuse_closed()
+        _refuse_nested(metrics, "epoch_end(epoch, **metrics)")
         if epoch is not None:
-            self.epoch = epoch
+            self.epoch = _epoch(epoch, "epoch")
         if loss is not None:
             value = real(loss, "loss")
         else:
@@ -101,11 +127,14 @@ class TrainingHook:
         state = self._state(value, metrics)
         self.manager.check_early_stopping(state)
         saved = self._take(state, at_epoch_end=True)
+        self._tell(self._missing.after_epoch())
         self.epoch += 1
         return saved
 
     def save(self, **metrics: Any) -> SavedCheckpoint | None:
         """Saves now, inside an epoch or between two, whatever the rules say. Raises SaveError."""
+        self._refuse_closed()
+        _refuse_nested(metrics, "save(**metrics)")
         loss = self._losses[-1] if self._losses else math.nan
         return self._save(self._state(loss, metrics), at_epoch_end=False)
 
@@ -158,8 +187,25 @@ class TrainingHook:
         return self.load_checkpoint(strict=strict, fallback=fallback)
 
     def close(self) -> None:
-        """Ends the run as finished; a run that the process leaves open is ended at exit."""
+        """Ends the run as finished; a run that the process leaves open is ended at exit.
+
+        Nothing more can be done with the hook then but to load.
+        """
         self.run.close()
+
+    def _ended(self) -> None:
+        """The attempt is over, whoever ended it."""
+        if not self._closed:
+            self._closed = True
+            self._tell(self._missing.at_close())
+
+    def _tell(self, problem: str | None) -> None:
+        if problem is not None and not self.run.silent:
+            log.warning("%s", problem)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise UsageError("the hook is closed", hint="make a new TrainingHook; its resume() goes on with the run")
 
     def _state(self, loss: float, metrics: dict[str, Any]) -> TrainingState:
         return TrainingState(
@@ -176,6 +222,7 @@ class TrainingHook:
 
     def _take(self, state: TrainingState, *, at_epoch_end: bool) -> SavedCheckpoint | None:
         self.run.emit(state)
+        self._missing.look(state.metrics)
         self.manager.note_metrics(state)
         if not self.manager.should_save_checkpoint(state, at_epoch_end=at_epoch_end):
             return None
@@ -201,8 +248,43 @@ class TrainingHook:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self.manager.is_worth_saving(error, self.global_step):
+        is_trained = self.run.training or self.run.silent  # not in a process that was forked from the training
+        if error is not None and is_trained and self.manager.is_worth_saving(error, self.global_step):
             loss = self._losses[-1] if self._losses else math.nan
             within_s = float(self.manager.config.signal_save_within)
             save_last(error, lambda: self._save(self._state(loss, {}), at_epoch_end=False, after=error), within_s)
         self.run.__exit__(kind, error, trace)
+
+
+def _refuse_unknown(arguments: Mapping[str, Any]) -> None:
+    known = [name for name in TrainingHook.__init__.__annotations__ if name not in ("unknown", "return")]
+    for name in arguments:
+        raise UsageError(
+            f"TrainingHook has no argument '{name}'", hint=nearest(name, known, f"arguments: {', '.join(known)}")
+        )
+
+
+def _refuse_wrong_places(model: Any, run: Any, config: Any) -> None:
+    if run is not None and not isinstance(run, Run | str | os.PathLike):
+        swapped = isinstance(model, Run | str | os.PathLike)
+        raise StateError(
+            f"run is {a(run)}" + (f", and model is {a(model)}" if swapped else ""),
+            hint='the model comes first: TrainingHook(model, "runs/exp1")'
+            if swapped
+            else 'give a Run or a directory: TrainingHook(model, "runs/exp1", config, optimizer, scheduler)',
+        )
+    if config is not None and not isinstance(config, CheckpointConfig):
+        raise StateError(f"config is {a(config)}", hint="give a CheckpointConfig; an optimizer is given as optimizer")
+
+
+def _refuse_nested(metrics: Mapping[str, Any], call: str) -> None:
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            raise StateError(f"{name} is {a(value)}, and a metric is one number", hint=f"unfold it: {call}")
+
+
+def _epoch(value: Any, where: str) -> int:
+    epoch = whole(value, where)
+    if epoch < 0:
+        raise StateError(f"{where} is {epoch}, and has to be 0 or more")
+    return epoch

@@ -11,6 +11,11 @@ from pathlib import Path
 _OURS = str(Path(__file__).parent) + os.sep
 
 
+def one_line(error: BaseException) -> str:
+    """An error with its hint, as a line of a log has it."""
+    return "; ".join(str(error).splitlines()) or type(error).__name__
+
+
 def tell(problem: str, log: logging.Logger) -> None:
     """Logs a problem, and warns of it."""
     log.warning("%s", problem)

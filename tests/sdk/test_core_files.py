@@ -161,6 +161,20 @@ def test_a_lock_is_one_process_life_long(tmp_path: Path) -> None:
     assert lock.is_free() and path.exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a platform without fork")
+def test_a_forked_child_does_not_hold_the_lock(tmp_path: Path) -> None:
+    """Regression: workers of a DataLoader kept a run locked after its training had ended."""
+    code = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom ckpt.files import FileLock\n"
+        "path = Path(sys.argv[1])\nlock = FileLock(path)\nlock.acquire()\nheard, tell = os.pipe()\n"
+        "if os.fork() == 0:\n    os.close(tell)\n    os.read(heard, 1)\n    os._exit(0)\n"
+        "print(lock.held, FileLock(path).is_free(), FileLock(path).held_beside, lock.held_beside)\n"
+        "lock.release()\nprint(FileLock(path).is_free())\nos.close(tell)\nos.wait()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "l")], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["True", "False", "True", "False", "True"], "")
+
+
 def test_a_lock_can_be_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first = files.FileLock(path)
@@ -229,6 +243,23 @@ def test_a_process_is_alive_or_not() -> None:
     child.wait(timeout=30)
     assert not files.pid_alive(child.pid)
     assert not files.pid_alive(10**30)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells it")
+def test_a_process_that_ended_and_was_not_waited_for_is_not_alive() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.read() == b""
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not files.pid_alive(child.pid)
+
+
+def test_directories_are_made_with_those_above_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "fsync_directory", synced.append)
+    files.make_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir() and set(synced) == {tmp_path, tmp_path / "a"}
+    files.make_directory(tmp_path / "a" / "b")
+    assert len(synced) == 2
 
 
 def test_only_old_temporaries_of_the_dead_are_swept(tmp_path: Path) -> None:

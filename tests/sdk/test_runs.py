@@ -7,9 +7,12 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,10 +21,11 @@ from typing import Any
 import pytest
 
 from ckpt import files
-from ckpt.exceptions import AddressError, LockedError, OperationError, StateError, UsageError
+from ckpt.exceptions import AddressError, CkptError, LockedError, OperationError, StateError, UsageError
 from ckpt.paths import StatePaths
 from ckpt.retention import Policy
 from ckpt.runs import Run
+from ckpt.runs import lock as locks
 from ckpt.state import TrainingState
 
 
@@ -212,6 +216,140 @@ def test_a_killed_training_can_be_resumed_at_once(tmp_path: Path) -> None:
         training.wait(30)
     with Run.resume("r", tmp_path) as run:
         assert run.attempt == 2
+
+
+def test_what_is_left_of_a_killed_training_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its writer has the lock too, until the last checkpoint is on the disk."""
+    Run.create("r", tmp_path).close()
+    code = (
+        "import os, socket, sys, time\nfrom pathlib import Path\nfrom ckpt.files import FileLock\n"
+        f"lock = FileLock(Path({str(tmp_path / 'r' / 'run.lock')!r}))\n"
+        "lock.acquire({'pid': int(sys.argv[1]), 'host': socket.gethostname()})\n"
+        "print('held', flush=True)\nsys.stdin.read(1)"
+    )
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(30)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(ended.pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == "held\n"
+        threading.Timer(1.0, writer.terminate).start()
+        Run.resume("r", tmp_path).close()
+        assert writer.wait(30)
+    (told,) = [record.getMessage() for record in caplog.records if "finishing a checkpoint" in record.getMessage()]
+    assert f"process {ended.pid}, has ended" in told
+
+
+def test_what_is_left_of_a_killed_training_is_named_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "ENDED_WAIT_S", 0.1)
+    monkeypatch.setattr(files, "pid_alive", lambda pid: False)
+    with Run.create("r", tmp_path):
+        monkeypatch.setattr(files.FileLock, "held_beside", False)
+        with pytest.raises(LockedError, match=f"still held, though its training in process {os.getpid()} has ended"):
+            Run.resume("r", tmp_path)
+
+
+def test_the_same_process_is_told_that_it_trains_already(tmp_path: Path) -> None:
+    """As when a cell of a notebook is run twice."""
+    with Run.create("r", tmp_path), pytest.raises(LockedError, match="already, through another hook or Run") as raised:
+        Run.resume("r", tmp_path)
+    assert raised.value.hint == "close() that one first"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a platform without fork")
+def test_a_forked_child_does_not_train(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom ckpt import CkptError, Run, TrainingState\n"
+        f"run = Run.create('r', {str(tmp_path)!r})\n"
+        "state = TrainingState(epoch=0, global_step=1, learning_rate=0.1, loss=1.0, metrics={})\n"
+        "if os.fork() == 0:\n"
+        "    print(run.training, run.lock_fd)\n"
+        "    for act in (run.begin, lambda: run.emit(state), run.flush, run.close):\n"
+        "        try:\n            act()\n        except CkptError as error:\n"
+        "            print(str(error).splitlines()[0].replace(str(os.getppid()), 'PARENT'))\n"
+        "    sys.exit(0)\n"
+        "os.wait()\nrun.emit(state)\nprint(run.training, run.manifest['ending'])"
+    )
+    done = script(code, tmp_path)
+    assert done.stdout.splitlines() == [
+        "False None",
+        "run 'r' is held by process PARENT on " + socket.gethostname(),
+        "run 'r' is trained by the process that this was forked from",
+        "True None",
+    ], done.stderr
+    assert [attempt["ending"] for attempt in manifest(tmp_path / "r")["attempts"]] == ["finished"]
+    assert len((tmp_path / "r" / "states.jsonl").read_text().splitlines()) == 1
+
+
+class Part:
+    """Something under way that ends in an exception."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = list(errors)
+        self.ended = 0
+
+    def wait(self) -> None: ...
+
+    def close(self) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+@pytest.mark.parametrize("error", [RuntimeWarning("one"), KeyboardInterrupt("two"), CkptError("three")])
+def test_whatever_goes_wrong_at_the_end_the_run_is_free_again(tmp_path: Path, error: BaseException) -> None:
+    """Regression: Ctrl-C in the wait for a save, and a warning made an error, left it locked and without ending."""
+    run = Run.create("r", tmp_path)
+    part = Part(error)
+    run.under_way.attach(part)
+    run.under_way.afterwards(part.end)
+    with pytest.raises(type(error), match=str(error)):
+        run.close("failed")
+    assert (run.training, part.ended, manifest(tmp_path / "r")["ending"]) == (False, 1, "failed")
+    Run.resume("r", tmp_path).close()
+
+
+def test_all_that_goes_on_is_closed_and_the_first_failure_raised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run.create("r", tmp_path)
+    for number in range(3):
+        run.under_way.attach(Part(RuntimeWarning(str(number))))
+    with pytest.raises(RuntimeWarning, match="0"):
+        run.close()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["1", "2"]
+
+
+def test_the_error_that_ended_a_training_is_not_hidden_by_a_later_one(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Run.create("r", tmp_path) as run:
+        run.under_way.attach(Part(RuntimeWarning("of a callback")))
+        raise ZeroDivisionError
+    assert manifest(tmp_path / "r")["ending"] == "failed"
+
+
+def test_a_run_does_not_keep_alive_what_only_hears_of_its_end(tmp_path: Path) -> None:
+    with Run.create("r", tmp_path) as run:
+        part = Part()
+        run.under_way.afterwards(part.end)
+        gone = weakref.ref(part)
+        del part
+        assert gone() is None
+
+
+@pytest.mark.parametrize(("host", "stays"), [(socket.gethostname(), False), ("elsewhere", True)])
+def test_what_a_killed_training_left_goes_at_once_unless_it_may_live_elsewhere(
+    tmp_path: Path, host: str, stays: bool
+) -> None:
+    with Run.create("r", tmp_path) as run:
+        run.update(attempts=[{**run.manifest["attempts"][0], "host": host}])
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait(30)
+    left = tmp_path / "r" / "checkpoints" / f".step-000001.pt.{child.pid}-00000000.tmp"
+    left.write_bytes(b"")
+    Run.resume("r", tmp_path).close()
+    assert left.exists() is stays
 
 
 def test_the_daemon_is_waited_for_while_it_prunes(tmp_path: Path) -> None:

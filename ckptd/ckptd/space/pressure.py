@@ -34,7 +34,7 @@ def due_early(
     chosen = _first(
         (entry for entry in lying if waited.get(entry.id, 0.0) >= YOUNG_S), wanted_free(total, needed) - free
     )
-    return chosen + _first(young, needed - free - sum(map(frees_bytes, chosen)))
+    return chosen + _first(young, needed - free - sum(entry.frees for entry in chosen))
 
 
 def _first(entries: Iterable[TrashEntry], missing: int) -> list[TrashEntry]:
@@ -43,14 +43,7 @@ def _first(entries: Iterable[TrashEntry], missing: int) -> list[TrashEntry]:
     for entry in entries:
         if missing <= 0:
             break
-        frees = frees_bytes(entry)
-        if frees > 0:
+        if entry.frees > 0:
             chosen.append(entry)
-            missing -= frees
+            missing -= entry.frees
     return chosen
-
-
-def frees_bytes(entry: TrashEntry) -> int:
-    """What purging an entry frees: what its checkpoint shared with nothing when it was removed."""
-    unique = entry.checkpoint.get("unique_bytes")
-    return min(unique, entry.bytes) if isinstance(unique, int) and not isinstance(unique, bool) else entry.bytes

@@ -25,7 +25,7 @@ class Resumption(Record, frozen=True, kw_only=True):
     outcome: Outcome
     lacking: tuple[str, ...] = ()
     """What an exact resume needs and does not find: `rng` (of no generator at all), else `rng.NAME` for the single
-    generators, `rng.ranks` (fewer ranks than the training had), `data`."""
+    generators, `rng.ranks` (fewer ranks than the training had), `data` (the position in an epoch that is not over)."""
 
 
 def resumption(resume: Mapping[str, Any]) -> Resumption:
@@ -38,7 +38,8 @@ def resumption(resume: Mapping[str, Any]) -> Resumption:
         return Resumption(outcome="partial" if others else "nothing")
     if not resume.get("optimizer"):
         return Resumption(outcome="weights")
-    lacking = [*_lacking_generators(resume), *(() if resume.get("data") else ("data",))]
+    needs_position = not (resume.get("data") or resume.get("epoch_finished"))
+    lacking = [*_lacking_generators(resume), *(("data",) if needs_position else ())]
     return Resumption(outcome="differs" if lacking else "exact", lacking=tuple(lacking))
 
 

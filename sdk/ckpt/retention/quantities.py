@@ -141,7 +141,17 @@ def size_text(count: int) -> str:
         for power, letter in reversed(list(enumerate("kMGTP", 1))):
             if count >= base**power and (count * 100) % base**power == 0:
                 return f"{count / base**power:g} {letter}{ending}"
-    if count < 10_000:
-        return f"{count} byte{'s' if count != 1 else ''}"
+    return measured_text(count) if count >= 10_000 else _bytes_text(count)
+
+
+def measured_text(count: int) -> str:
+    """Bytes that nobody chose, `1.068 MB`: four digits, in powers of 1000 alone so that two of them can be compared."""
+    if count < 1000:
+        return _bytes_text(count)
     power = min(int(math.log10(count) / 3), 5)
-    return f"{count / 1000**power:.4g} {' kMGTP'[power]}B"
+    value = count / 1000**power
+    return f"{value:.4g} {' kMGTP'[power]}B" if value < 9999 else f"{value:.0f} {' kMGTP'[power]}B"
+
+
+def _bytes_text(count: int) -> str:
+    return f"{count} byte{'s' if count != 1 else ''}"

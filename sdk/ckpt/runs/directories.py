@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from ckpt import files
 from ckpt.encoding import printable
 from ckpt.exceptions import OperationError, UsageError
 from ckpt.paths import RunPaths
@@ -29,8 +30,10 @@ def check_name(name: str | bytes) -> str:
 def make_directory(base: Path, name: str | None) -> Path:
     """A fresh directory `base/name`, or `base/expN`. Raises UsageError when a name is taken, OperationError."""
     try:
-        base.mkdir(parents=True, exist_ok=True)
-        return numbered(base, name, lambda path: path.mkdir())
+        files.make_directory(base)
+        made = numbered(base, name, lambda path: path.mkdir())
+        files.fsync_directory(base)
+        return made
     except OSError as error:
         raise OperationError(f"no run can be made in {printable(str(base))}: {error.strerror}") from error
 
@@ -65,7 +68,7 @@ def adopt(path: Path, experiment_name: str | None) -> None:
     from ckpt.formats import SUFFIXES
 
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        files.make_directory(path)
         foreign = [e for e in os.listdir(path) if os.path.splitext(e)[1] in SUFFIXES or e.startswith("checkpoint-")]
         if foreign:
             raise UsageError(

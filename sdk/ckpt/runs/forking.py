@@ -38,8 +38,9 @@ def fork(checkpoint: Checkpoint, parent: Run, destination: Path, *, progress: fi
     source = Path(checkpoint.path)
     _require_one_file(checkpoint, source)
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
+        files.make_directory(destination.parent)
         destination.mkdir()
+        files.fsync_directory(destination.parent)
     except FileExistsError:
         raise UsageError(
             f"{printable(str(destination))} exists already", hint="choose another name for the fork"

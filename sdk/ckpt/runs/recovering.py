@@ -11,14 +11,18 @@ from ckpt.paths import RunPaths
 
 log = logging.getLogger("ckpt.runs")
 
+_AGE_S = 60.0
+"""How old a temporary file is that goes, whose process may live on another machine."""
 
-def recover(paths: RunPaths) -> None:
+
+def recover(paths: RunPaths, *, only_here: bool = False) -> None:
     """Removes temporary files and finishes what was begun in the trash; to be called with the run's lock held.
 
-    A trash that is damaged does not keep a training from starting.
+    With `only_here` no other machine has trained the run, so what a process that has ended left goes at once. A trash
+    that is damaged does not keep a training from starting.
     """
     for directory in (paths.directory, paths.checkpoints):
-        files.sweep_temporaries(directory)
+        files.sweep_temporaries(directory, older_than_s=0.0 if only_here else _AGE_S)
     _recover_trash(paths)
 
 

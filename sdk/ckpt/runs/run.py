@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ckpt import files
 from ckpt.encoding import printable
-from ckpt.exceptions import AddressError, CkptError, OperationError, UsageError
+from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt.paths import RunPaths
 from ckpt.runs.announcing import announce
 from ckpt.runs.attempts import Ending, at_exit, ending_of
@@ -93,7 +93,7 @@ class Run(Marking):
         """Fills a directory that was just made; takes it away again when that fails."""
         paths = RunPaths(directory)
         try:
-            paths.checkpoints.mkdir(exist_ok=True)
+            files.make_directory(paths.checkpoints)
             write_new(directory, manifest)
             run = cls(directory)
             run.begin()
@@ -175,8 +175,8 @@ class Run(Marking):
 
     @property
     def training(self) -> bool:
-        """Whether this handle holds the run's lock."""
-        return self._lock is not None
+        """Whether this handle holds the run's lock; in a process that was forked from the training, it does not."""
+        return self._lock is not None and self._lock.held
 
     @property
     def lock_fd(self) -> int | None:
@@ -186,18 +186,21 @@ class Run(Marking):
     def begin(self) -> None:
         """Takes the lock and begins an attempt; nothing happens when this handle trains already, or is silent.
 
-        Waits up to 5 s while the daemon prunes. Raises LockedError, naming the process, when another trains the run.
+        Waits up to 5 s while the daemon prunes, and up to 30 s while the writer of a training that has ended finishes a
+        checkpoint. Raises LockedError, naming the process, when another trains the run, and when this one does through
+        another handle.
         """
-        if self._silent or self._lock is not None:
+        if self._silent or self.training:
             return
         lock = files.FileLock(self.paths.lock)
         acquire(lock, self.name)
         try:
             self._manifest = read_manifest(self.paths.directory)
-            started = {"started": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
-            self.update(attempts=[*(self._manifest.get("attempts") or ()), started], ending=None)
-            self.paths.checkpoints.mkdir(exist_ok=True)
-            recover(self.paths)
+            host, earlier = socket.gethostname(), self._manifest.get("attempts") or ()
+            started = {"started": time.time(), "pid": os.getpid(), "host": host}
+            self.update(attempts=[*earlier, started], ending=None)
+            files.make_directory(self.paths.checkpoints)
+            recover(self.paths, only_here=all(attempt.get("host") == host for attempt in earlier))
             self._feed = StateFeed(self.paths)
         except BaseException:
             lock.release()
@@ -214,10 +217,9 @@ class Run(Marking):
         """
         if self._silent:
             return
-        if self._feed is None:
-            raise UsageError(
-                f"run '{printable(self.name)}' is open for reading only", hint="Run.resume() trains it further"
-            )
+        if self._feed is None or not self.training:
+            why = "open for reading only" if self._lock is None else "trained by the process that this was forked from"
+            raise UsageError(f"run '{printable(self.name)}' is {why}", hint="Run.resume() trains it further")
         self._feed.append(state, self.attempt)
 
     def update(self, **fields: Any) -> None:
@@ -239,27 +241,28 @@ class Run(Marking):
 
     def flush(self) -> None:
         """Brings metrics.csv up to date; a disk that is full is told of and does not raise."""
-        if self._feed is not None:
+        if self._feed is not None and self.training:
             self._feed.flush()
 
     def close(self, ending: Ending = "finished") -> None:
         """Waits for what is being saved, ends the attempt and gives up the lock; may be called twice.
 
-        Raises SaveError, when all that is done, for a save that failed if nobody was told of it.
+        Raises SaveError, when all that is done, for a save that failed if nobody was told of it. An interrupt ends the
+        wait and nothing else. In a process that was forked from the training nothing happens.
         """
-        if self._lock is None:
-            self.under_way.end()
-            return
-        failure = self.under_way.finish()
-        self._end(ending)
-        self.under_way.end()
-        if failure is not None:
-            raise failure
+        try:
+            if self.training:
+                self.under_way.finish()
+        finally:
+            try:
+                self._end(ending)
+            finally:
+                self.under_way.end()
 
     def _end(self, ending: Ending) -> None:
-        lock, self._lock = self._lock, None
-        if lock is None:
+        if self._lock is None or not self._lock.held:
             return
+        lock, self._lock = self._lock, None
         at_exit.forget(self)
         try:
             if self._feed is not None:
@@ -281,7 +284,7 @@ class Run(Marking):
     ) -> None:
         try:
             self.close(ending_of(error))
-        except CkptError as failure:
+        except Exception as failure:
             if error is None:
                 raise
             log.error("%s", failure)

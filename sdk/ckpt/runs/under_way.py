@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Protocol
-
-from ckpt.exceptions import CkptError
 
 log = logging.getLogger("ckpt.runs")
 
@@ -26,15 +25,18 @@ class UnderWay:
 
     def __init__(self) -> None:
         self._parts: list[Unfinished] = []
-        self._last: list[Callable[[], None]] = []
+        self._last: list[weakref.WeakMethod[Callable[[], None]]] = []
 
     def attach(self, part: Unfinished) -> None:
         """Adds something that goes on for as long as the run's handle lives."""
         self._parts.append(part)
 
     def afterwards(self, last: Callable[[], None]) -> None:
-        """Has something called whenever an attempt has ended and its lock is free; it may end the process."""
-        self._last.append(last)
+        """Has a method called whenever an attempt has ended and its lock is free; it may end the process.
+
+        This does not keep its object alive.
+        """
+        self._last = [*(method for method in self._last if method() is not None), weakref.WeakMethod(last)]
 
     def __iter__(self) -> Iterator[Unfinished]:
         return iter(tuple(self._parts))
@@ -44,19 +46,22 @@ class UnderWay:
         for part in self:
             part.wait()
 
-    def finish(self) -> CkptError | None:
-        """Waits for all, and returns the first failure that nobody was told of; others are logged."""
-        failures: list[CkptError] = []
+    def finish(self) -> None:
+        """Waits for all, then raises the first failure that nobody was told of; others are logged."""
+        failures: list[Exception] = []
         for part in self:
             try:
                 part.close()
-            except CkptError as error:
+            except Exception as error:  # noqa: BLE001
                 failures.append(error)
         for failure in failures[1:]:
             log.error("%s", failure)
-        return failures[0] if failures else None
+        if failures:
+            raise failures[0]
 
     def end(self) -> None:
         """The attempt has ended."""
-        for last in self._last:
-            last()
+        for method in self._last:
+            last = method()
+            if last is not None:
+                last()

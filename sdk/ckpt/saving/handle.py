@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ from typing import Literal
 from ckpt.encoding import printable
 from ckpt.exceptions import SaveError
 from ckpt.records import Checkpoint
+from ckpt.saving.turns import Turns
 
 Status = Literal["writing", "saved", "staged", "skipped", "superseded", "failed"]
 
@@ -22,14 +22,14 @@ class SavedCheckpoint:
     finds the file; every call that takes a checkpoint takes the handle. One thread saves; any thread may ask.
     """
 
-    def __init__(self, path: Path, told: Callable[[], None] | None = None) -> None:
-        """`told` is called whenever somebody asked for the result and it is there."""
+    def __init__(self, path: Path, told: Callable[[], None] | None = None, turns: Turns | None = None) -> None:
+        """`told` is called whenever somebody asked for the result and it is there; `turns` are those of its run."""
         self._path = path
         self._told = told
+        self._turns = turns or Turns()
         self._status: Status = "writing"
         self._record: Checkpoint | None = None
         self._failure: tuple[str, str | None] = ("", None)
-        self._ended = threading.Event()
         self._pid = os.getpid()
         self.raised = False
         """Whether somebody was told of the failure by an exception."""
@@ -69,7 +69,8 @@ class SavedCheckpoint:
         """The saved checkpoint, when it is durable.
 
         `timeout` is in seconds; None waits as long as it takes. Raises TimeoutError, and SaveError when the save failed
-        or was left out, when the checkpoint is staged, and in a forked child of the process that saves.
+        or was left out, when the checkpoint is staged, in a forked child of the process that saves, and in a signal
+        handler that would wait for the very thread that it runs in.
         """
         self._wait(timeout)
         if self._record is None:
@@ -109,7 +110,7 @@ class SavedCheckpoint:
 
     def _end(self, status: Status) -> None:
         self._status = status
-        self._ended.set()
+        self._turns.notify()
 
     def _wait(self, timeout: float | None = None) -> None:
         if self.done():
@@ -119,7 +120,7 @@ class SavedCheckpoint:
                 f"{printable(self._path.name)} is being saved by process {self._pid}, and this is a child of it",
                 hint="ask for the result in the process that saved",
             )
-        if not self._ended.wait(timeout):
+        if not self._turns.wait_for(self.done, timeout):
             raise TimeoutError(f"{printable(self._path.name)} is still being written after {timeout:g} s")
 
     def __str__(self) -> str:
@@ -128,7 +129,8 @@ class SavedCheckpoint:
         return str(self._path)
 
     def __fspath__(self) -> str:
-        if self._status != "staged":
+        self._wait()
+        if not self.staged:
             self.result()
         return str(self._path)
 

@@ -23,6 +23,7 @@ from ckpt.paths import checkpoint_stem
 from ckpt.runs import Run
 from ckpt.saving.after.callbacks import Callbacks, HasCallbacks
 from ckpt.saving.after.following import Following, Sent
+from ckpt.saving.capture.arguments import refuse_wrong_states, telling_loaders
 from ckpt.saving.capture.metrics_history import MetricsHistory
 from ckpt.saving.capture.ranks import gather_random
 from ckpt.saving.capture.registry import Registry
@@ -78,6 +79,7 @@ class CheckpointManager(Reading, HasCallbacks):
         )
         self.run.under_way.afterwards(self._signals.close)
         self._described = False
+        self._told_of_loaders = False
         if self.run.training:
             self._describe()
         if self.run.training or self.run.silent:
@@ -97,6 +99,18 @@ class CheckpointManager(Reading, HasCallbacks):
         replaces it. Raises StateError for a name that means a part of every training, and for what has no state.
         """
         self._registry.add(name, item)
+
+    def leave_out(self, loaders: Any) -> tuple[Any, dict[str, str]]:
+        """The loaders that can be saved, and why the others are left out; the log says that once.
+
+        Raises StateError for what is no loader.
+        """
+        kept, left_out = telling_loaders(loaders)
+        if left_out and not self._told_of_loaders and not self.run.silent:
+            self._told_of_loaders = True
+            told = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+            log.warning("checkpoints are saved without a position in the data: %s", told)
+        return kept, left_out
 
     def note_metrics(self, state: TrainingState) -> None:
         """Takes a state that was emitted into the history of metrics that goes into each checkpoint."""
@@ -147,13 +161,15 @@ class CheckpointManager(Reading, HasCallbacks):
         urgent: Urgent = "exception" if after is not None else "signal" if signalled else None
         if not isinstance(state, TrainingState):
             raise StateError(f"state is a {type(state).__name__}", hint="give a TrainingState")
+        refuse_wrong_states(optimizers, schedulers, scaler)
         self._hear_of_failures(urgent)
         self._warn_of_a_forgotten_past()
         self._metrics.add(state)
         # Ranks that come to a save by themselves would wait for each other for ever.
         alike = decisions.alike_on_all_ranks(self._due(state, at_epoch_end, urgent))
         gathers = self.config.gather_random_states and self.config.save_random_state and alike
-        training = Training(weights, optimizers, schedulers, scaler, loaders, self._registry.objects)
+        kept, left_out = self.leave_out(loaders)
+        training = Training(weights, optimizers, schedulers, scaler, kept, self._registry.objects, left_out)
         given = Given(training, at_epoch_end, gather_random() if gathers else None, self._metrics.to_plain())
         # The loop may change its own while this one is saved.
         state = dataclasses.replace(state, metrics=dict(state.metrics))

@@ -11,6 +11,7 @@ from ckpt.exceptions import AddressError, UsageError
 from ckpt.records import Checkpoint
 from ckpt.runs import Run
 from ckpt.runs.lookup import start_of
+from ckpt.saving.capture.arguments import telling_loaders
 from ckpt.saving.capture.metrics_history import MetricsHistory
 from ckpt.saving.capture.registry import Registry
 from ckpt.saving.capture.taking import Training
@@ -135,7 +136,9 @@ class Reading:
             path=record.path,
             checkpoint=record.id,
             start_of_fork=record.label == "fork",
-            training=Training(model, optimizers, schedulers, scaler, loaders, self._registry.objects),
+            training=Training(
+                model, optimizers, schedulers, scaler, telling_loaders(loaders)[0], self._registry.objects
+            ),
             strict=strict,
             random=random,
             weights_only=weights_only,

@@ -80,6 +80,12 @@ class TrashEntry(Record, frozen=True, kw_only=True):
     items: tuple[Item, ...] = ()
     """The same files inside the base directory, in the order of their removal."""
 
+    @property
+    def frees(self) -> int:
+        """Bytes that purging it frees: what its checkpoint shared with nothing when it was removed."""
+        unique = self.checkpoint.get("unique_bytes")
+        return min(unique, self.bytes) if isinstance(unique, int) and not isinstance(unique, bool) else self.bytes
+
 
 def entry_to_json(entry: TrashEntry) -> dict[str, Any]:
     """An entry as `ckpt trash ls --json` shows it."""

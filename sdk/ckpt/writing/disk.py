@@ -12,13 +12,14 @@ import errno
 import functools
 import mmap
 import os
-import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from ckpt.writing.worker import Worker
 
 if sys.platform != "win32":
     import fcntl
@@ -68,21 +69,16 @@ def write(path: Path, parts: Iterable[memoryview], size: int) -> Written:
 
 
 def _put_all(sink: _Sink, parts: Iterable[memoryview], size: int) -> None:
-    behind: _Behind | None = None
+    behind = _Behind(sink.put)
     try:
         for part in parts:
-            if behind is None and len(part) < size:
-                with contextlib.suppress(RuntimeError):  # no threads any more: the interpreter ends
-                    behind = _Behind(sink.put)
-            if behind is None:
+            if len(part) == size:
                 sink.put(part)
             else:
                 behind.put(part)
     finally:
-        if behind is not None:
-            behind.close()
-    if behind is not None:
-        behind.check()
+        behind.close()
+    behind.check()
 
 
 class _Sink:
@@ -155,22 +151,19 @@ class _Sink:
 
 
 class _Behind:
-    """Does one thing after the other on a thread of its own; takes the next when the last but one is done."""
+    """Does one thing after the other beside the caller; takes the next when the last but one is done."""
 
     def __init__(self, act: Callable[[memoryview], None]) -> None:
-        """Raises RuntimeError when no thread can be had."""
         self._act = act
-        self._parts: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
+        self._worker = Worker("ckpt-disk")
         self._free = threading.Semaphore(1)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="ckpt-disk", daemon=True)
-        self._thread.start()
 
     def put(self, part: memoryview) -> None:
         """Waits for the last part and hands on the next. Raises what the act raised."""
         self._free.acquire()
         self.check()
-        self._parts.put(part)
+        self._worker.give(functools.partial(self._do, part))
 
     def check(self) -> None:
         """Raises what the act raised."""
@@ -179,24 +172,15 @@ class _Behind:
 
     def close(self) -> None:
         """Waits until nothing is under way, also when interrupted meanwhile: nobody may free the memory before."""
-        self._parts.put(None)
-        interrupt: BaseException | None = None
-        while self._thread.is_alive():
-            try:
-                self._thread.join()
-            except BaseException as error:  # noqa: BLE001
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
+        self._worker.end()
 
-    def _work(self) -> None:
-        while (part := self._parts.get()) is not None:
-            try:
-                self._act(part)
-            except BaseException as error:  # noqa: BLE001
-                self._error = error
-            finally:
-                self._free.release()
+    def _do(self, part: memoryview) -> None:
+        try:
+            self._act(part)
+        except BaseException as error:  # noqa: BLE001
+            self._error = error
+        finally:
+            self._free.release()
 
 
 def _go_direct(fd: int) -> bool:

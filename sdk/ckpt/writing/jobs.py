@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 import msgspec
@@ -27,6 +28,8 @@ class Job(Record, frozen=True, kw_only=True):
     when_full: Literal["raise", "wait", "skip"] = "raise"
     full_wait_s: float = 3600.0
     """How long `wait` waits for room."""
+    trainer: int = msgspec.field(default_factory=os.getpid)
+    """The process that trains: who waits for the outcome, and to whom a staged file belongs."""
 
 
 class Failure(Record, frozen=True, kw_only=True):

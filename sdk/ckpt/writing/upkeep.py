@@ -1,6 +1,6 @@
 """What follows a save: pointers for plain tools, then the run's policy, then what the trash no longer has to keep.
 
-None of it may fail the save, which is done: what goes wrong is told.
+None of it may fail the save, which is done: what goes wrong is told. On a full disk the same is done before a save.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from ckpt.paths import RunPaths
 from ckpt.protocol import checkpoint_to_json
 from ckpt.retention import OWN, Decision, combine, merge
 from ckpt.scan import Cache, RunView, governed, read_run
+from ckpt.telling import one_line
 from ckpt.trash import Trash
+from ckpt.writing import making_room
 from ckpt.writing.waiting import Waiting
 
 Tell = Callable[[str], None]
@@ -35,6 +37,16 @@ class Kept:
     """What the training is to be warned of."""
 
 
+@dataclass(frozen=True)
+class Made:
+    """What made room."""
+
+    purged: int
+    """How many entries of the trash."""
+    told: tuple[str, ...]
+    """What the training is to be warned of."""
+
+
 class Upkeep:
     """Keeps a run in order while it is trained. One for each run, for it remembers what it saw and told."""
 
@@ -42,6 +54,7 @@ class Upkeep:
         self._paths = paths
         self._cache = Cache()
         self._told: str | None = None
+        self._told_of_room = False
         self._waiting: Waiting | None = None
         self._one_at_a_time = threading.Lock()
 
@@ -56,6 +69,32 @@ class Upkeep:
             removed = _prune(self._paths, view, going, told.append)
             self._purge(view, told.append)
             return Kept(self._view() if removed else view, tuple(told))
+
+    def make_room(self, missing: int | None) -> Made:
+        """Has the policy remove what it leaves over by now, then purges the oldest of the trash before its time.
+
+        That is as much as frees `missing` bytes, and nothing when all of it does not; one entry where None knows what is
+        missing. What is in no trash is never deleted. Raises nothing.
+        """
+        told: list[str] = []
+        count = 0
+        with self._one_at_a_time:
+            name = printable(self._paths.directory.name)
+            try:
+                view = self._view()
+                _prune(self._paths, view, unasked(view, time.time()), told.append)
+                if self._paths.trash.is_dir():
+                    count = making_room.make_room(Trash(self._paths.trash), missing)
+            except (OSError, CkptError) as error:
+                told.append(f"run {name} could not make room: {one_line(error)}")
+            if count and not self._told_of_room:
+                self._told_of_room = True
+                told.append(f"run {name} purged {count} removed checkpoint{'s' * (count != 1)} early: the disk is full")
+        return Made(count, tuple(told))
+
+    def had_room(self) -> None:
+        """A save found room without that: when it is next needed, it is told again."""
+        self._told_of_room = False
 
     def _view(self) -> RunView:
         return read_run(self._paths.directory, cache=self._cache)
@@ -91,7 +130,7 @@ class Upkeep:
                 with contextlib.suppress(FileNotFoundError):
                     trash.purge(entry.id)
         except (OSError, CkptError) as error:
-            tell(f"the trash of run {printable(view.run.name)} could not be purged: {error}")
+            tell(f"the trash of run {printable(view.run.name)} could not be purged: {one_line(error)}")
 
 
 def unasked(view: RunView, now: float) -> Sequence[Decision]:
@@ -148,7 +187,7 @@ def _prune(paths: RunPaths, view: RunView, going: Sequence[Decision], tell: Tell
             )
             removed = True
         except (OSError, CkptError) as error:
-            tell(f"{printable(checkpoint.path)} could not be removed: {error}")
+            tell(f"{printable(checkpoint.path)} could not be removed: {one_line(error)}")
     return removed
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from ckpt.trash import TrashEntry
 from ckptd.space import pressure
-from ckptd.space.pressure import YOUNG_S, frees_bytes, wanted_free
+from ckptd.space.pressure import YOUNG_S, wanted_free
 
 GB = 1 << 30
 
@@ -54,11 +54,11 @@ def test_how_much_should_be_free(total: int, needed: int, wanted: int) -> None:
 
 def test_what_frees_nothing_stays() -> None:
     shared, half, unknown = entry(0, 10 * GB, unique=0), entry(1, 10 * GB, unique=GB), entry(2, GB)
-    assert [frees_bytes(e) for e in (shared, half, unknown)] == [0, GB, GB]
+    assert [e.frees for e in (shared, half, unknown)] == [0, GB, GB]
     assert due_early([shared, half, unknown], free=0, total=100 * GB, needed=GB) == [half, unknown]
     # Neither a record of another kind nor one that claims more than the files have is believed.
-    assert frees_bytes(entry(0, GB, unique=1 << 60)) == GB
-    assert frees_bytes(entry(0, GB).evolve(checkpoint={"unique_bytes": "much"})) == GB
+    assert entry(0, GB, unique=1 << 60).frees == GB
+    assert entry(0, GB).evolve(checkpoint={"unique_bytes": "much"}).frees == GB
 
 
 def test_what_was_removed_just_now_goes_early_only_while_what_is_written_soon_does_not_fit() -> None:

@@ -55,9 +55,8 @@ def answer_inspect(path: str, *, tensors: bool, json: bool, quiet: bool) -> None
     """Answers `ckpt inspect`."""
     with running(json=json, quiet=quiet) as out:
         if not os.path.lexists(path):
-            raise AddressError(
-                f"there is no {printable(path)}", hint="`ckpt inspect` reads what is there; `ckpt show` takes addresses"
-            )
+            with Lookup() as lookup:
+                path = lookup.find(path).checkpoint.path
         from ckpt.formats import inspect, inspection_to_json
 
         try:

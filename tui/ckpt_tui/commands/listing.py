@@ -73,7 +73,7 @@ def show(ref: Ref, tensors: Tensors = False, json: Json = False, quiet: Quiet = 
 
 
 def inspect(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint: a file or a directory.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint: a file, a directory or an address.")],
     tensors: Tensors = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -87,6 +87,7 @@ def inspect(
     Examples:
       ckpt inspect model.pt
       ckpt inspect out/checkpoint-500
+      ckpt inspect exp1@best
       ckpt inspect model.safetensors --json
     """
     from ckpt_tui.answers.showing import answer_inspect

@@ -55,6 +55,8 @@ class Layout:
     """How the training was spread: a name and a place each."""
     report: str = ""
     """Place of the writer's own report of what it captured and what it left out."""
+    epoch_finished: str = ""
+    """Place of whether the epoch was over, after which no position in the data is needed."""
     monitor: tuple[str, ...] = ()
     """Places of the name of the metric that the framework compares by."""
     best: tuple[str, Mode] | None = None

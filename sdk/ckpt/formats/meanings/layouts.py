@@ -23,6 +23,7 @@ CKPT = Layout(
     states={"choice_rng_state": "other"},
     topology=(("world_size", "world_size"),),
     report="capture_report",
+    epoch_finished="resume_state.epoch_finished",
 )
 
 _CKPT_BEFORE = replace(

@@ -65,6 +65,7 @@ def resume(whole: Any, top: Mapping[Any, Any], layout: Layout, topology: Mapping
         "rng": rng,
         "data": "data" in kinds,
         "topology": dict(topology),
+        **({"epoch_finished": True} if layout.epoch_finished and at(top, layout.epoch_finished) is True else {}),
         **_reported(top, layout),
     }
 

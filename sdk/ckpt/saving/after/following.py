@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ckpt.encoding import printable
-from ckpt.retention.quantities import size_text
+from ckpt.retention.quantities import measured_text
 from ckpt.runs import Run
 from ckpt.saving.after.callbacks import Callbacks
 from ckpt.saving.after.staged import StagedSaves
@@ -41,13 +41,17 @@ class Following:
         self._history = history
         self._callbacks = callbacks
 
-    def settled(self, sent: Sent, save: Save) -> None:
-        """Does it. To be called once a save, well or not."""
+    def learned(self, sent: Sent, save: Save) -> None:
+        """Takes note of what came of a save; raises nothing. To be called once a save, well or not."""
         handle, outcome = save.handle, save.outcome
         if handle.status == "staged" and outcome is not None and outcome.staged is not None:
             self.staged.add(handle, save.job, outcome.staged, sent.saved.seq)
         elif handle.status != "saved":
             self._history().take_back(sent.saved.seq)
+
+    def tell(self, sent: Sent, save: Save) -> None:
+        """Warns, logs and calls back. To be called once a save, behind `learned`; warnings may be errors."""
+        handle, outcome = save.handle, save.outcome
         for problem in () if outcome is None else outcome.told:
             tell(problem, log)
         if handle.status == "skipped":
@@ -56,11 +60,18 @@ class Following:
             return
         blocked_s = time.perf_counter() - sent.began if sent.blocked_s is None else sent.blocked_s
         log.info(
-            "saved %s: %s, %.1f ms of the training, written in %.2f s",
+            "saved %s: %s; the training waited %s, the write took %s",
             printable(handle.path.name),
-            size_text(save.image.layout.size),
-            blocked_s * 1000,
-            0.0 if outcome is None else outcome.written_s,
+            measured_text(save.image.layout.size),
+            _short(blocked_s),
+            _short(0.0 if outcome is None else outcome.written_s),
         )
         self._run.flush()
         self._callbacks.fire(sent.state, None if handle.staged else str(handle.path))
+
+
+def _short(seconds: float) -> str:
+    """A time as people read it: `0.8 ms`, `120 ms`, `1.54 s`."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.1f} ms"
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else f"{seconds:.2f} s"

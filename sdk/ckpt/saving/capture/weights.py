@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ckpt.exceptions import StateError
-from ckpt.saving.envelope.plain import tensor_of
+from ckpt.saving.envelope.tensors import tensor_of
 
 _COMPILED = "_orig_mod."
 _HINT = "give a module, named modules or a mapping of tensors"

@@ -4,7 +4,7 @@ content.py   the states that one checkpoint holds          report.py     what th
 writing.py   as the mapping that goes into a file          plain.py      as values that a safe loader takes
 opening.py   that mapping out of a file, nothing run       foreign.py    what stands in for other makers' classes
 places.py    where each layout keeps what                  reading.py    a mapping of any layout as states
-migration.py what was found where in an older layout
+tensors.py   tensors that a file can hold, and arrays      migration.py  what was found where in an older layout
 """
 
 from ckpt.saving.envelope.content import FORMAT_VERSION, Content

@@ -16,8 +16,12 @@ class SkippedTensor(Record, frozen=True, kw_only=True):
     """Shape in the checkpoint; None when it is not there."""
     expected: tuple[int, ...] | None
     """Shape in the model; None when it has no such tensor."""
+    why: str = ""
+    """What else speaks against it, where the shapes agree."""
 
     def __str__(self) -> str:
+        if self.why:
+            return f"{self.name}: {self.why}"
         if self.saved is None:
             return f"{self.name}: not in the checkpoint"
         if self.expected is None:

@@ -11,6 +11,7 @@ import torch
 from ckpt.exceptions import CheckpointError, CkptError
 from ckpt.saving.capture.protocol import give_state, has_state, several, state_of
 from ckpt.saving.envelope.plain import from_plain
+from ckpt.saving.restore.fitting import by_names, unfit_optimizer, unfit_scheduler
 
 _REFUSALS = (CkptError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError)
 """What objects raise that cannot tell or take a state."""
@@ -41,12 +42,10 @@ def match(kind: str, objects: Any, states: Sequence[Any] | None, saved_names: Se
     saved = list(states or ())
     if not saved:
         return Matched(problems=(f"no {kind} state was saved",))
-    if names is not None and len(saved_names) == len(saved):
-        if set(names) != set(saved_names):
-            told = f"{kind}s {', '.join(saved_names)} were saved, {', '.join(names)} are wanted"
-            return Matched(problems=(told,))
-        by_name = dict(zip(saved_names, saved, strict=True))
-        saved = [by_name[name] for name in names]
+    order = _order(kind, names, len(items), saved_names if len(saved_names) == len(saved) else (), len(saved))
+    if isinstance(order, str):
+        return Matched(problems=(order,))
+    saved = [saved[i] for i in order]
     if len(items) != len(saved):
         return Matched(problems=(f"{len(saved)} {kind} states were saved, {len(items)} are wanted",))
     found = [Pair(kind, item, state) for item, state in zip(items, saved, strict=True)]
@@ -63,58 +62,64 @@ def match_registered(registered: Mapping[str, Any], captured: Mapping[str, Any] 
     return Matched(tuple(pair for pair in found if _unfit(pair) is None), tuple(problems))
 
 
+def _order(kind: str, names: Sequence[str] | None, wanted: int, saved_names: Sequence[str], saved: int) -> Any:
+    """Places of the saved states in the order of the objects, or what speaks against it. Those of a list are numbers.
+
+    One object takes one state whatever they are called.
+    """
+    if (names is None and not saved_names) or (wanted == saved == 1 and (names is None or not saved_names)):
+        return range(saved)
+    have = list(saved_names or map(str, range(saved)))
+    own = list(names if names is not None else map(str, range(wanted)))
+    if set(have) == set(own):
+        return [have.index(name) for name in own]
+    if names is not None and saved_names:
+        return f"{kind}s {', '.join(have)} were saved, {', '.join(own)} are wanted"
+    told, other = (f"{kind}s {', '.join(have)}", "a list") if saved_names else ("a list", f"{kind}s {', '.join(own)}")
+    return f"{told} of {saved} were saved, {other} of {wanted} are wanted: which is which is not known"
+
+
 def _unfit(pair: Pair) -> str | None:
     if not has_state(pair.item):
         return f"the {pair.kind} is a {type(pair.item).__name__}, which has no load_state_dict()"
-    groups = getattr(pair.item, "param_groups", None)
-    if pair.kind == "optimizer" and isinstance(groups, list) and isinstance(pair.state, Mapping):
-        try:
-            saved = [len(group.get("params", ())) for group in pair.state.get("param_groups", ())]
-        except (AttributeError, TypeError):
-            return "the optimizer state has no groups of parameters"
-        own = [len(group["params"]) for group in groups]
-        if saved != own:
-            return f"the optimizer state has groups of {saved} parameters, the optimizer of {own}"
-        return _unfit_moments(pair, groups) if type(pair.item).__module__.startswith("torch.optim") else None
-    return None
+    if isinstance(getattr(pair.item, "param_groups", None), list) and isinstance(pair.state, Mapping):
+        return unfit_optimizer(pair.item, pair.state)
+    return unfit_scheduler(pair.item, pair.state)
 
 
-def _unfit_moments(pair: Pair, groups: list[Any]) -> str | None:
-    """What speaks against the tensors that an optimizer keeps for each parameter: those of another size."""
-    moments = pair.state.get("state")
-    if not isinstance(moments, Mapping):
-        return "the optimizer state has no states of parameters"
-    numbers = [number for group in pair.state["param_groups"] for number in group.get("params", ())]
-    own = [parameter for group in groups for parameter in group["params"]]
-    for number, parameter in zip(numbers, own, strict=True):
-        held = moments.get(number)
-        for name, value in held.items() if isinstance(held, Mapping) else ():
-            if name in _LIKE_PARAMETERS and isinstance(value, torch.Tensor) and value.shape != parameter.shape:
-                shapes = f"{list(value.shape)} in the checkpoint, {list(parameter.shape)} in the training"
-                return f"the optimizer's {name} of parameter {number}: {shapes}"
-    return None
+def give_all(pairs: Sequence[Pair], *, strict: bool = True) -> tuple[list[Pair], list[Pair], list[str]]:
+    """Gives each object its state. Returns those that took it, what they had before, and what is to be told.
 
-
-_LIKE_PARAMETERS = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg"})
-"""What torch's optimizers keep in the shape of a parameter, and do not check when they take it."""
-
-
-def give_all(pairs: Sequence[Pair]) -> list[Pair]:
-    """Gives each object its state. Returns pairs of what they had before, for `take_back`.
-
-    Raises CheckpointError when one refuses; then all are as they were.
+    With `strict` CheckpointError is raised when one refuses, and all are as they were; without, that one alone is.
+    When it is interrupted, all are as they were too.
     """
+    given: list[Pair] = []
     before: list[Pair] = []
+    notes: list[str] = []
     for pair in pairs:
         own = _own_state(pair)
         if own is not None:
             before.append(own)
         try:
-            give_state(pair.item, pair.state)
+            give_state(pair.item, _by_names(pair))
         except Exception as error:
-            told = refusal(take_back(before))
-            raise CheckpointError(f"the {pair.kind} refused its state: {error}", hint=told) from error
-    return before
+            if strict:
+                told = refusal(take_back(before) + ([pair.kind] if own is None else []))
+                raise CheckpointError(f"the {pair.kind} refused its state: {error}", hint=told) from error
+            left = take_back([before.pop()]) if own is not None else [pair.kind]
+            unknown = "; what it holds now is not known" if left else ""
+            notes.append(f"the {pair.kind} refused its state: {error}{unknown}")
+        except BaseException:
+            take_back(before)
+            raise
+        else:
+            given.append(pair)
+    return given, before, notes
+
+
+def _by_names(pair: Pair) -> Any:
+    fits = isinstance(pair.item, torch.optim.Optimizer) and isinstance(pair.state, Mapping)
+    return by_names(pair.item, pair.state) if fits else pair.state
 
 
 def take_back(before: Sequence[Pair]) -> list[str]:
@@ -131,7 +136,7 @@ def take_back(before: Sequence[Pair]) -> list[str]:
 def refusal(left: Sequence[str]) -> str:
     """What is to be told besides that something refused its state; `left` could not be put back."""
     if not left:
-        return "nothing was changed; build it as it was"
+        return "all is as it was; build it as it was when it was saved"
     return f"all else is as it was; what the {' and the '.join(left)} hold now is not known"
 
 

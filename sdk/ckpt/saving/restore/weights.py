@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from ckpt.exceptions import CheckpointError, StateError
 from ckpt.saving.capture.weights import is_modules, named, plain_names, unwrap
+from ckpt.saving.restore.copying import dtype_of, is_ordinary, kept, obstacle, overwrite, shape_of
 from ckpt.saving.restore.report import SkippedTensor
+
+_COMPILED = "_orig_mod."
+_WRAPPERS = ("module.", _COMPILED)
+"""What data parallelism and compilation put before the names of a model that is saved as it stands in them."""
+_EXTRA = "_extra_state"
 
 
 class WeightsToLoad:
@@ -21,62 +30,105 @@ class WeightsToLoad:
 
     def __init__(self, model: Any, saved: Mapping[str, Any]) -> None:
         self._parts = _parts_of(model)
-        self._own = _own_tensors(model, self._parts)
+        self._own = own = _own_tensors(model, self._parts)
+        self._versions = dict(getattr(saved, "_metadata", None) or {})
+        while (wrapper := _wrapper_of(saved, own)) is not None:
+            saved = {name.removeprefix(wrapper): value for name, value in saved.items()}
+            self._versions = {f"{n}.".removeprefix(wrapper)[:-1]: told for n, told in self._versions.items()}
         self._saved = saved
-        own = self._own
-        self.fitting = [name for name in saved if name in own and _shape(saved[name]) == _shape(own[name])]
-        fitting = set(self.fitting)
-        names = [*(name for name in own if name not in fitting), *(name for name in saved if name not in own)]
-        self.skipped = tuple(
-            SkippedTensor(name=name, saved=_shape_or_none(saved, name), expected=_shape_or_none(own, name))
-            for name in names
-        )
-        self.converted = tuple(name for name in self.fitting if _dtype(saved[name]) != _dtype(own[name]))
-        self._before: dict[str, Any] | None = None
+        resized = {f"{part}{n}" for part, module in self._parts.items() for n in _resized_on_load(module)}
+        self.fitting: list[str] = []
+        skipped = [_skipped(name, None, value) for name, value in own.items() if name not in saved]
+        for name, value in saved.items():
+            if name not in own:
+                skipped.append(_skipped(name, value, None))
+            elif name.endswith(_EXTRA):
+                self.fitting.append(name)
+            elif shape_of(value) != shape_of(own[name]) and name not in resized:
+                skipped.append(_skipped(name, value, own[name]))
+            elif (why := obstacle(own[name], value)) is not None:
+                skipped.append(_skipped(name, value, own[name], why))
+            else:
+                self.fitting.append(name)
+        self.skipped = tuple(skipped)
+        told = [n for n in self.fitting if not (n.endswith(_EXTRA) or is_lazy(own[n]))]
+        self.converted = tuple(name for name in told if dtype_of(saved[name]) != dtype_of(own[name]))
 
     def load(self) -> None:
         """Loads what fits. Raises CheckpointError when the model refuses; then it is as it was.
 
-        What the model holds is copied first where a part of it has a way of its own to take weights.
+        What the model holds is copied first where a part of it has a way of its own to take weights, or keeps them in
+        tensors of a kind of its own. Where it does not, nothing can refuse, and nothing is copied.
         """
-        if any(_may_refuse(module) for module in self._parts.values()):
-            self._before = {
-                name: value.detach().clone() if isinstance(value, torch.Tensor) else value
-                for name, value in self._own.items()
-            }
+        before = {name: kept(self._own[name]) for name in self.fitting} if self._may_refuse() else None
         try:
-            self._give({name: self._saved[name] for name in self.fitting}, getattr(self._saved, "_metadata", None))
-        except Exception as error:
-            told = "nothing was changed; build it as it was"
-            try:
-                if self._before is not None:
-                    self._give(self._before, None)
-            except (RuntimeError, ValueError, TypeError, AttributeError, LookupError):
-                told = "its tensors and all else are as they were; what else it keeps is not known"
+            self._give({name: self._saved[name] for name in self.fitting}, self._versions)
+        except BaseException as error:
+            told = "some of its weights are changed; load it anew" if before is None else self._put_back(before)
+            if not isinstance(error, Exception):
+                raise
             raise CheckpointError(f"the model refused its weights: {error}", hint=told) from error
 
-    def _give(self, tensors: Mapping[str, Any], versions: Any) -> None:
+    def _may_refuse(self) -> bool:
+        if any(_has_own_way(module) for module in self._parts.values()):
+            return True
+        return not all(is_ordinary(self._own[name]) and is_ordinary(self._saved[name]) for name in self.fitting)
+
+    def _put_back(self, before: Mapping[str, Any]) -> str:
+        """Gives the model what it held. Returns what is to be told of that."""
+        told = "all is as it was; build it as it was when it was saved"
+        try:
+            self._give(before, {})
+        except Exception:
+            told = "its tensors and all else are as they were; what else it keeps is not known"
+        for name, value in before.items():
+            if isinstance(value, torch.Tensor | np.ndarray) and not is_lazy(value):
+                # One that refused late has changed others before.
+                with contextlib.suppress(RuntimeError, ValueError, TypeError):
+                    overwrite(self._own[name], value)
+        if any(is_lazy(value) for value in before.values()):
+            return "what had no shape yet may have one now; build it anew"
+        return told
+
+    def _give(self, tensors: Mapping[str, Any], versions: Mapping[str, Any]) -> None:
         if not self._parts:
-            with torch.no_grad():
-                for name, value in tensors.items():
-                    self._own[name].copy_(value)
+            for name, value in tensors.items():
+                if isinstance(self._own[name], torch.Tensor | np.ndarray):
+                    overwrite(self._own[name], value)
         for part, module in self._parts.items():
             spelled = plain_names(module)
-            chosen: Any = {
-                spelled[name[len(part) :]]: value
+            chosen: Any = OrderedDict(
+                (spelled[name[len(part) :]], value)
                 for name, value in tensors.items()
                 if name.startswith(part) and name[len(part) :] in spelled
-            }
-            if versions is not None and not part:
-                chosen = _with_versions(chosen, versions)
+            )
+            told = _versions_for(module, part, versions)
+            if told:
+                chosen._metadata = told
             module.load_state_dict(chosen, strict=False)
 
 
-def _with_versions(chosen: Mapping[str, Any], versions: Any) -> Any:
-    """A state dict that tells the versions of its modules, as torch writes them."""
-    state: Any = OrderedDict(chosen)
-    state._metadata = versions
-    return state
+def _versions_for(module: torch.nn.Module, part: str, versions: Mapping[str, Any]) -> dict[str, Any]:
+    """The versions that a checkpoint tells of a part's modules, by their names in the module as it stands."""
+    told: dict[str, Any] = {}
+    for name, _ in module.named_modules(remove_duplicate=False):
+        plain = f"{part}{name}.".replace(_COMPILED, "").rstrip(".") if name else part[:-1]
+        if plain in versions:
+            told[name] = versions[plain]
+    return told
+
+
+def _skipped(name: str, saved: Any, own: Any, why: str = "") -> SkippedTensor:
+    shapes = [None if value is None else shape_of(value) for value in (saved, own)]
+    return SkippedTensor(name=name, saved=shapes[0], expected=shapes[1], why=why)
+
+
+def _wrapper_of(saved: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
+    """What all saved names begin with and none of the model's does, where a wrapper put it there."""
+    for wrapper in _WRAPPERS:
+        if saved and all(name.startswith(wrapper) for name in saved):
+            return None if any(name.startswith(wrapper) for name in own) else wrapper
+    return None
 
 
 def _parts_of(model: Any) -> dict[str, torch.nn.Module]:
@@ -95,32 +147,37 @@ def _own_tensors(model: Any, parts: Mapping[str, torch.nn.Module]) -> Mapping[st
             state = module.state_dict()
             found.update((f"{prefix}{plain}", state[name]) for plain, name in plain_names(module).items())
         return found
-    if isinstance(model, Mapping) and all(isinstance(value, torch.Tensor) for value in model.values()):
+    if isinstance(model, Mapping) and all(isinstance(value, torch.Tensor | np.ndarray) for value in model.values()):
         return model
     raise StateError(
-        f"a {type(model).__name__} cannot take weights", hint="give a module, named modules or a mapping of tensors"
+        f"a {type(model).__name__} cannot take weights",
+        hint="give a module, named modules or a mapping of tensors or arrays",
     )
 
 
-def _may_refuse(module: torch.nn.Module) -> bool:
+def _resized_on_load(module: torch.nn.Module) -> set[str]:
+    """Names of tensors that take another shape while they are loaded: lazy ones, and those of quantisation's observers."""
+    found = {name for name, value in module.state_dict().items() if is_lazy(value)}
+    for path, part in module.named_modules():
+        if _takes_state(part).startswith("torch.ao."):
+            found.update(f"{path}.{name}" if path else name for name in part._buffers)
+    return {name.replace(_COMPILED, "") for name in found}
+
+
+def _takes_state(part: torch.nn.Module) -> str:
+    """The module of Python in which the way is written that a part takes its state."""
+    return str(type(part)._load_from_state_dict.__module__)
+
+
+def _has_own_way(module: torch.nn.Module) -> bool:
     """Whether a module has a way of its own to take its state; torch's own take whatever has the right shapes."""
     for part in module.modules():
         if part._load_state_dict_pre_hooks or part._load_state_dict_post_hooks:
             return True
         kind = type(part)
+        if kind.__module__.startswith("torch.ao."):
+            return True
         for method in ("load_state_dict", "_load_from_state_dict", "set_extra_state"):
             if not getattr(kind, method).__module__.startswith("torch."):
                 return True
     return False
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else ()
-
-
-def _shape_or_none(tensors: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
-    return _shape(tensors[name]) if name in tensors else None
-
-
-def _dtype(value: Any) -> Any:
-    return value.dtype if isinstance(value, torch.Tensor) else None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import weakref
+from collections.abc import Callable
 
 import torch
 
@@ -20,8 +23,10 @@ class DeviceCopies:
     """Copies that run beside each other until `finish`. For CUDA, the memory that they go to is pinned once."""
 
     def __init__(self) -> None:
-        self._pinned: int | None = None
-        """Address of what is pinned, or was tried to be."""
+        self._tried = False
+        """Whether the memory is pinned, or cannot be."""
+        self._unpin: Callable[[], object] | None = None
+        """Undoes what was pinned; also called when this object goes."""
         self._devices: set[torch.device] = set()
 
     def start(self, storage: torch.UntypedStorage, memory: SharedMemory, offset: int) -> None:
@@ -30,7 +35,8 @@ class DeviceCopies:
         if not size:
             return
         is_cuda = storage.device.type == "cuda"
-        if is_cuda and self._pinned is None:
+        if is_cuda and not self._tried:
+            self._tried = True
             self._pin(memory, storage.device)
         target = torch.frombuffer(memory.view, dtype=torch.uint8, count=size, offset=offset)
         if is_cuda:
@@ -40,20 +46,33 @@ class DeviceCopies:
     def finish(self) -> None:
         """Waits until all copies have landed. Raises RuntimeError when one did not."""
         devices, self._devices = self._devices, set()
-        for device in devices:
-            torch.cuda.current_stream(device).synchronize()
+        # All of them, also when one fails or an interrupt comes: a copy that still ran would write into a later image.
+        with contextlib.ExitStack() as waits:
+            for device in devices:
+                waits.callback(torch.cuda.current_stream(device).synchronize)
 
     def release(self) -> None:
         """Unpins the memory, which is about to move or to be given back."""
-        address, self._pinned = self._pinned, None
-        if address is not None:
-            with contextlib.suppress(RuntimeError):
-                torch.cuda.cudart().cudaHostUnregister(address)  # type: ignore[no-untyped-call]
+        self._tried = False
+        unpin, self._unpin = self._unpin, None
+        if unpin is not None:
+            unpin()
 
     def _pin(self, memory: SharedMemory, device: torch.device) -> None:
         """Copies to memory that could not be pinned are slower, and just as right."""
-        self._pinned = memory.address
         with contextlib.suppress(RuntimeError, AttributeError):
             if int(torch.cuda.cudart().cudaHostRegister(memory.address, memory.size, _PORTABLE)):  # type: ignore[no-untyped-call]
                 # The failure waits for the next kernel to raise it, which must not be one of the training's.
                 torch.zeros(1, device=device)
+                return
+            # It holds the view: memory must not be unmapped while it is pinned.
+            unpin = weakref.finalize(self, _unpin, memory.view, memory.address, os.getpid())
+            unpin.atexit = False
+            self._unpin = unpin
+
+
+def _unpin(view: memoryview, address: int, owner: int) -> None:
+    """Nothing in a forked child, which has no CUDA."""
+    if os.getpid() == owner:
+        with contextlib.suppress(RuntimeError):
+            torch.cuda.cudart().cudaHostUnregister(address)  # type: ignore[no-untyped-call]

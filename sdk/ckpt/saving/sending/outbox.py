@@ -28,13 +28,14 @@ class Outbox:
     @classmethod
     def of(cls, run: Run) -> Outbox:
         """The run's outbox; in a forked child one of its own."""
-        for part in run.under_way:
-            if isinstance(part, cls) and part.queue.is_mine:
-                return part
-        made = cls(run)
-        run.under_way.attach(made)
-        _watch(made)
-        return made
+        while True:
+            for part in run.under_way:
+                if isinstance(part, cls) and part.queue.is_mine:
+                    return part
+            # Of two that are made at the same time, both threads find the first.
+            made = cls(run)
+            run.under_way.attach(made)
+            _watch(made)
 
     def name(self, stem: str) -> tuple[Path, tuple[str, ...]]:
         """The file that the next save of this stem becomes, and the names before it, which are taken."""
@@ -56,14 +57,18 @@ class Outbox:
     def close(self) -> None:
         """Waits for all saves, and gives memory, threads and processes back; may be called twice.
 
-        A save after it begins anew. Raises SaveError for a failure that nobody was told of.
+        A save after it begins anew. Raises SaveError for a failure that nobody was told of, and in a signal handler in
+        the midst of a save.
         """
         if not self.queue.is_mine:
             return
-        self.queue.finish()
+        self.queue.in_turn(self._end)
+        self.queue.raise_untold()
+
+    def _end(self) -> None:
+        self.queue.wait()
         self.carriers.close()
         self.queue.free()
-        self.queue.raise_untold()
 
 
 _open: weakref.WeakSet[Outbox] = weakref.WeakSet()

@@ -1,7 +1,7 @@
 """Saves of one run on their way to the disk: one is written at a time, and one more may wait for its turn.
 
 What a carrier says of a job comes in a thread of its own and changes the handle and the queue alone. What the training
-has to learn of it (history, warnings, callbacks, errors) waits until `settle` is called in the training's own thread.
+has to learn of it waits until `learn` (history) or `settle` (that, warnings and callbacks) is called in its own thread.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 from ckpt.encoding import printable
 from ckpt.protocol import checkpoint_from_json
 from ckpt.saving.handle import SavedCheckpoint
+from ckpt.saving.turns import Turns
 from ckpt.writing.carriers import Carrier
 from ckpt.writing.committing import Committed
 from ckpt.writing.image import Image
@@ -28,6 +29,9 @@ from ckpt.writing.layout import Layout
 log = logging.getLogger("ckpt.saving")
 
 WhenBusy = Literal["block", "skip", "coalesce"]
+
+SLOW_S = 30.0
+"""How long a save waits for the one before until the log says so."""
 
 
 class Memory(Protocol):
@@ -48,8 +52,10 @@ class Save:
     job: Job
     image: Image
     carrier: Carrier
-    settled: Callable[[Save], None]
-    """Called in the training's thread when it has ended, well or not."""
+    learned: Callable[[Save], None]
+    """Called in the training's thread when it has ended, well or not; raises nothing."""
+    told: Callable[[Save], None]
+    """Called after that, and never in the midst of a save: it may save itself, and raise."""
     memory: Memory | None = None
     """Where the image lies; None when that is the training's own memory."""
     sure: bool = False
@@ -59,6 +65,9 @@ class Save:
 
 
 M = TypeVar("M", bound=Memory)
+T = TypeVar("T")
+
+_IMAGES_MAX = 2
 
 
 class SaveQueue(Generic[M]):
@@ -67,10 +76,12 @@ class SaveQueue(Generic[M]):
     def __init__(self, make: Callable[[], M]) -> None:
         self._make = make
         self._memories: list[M] = []
-        self._changed = threading.Condition()
+        self.turns = Turns()
+        self._changed = self.turns.changed
         self._writing: Save | None = None
         self._waiting: Save | None = None
         self._ended: deque[Save] = deque()
+        self._learned: deque[Save] = deque()
         self._failed: list[SavedCheckpoint] = []
         self._trainer = threading.get_ident()
         self._pid = os.getpid()
@@ -91,41 +102,70 @@ class SaveQueue(Generic[M]):
         with self._changed:
             return frozenset(save.handle.path.name for save in (self._writing, self._waiting) if save is not None)
 
+    def in_turn(self, act: Callable[[], T]) -> T:
+        """Acts when no other thread saves: from admission to `put`, for there is one place and its memory.
+
+        Raises SaveError in the midst of a save of this very thread.
+        """
+
+        def own() -> T:
+            self._trainer = threading.get_ident()
+            return act()
+
+        return self.turns.take(own)
+
     def admit(self, when_busy: WhenBusy = "block", *, sure: bool = False, two: bool = False) -> bool:
         """Waits until there is a place for one more save; False when it is to be left out, which `sure` ones never are.
 
         With `two`, one may be made ready while another is written; else nothing is on its way when this returns.
         """
         self._trainer = threading.get_ident()
-        with self._changed:
-            if when_busy == "skip" and not sure and self._writing is not None:
-                return False
-            while self._writing is not None and not (two and self._has_place(when_busy == "coalesce")):
-                self._changed.wait()
+        if when_busy == "skip" and not sure and self.busy:
+            return False
+
+        def has_place() -> bool:
+            older = self._waiting
+            return self._writing is None or (
+                two and (older is None or (when_busy == "coalesce" and not older.sure))
+            )
+
+        if not self.turns.wait_for(has_place, SLOW_S):
+            self._tell_of_waiting()
+            self.turns.wait_for(has_place)
         return True
 
     def memory(self) -> M:
         """Memory in which nothing lies that is still to be written, for a save that was admitted.
 
-        Raises MemoryError when there is none.
+        Where there is no other, a save that waits and may give way does so. Raises MemoryError when there is none.
         """
         with self._changed:
             used = [save.memory for save in (self._writing, self._waiting) if save is not None]
-        for memory in self._memories:
-            if not any(memory is other for other in used):
-                return memory
+            for memory in self._memories:
+                if not any(memory is other for other in used):
+                    return memory
+            if len(self._memories) == _IMAGES_MAX and self._waiting is not None and not self._waiting.sure:
+                freed = self._waiting.memory
+                self._supersede()
+                for memory in self._memories:
+                    if memory is freed:
+                        return memory
         self._memories.append(self._make())
         return self._memories[-1]
 
     def put(self, save: Save) -> None:
-        """Has a save written that was admitted, or lets it wait for the one before.
+        """Has a save written that was admitted, or lets it wait for the one before; an older one that waits gives way.
 
         An interrupt leaves nothing half way: what the carrier has taken by then, it performs before this raises.
         """
         self._trainer = threading.get_ident()
+        self.turns.hand_over(partial(self._put, save))
+
+    def _put(self, save: Save) -> None:
         try:
             with self._changed:
                 if self._writing is not None:
+                    self._supersede()
                     self._waiting = save
                     return
                 self._writing = save
@@ -138,26 +178,38 @@ class SaveQueue(Generic[M]):
             raise
 
     def wait(self) -> None:
-        """Waits until nothing is being written, then settles."""
+        """Waits until nothing is being written, then settles. Raises SaveError in a handler in the midst of a write."""
         if not self.is_mine:
             return
-        with self._changed:
-            while self._writing is not None:
-                self._changed.wait()
+        self.turns.wait_for(lambda: self._writing is None)
         self.settle()
 
-    def settle(self) -> None:
-        """Lets the training learn what has ended; nothing in another thread than the one that saved last."""
+    def learn(self) -> None:
+        """Lets the history learn what has ended; nothing in another thread than the one that saved last."""
         if not self._ended or not self.is_mine or threading.get_ident() != self._trainer:
+            return
+        with self.turns.alone:
+            while True:
+                try:
+                    save = self._ended.popleft()
+                except IndexError:
+                    return
+                if save.handle.status == "failed":
+                    self._failed.append(save.handle)
+                save.learned(save)
+                self._learned.append(save)
+
+    def settle(self) -> None:
+        """Lets the training learn what has ended, and tells of it; in the midst of a save that waits for its end."""
+        self.learn()
+        if self.turns.is_within or not self.is_mine or threading.get_ident() != self._trainer:
             return
         while True:
             try:
-                save = self._ended.popleft()
+                save = self._learned.popleft()
             except IndexError:
                 return
-            if save.handle.status == "failed":
-                self._failed.append(save.handle)
-            save.settled(save)
+            save.told(save)
 
     def raise_untold(self) -> None:
         """Settles, and raises SaveError for the first failure that nobody was told of; others are logged."""
@@ -182,18 +234,24 @@ class SaveQueue(Generic[M]):
         while self._memories:
             self._memories.pop().close()
 
-    def _has_place(self, in_turn: bool) -> bool:
-        """Whether one may wait in line; with `in_turn` it takes the place of an older one that may give way."""
-        older = self._waiting
-        if older is None:
-            return True
-        if not in_turn or older.sure:
-            return False
-        self._waiting = None
-        self._ended.append(older)
-        name = printable(older.handle.path.name)
-        older.handle.came_to_nothing("superseded", f"{name} was not written: a newer save took its place")
-        return True
+    def _supersede(self) -> None:
+        """The save that waits, if there is one, gives way."""
+        older, self._waiting = self._waiting, None
+        if older is not None:
+            self._ended.append(older)
+            name = printable(older.handle.path.name)
+            older.handle.came_to_nothing("superseded", f"{name} was not written: a newer save took its place")
+
+    def _tell_of_waiting(self) -> None:
+        save = self._writing
+        if save is not None:
+            writer = save.carrier.process_id
+            log.warning(
+                "a save waits %g s for %s, which %s is still writing",
+                SLOW_S,
+                printable(save.handle.path.name),
+                f"a thread of process {os.getpid()}" if writer is None else f"process {writer}",
+            )
 
     def _start(self, save: Save) -> None:
         try:
@@ -210,14 +268,21 @@ class SaveQueue(Generic[M]):
         with self._changed:
             if self._writing is not save:
                 return
-            save.outcome = outcome
-            if save.memory is not None and outcome.failure is None:
-                save.memory.remember(save.image.layout, outcome.crcs)
-            _tell(save.handle, outcome)
-            self._ended.append(save)
-            following, self._waiting = self._waiting, None
-            self._writing = following
-            self._changed.notify_all()
+            try:
+                save.outcome = outcome
+                _tell(save.handle, outcome)
+                if save.memory is not None and outcome.failure is None:
+                    save.memory.remember(save.image.layout, outcome.crcs)
+            except Exception as error:
+                log.exception("the outcome of %s was not taken", printable(save.job.stem))
+                if not save.handle.done():
+                    why = f"what came of {printable(save.job.stem)} cannot be told: {error!r}"
+                    save.handle.came_to_nothing("failed", why, "look at the run's checkpoints")
+            finally:
+                self._ended.append(save)
+                following, self._waiting = self._waiting, None
+                self._writing = following
+                self._changed.notify_all()
         if following is not None:
             self._start(following)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import printable
+from ckpt.exceptions import SaveError
 from ckpt.paths import CHECKPOINT_SUFFIX
 from ckpt.runs import Run
 from ckpt.saving.envelope import Content, to_envelope
@@ -49,6 +50,10 @@ class Sender:
         self._layout = packed.layout
         return packed
 
+    def is_left_out(self, *, sure: bool) -> bool:
+        """Whether a save is not to be made because another is written, before anything is done for it."""
+        return self._config.when_busy == "skip" and not sure and self.outbox.queue.busy
+
     def admit(self, packed: Packed, *, sure: bool) -> bool:
         """Waits for a place in the queue, as the config says; False when the save is to be left out."""
         when_busy = self._config.when_busy
@@ -65,12 +70,19 @@ class Sender:
         return handle
 
     def send(
-        self, packed: Packed, stem: str, marker: dict[str, Any], settled: Callable[[Save], None], *, sure: bool
+        self,
+        packed: Packed,
+        stem: str,
+        marker: dict[str, Any],
+        *,
+        learned: Callable[[Save], None],
+        told: Callable[[Save], None],
+        sure: bool,
     ) -> SavedCheckpoint:
         """Copies what was admitted, and has it written.
 
         When this raises, nothing of it will be there, unless it was there before an interrupt came. Raises StateError
-        for a tensor without data.
+        for a tensor without data, and SaveError when the run was closed meanwhile.
         """
         outbox, config = self.outbox, self._config
         image, memory = self._copied(packed)
@@ -85,10 +97,12 @@ class Sender:
             when_full=config.when_disk_full,
             full_wait_s=float(config.disk_full_wait),
         )
-        handle = SavedCheckpoint(path, outbox.queue.settle)
+        handle = SavedCheckpoint(path, outbox.queue.settle, outbox.queue.turns)
+        if not self._run.training:
+            raise SaveError(f"run '{printable(self._run.name)}' was closed while {stem} was saved")
         carrier = outbox.carriers.get("inline" if memory is None else self._kind(packed))
         try:
-            outbox.queue.put(Save(handle, job, image, carrier, settled, memory, sure))
+            outbox.queue.put(Save(handle, job, image, carrier, learned, told, memory, sure))
         except BaseException:
             # The queue has closed the carrier, to be sure that nothing is under way.
             outbox.carriers.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ckpt.encoding import printable
 from ckpt.saving.handle import SavedCheckpoint
+from ckpt.telling import one_line
 
 log = logging.getLogger("ckpt.saving")
 
@@ -25,7 +26,7 @@ def save_last(
         if not handle.staged:
             handle.result(within_s)
     except BaseException as failure:  # noqa: BLE001  a second Ctrl-C ends the wait, and the first error goes its way
-        problem = f"the training could not be saved after it: {str(failure) or type(failure).__name__}"
+        problem = f"the training could not be saved after it: {one_line(failure)}"
         error.add_note(printable(problem))
         log.error("%s: %s", type(error).__name__, printable(problem))
         return None

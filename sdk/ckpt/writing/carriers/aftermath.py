@@ -36,17 +36,16 @@ def committed(job: Job) -> Outcome | None:
     return Outcome(number=job.number, path=os.fsencode(found.path), marker=found.marker, record=record)
 
 
-def clear_temporaries(job: Job, writer: int, spared: Collection[bytes]) -> None:
-    """Removes the temporary files of the dead process `writer` in the job's run, but those in `spared`."""
+def clear_temporaries(job: Job, writer: int) -> None:
+    """Removes the temporary files of the dead process `writer` in the job's run."""
     directory = _checkpoints(job)
     for place in (directory, directory.parent):
         with contextlib.suppress(OSError):
             for name in os.listdir(place):
                 match = TEMPORARY.match(name)
-                path = place / name
-                if match and int(match["pid"]) == writer and os.fsencode(path) not in spared:
+                if match and int(match["pid"]) == writer:
                     with contextlib.suppress(OSError):
-                        os.unlink(path)
+                        os.unlink(place / name)
 
 
 def clear_uncommitted(job: Job, in_use: Collection[str]) -> None:

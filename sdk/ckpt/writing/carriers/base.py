@@ -6,8 +6,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Protocol
 
+from ckpt.encoding import printable
 from ckpt.writing.image import Image
-from ckpt.writing.jobs import Job, Outcome
+from ckpt.writing.jobs import Failure, Job, Outcome
 
 Done = Callable[[Outcome], None]
 Tell = Callable[[str], None]
@@ -29,13 +30,16 @@ class Carrier(Protocol):
     def close(self, timeout_s: float | None = None) -> None:
         """Waits for what was submitted and ends; may be called twice. Raises TimeoutError, and can be called again."""
 
-    @property
-    def process_id(self) -> int | None:
-        """The process that writes, when it is one of its own and alive."""
-
 
 def performer(name: str) -> Perform:
     """The function of that name. Raises ImportError, AttributeError."""
     module, _, function = name.partition(":")
     found: Perform = getattr(import_module(module), function)
     return found
+
+
+def failed(job: Job, error: BaseException) -> Outcome:
+    """What came of a job whose performer raised, which none should."""
+    message = f"{printable(job.stem)} could not be saved: {str(error) or type(error).__name__}"
+    hint = "earlier checkpoints are untouched"
+    return Outcome(number=job.number, failure=Failure(kind="failed", message=message, hint=hint))

@@ -14,15 +14,13 @@ log = logging.getLogger("ckpt.writing")
 class InlineCarrier:
     """`submit` returns when all is done."""
 
-    process_id = None
-
     def __init__(self, perform: str = PERFORM) -> None:
         """`perform` is called as `module:function`."""
         self._perform = performer(perform)
         self._closed = False
 
     def submit(self, job: Job, image: Image, done: Done) -> None:
-        """See `Carrier.submit`."""
+        """See `Carrier.submit`. What interrupts the training passes through, and `done` is not called then."""
         if self._closed:
             raise RuntimeError("the carrier is closed")
         done(self._perform(job, image, log.warning))

@@ -97,8 +97,12 @@ class Channel:
         """`peer` is the process on the other side."""
         self._end = end
         self._peer: int | None = None
+        self._is_gone = False
         with contextlib.suppress(OSError, AttributeError):
-            self._peer = os.pidfd_open(peer)
+            try:
+                self._peer = os.pidfd_open(peer)
+            except ProcessLookupError:
+                self._is_gone = True
 
     def send(self, message: Message, fds: Iterable[int] = ()) -> None:
         """Sends one message. Raises OSError when the other side is gone, TypeError for what no message can hold."""
@@ -112,8 +116,8 @@ class Channel:
         for fd in (self._end.fileno(), self._peer, other):
             if fd is not None:
                 poll.register(fd, select.POLLIN)
-        ready = {fd for fd, _ in poll.poll()}
-        return self._end.fileno() in ready or self._peer in ready
+        ready = {fd for fd, _ in poll.poll(0 if self._is_gone else None)}
+        return self._end.fileno() in ready or self._peer in ready or self._is_gone
 
     def receive(self) -> tuple[Message, list[int]]:
         """The next message and its descriptors, which are the caller's now. Raises EOFError when no more will come."""
@@ -161,5 +165,5 @@ class Channel:
         for fd in (self._end.fileno(), self._peer):
             if fd is not None:
                 poll.register(fd, select.POLLIN)
-        if not any(fd == self._end.fileno() for fd, _ in poll.poll()):
+        if not any(fd == self._end.fileno() for fd, _ in poll.poll(0 if self._is_gone else None)):
             raise EOFError

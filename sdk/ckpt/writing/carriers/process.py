@@ -28,11 +28,14 @@ class ProcessCarrier:
 
     @property
     def process_id(self) -> int | None:
-        """See `Carrier.process_id`."""
+        """The process that writes, while it lives."""
         return self._serving.process_id
 
     def submit(self, job: Job, image: Image, done: Done) -> None:
-        """See `Carrier.submit`. When it returns, the job will be done even if this process is killed."""
+        """See `Carrier.submit`. When it returns, a writer that answers has the job: it does it though this process dies.
+
+        It waits a second for that at most, so a writer that has not started, or that hangs, may have the job later.
+        """
         self._serving.submit(job, image, done)
 
     def close(self, timeout_s: float | None = None) -> None:

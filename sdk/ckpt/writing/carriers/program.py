@@ -16,10 +16,9 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
-from ckpt.writing.carriers.base import performer
+from ckpt.writing.carriers.base import failed, performer
 from ckpt.writing.carriers.messages import Came, Channel, Ready, Told, Write
 from ckpt.writing.image import StagedImage
-from ckpt.writing.jobs import Failure, Job, Outcome
 from ckpt.writing.memory import SharedMemory
 
 _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -63,14 +62,14 @@ class Memories:
             memory.close()
 
 
-def main(end: int, perform: str) -> None:
-    """Works for the process at the other end of the socket `end`."""
+def main(end: int, training: int, perform: str) -> None:
+    """Works for the process `training` at the other end of the socket `end`."""
     faulthandler.enable()
     for name in _IGNORED:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_bytes(b"ckpt-writer")
-    channel = Channel(socket.socket(fileno=end), os.getppid())
+    channel = Channel(socket.socket(fileno=end), training)
     work = performer(perform)
     orders: SimpleQueue[Order | None] = SimpleQueue()
     threading.Thread(target=_listen, args=(channel, orders), daemon=True).start()
@@ -86,7 +85,7 @@ def main(end: int, perform: str) -> None:
             outcome = work(order.write.job, image, partial(_tell, channel))
             del image, memory
         except Exception as error:  # noqa: BLE001  one job that cannot be begun must not end the others
-            outcome = _failed(order.write.job, error)
+            outcome = failed(order.write.job, error)
         if order.lock is not None:
             os.close(order.lock)  # before the outcome is told: the training may give the lock up then
         with contextlib.suppress(OSError):
@@ -110,8 +109,3 @@ def _listen(channel: Channel, orders: SimpleQueue[Order | None]) -> None:
 def _tell(channel: Channel, text: str) -> None:
     with contextlib.suppress(OSError):
         channel.send(Told(text=text))
-
-
-def _failed(job: Job, error: Exception) -> Outcome:
-    message = f"{job.stem} could not be saved: {error or type(error).__name__}"
-    return Outcome(number=job.number, failure=Failure(kind="failed", message=message))

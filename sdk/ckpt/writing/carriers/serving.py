@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 
 from ckpt.encoding import printable
 from ckpt.writing.carriers import aftermath, lifetime
-from ckpt.writing.carriers.base import Done, performer
+from ckpt.writing.carriers.base import Done, failed, performer
 from ckpt.writing.carriers.messages import Came, Ready, Told, Write
 from ckpt.writing.carriers.writer import CannotStart, Writer
 from ckpt.writing.image import Image, StagedImage
 from ckpt.writing.jobs import Failure, Job, Outcome
 from ckpt.writing.memory import SharedMemory
+from ckpt.writing.worker import Worker
 
 log = logging.getLogger("ckpt.writing")
 
@@ -66,11 +67,10 @@ class Serving:
         self._close_wake()
         self._changed = threading.Condition()
         self._given: deque[_Given] = deque()
-        self._is_running = False
-        self._thread: threading.Thread | None = None
-        self._here: str | None = None  # why this thread performs the jobs itself
+        self._is_serving = False
+        self._worker = Worker("ckpt-writer")
+        self._here: str | None = None  # why the jobs are performed in this process
         self._untold: list[str] = []
-        self._staged: set[bytes] = set()
         self._memories: weakref.WeakKeyDictionary[SharedMemory, int] = weakref.WeakKeyDictionary()
         self._known: set[int] = set()  # numbers of memories that the writer has mapped
 
@@ -81,24 +81,22 @@ class Serving:
         return None if writer is None else writer.pid
 
     def submit(self, job: Job, image: Image, done: Done) -> None:
-        """Returns when the writer has the job, which it then performs even if this process is killed."""
+        """Returns when the writer has the job, which it then performs even if this process is killed; or late enough."""
         given = _Given(job, image, done, aftermath.names_in_use(job))
         with self._changed:
             if self._closed:
                 raise RuntimeError("the carrier is closed")
             self._given.append(given)
         self._run()
-        if self._here is None and threading.current_thread() is not self._thread:
+        if self._here is None and not self._worker.is_this_thread:
             given.taken.wait(_TAKEN_WITHIN_S)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Waits for the outcomes and the writer's end. Raises TimeoutError; nothing is killed."""
         self.end()
-        if self._given:
-            self._run()
-        with self._changed:
-            if not self._changed.wait_for(lambda: not self._is_running and not self._given, timeout_s):
-                raise TimeoutError(f"a checkpoint is still being written after {timeout_s:g} s")
+        self._run()
+        if not self._worker.wait(timeout_s):
+            raise TimeoutError(f"a checkpoint is still being written after {timeout_s:g} s")
 
     def end(self) -> None:
         """Takes no more jobs and ends when all outcomes have come; does not wait for that."""
@@ -107,20 +105,12 @@ class Serving:
             self._call()
 
     def _run(self) -> None:
-        """Has the thread look at the jobs, and starts it if there is none."""
+        """Has the thread look at the jobs; one that is not there yet will."""
         with self._changed:
-            if self._is_running:
+            if self._is_serving:
                 self._call()
                 return
-            self._is_running = True
-            try:
-                self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
-                self._thread = threading.Thread(target=self._serve, name="ckpt-writer", daemon=True)
-                self._thread.start()
-                return
-            except (OSError, RuntimeError) as error:  # such as at the interpreter's end
-                self._here = self._here or str(error)
-        self._serve()
+        self._worker.give(self._serve)
 
     def _call(self) -> None:
         wake = self._wake
@@ -136,20 +126,38 @@ class Serving:
     # In the thread
 
     def _serve(self) -> None:
-        while True:
+        """Until there is neither job nor writer. Whatever happens, each job gets an outcome."""
+        with self._changed:
+            self._is_serving = True
+            if not self._worker.is_this_thread:
+                self._here = self._here or "no thread can be had"
+            try:
+                self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+            except OSError as error:
+                self._here = self._here or str(error)
+        try:
+            while self._is_serving:
+                self._serve_next()
+        except BaseException as error:
             with self._changed:
-                if not self._given and self._writer is None:
-                    self._close_wake()
-                    self._is_running = False
-                    self._changed.notify_all()
-                    return
-                unsent = next((given for given in self._given if not given.sent), None)
-            if unsent is not None:
-                self._hand_over(unsent)
-            elif self._closed and not self._given and self._writer is not None:
-                self._writer.channel.finish()
-            if self._writer is not None:
-                self._listen(self._writer)
+                self._is_serving = False
+                self._close_wake()
+            self._give_up(error)
+            raise
+
+    def _serve_next(self) -> None:
+        with self._changed:
+            if not self._given and self._writer is None:
+                self._is_serving = False
+                self._close_wake()
+                return
+            unsent = next((given for given in self._given if not given.sent), None)
+        if unsent is not None:
+            self._hand_over(unsent)
+        elif self._closed and not self._given and self._writer is not None:
+            self._writer.channel.finish()
+        if self._writer is not None:
+            self._listen(self._writer)
 
     def _hand_over(self, given: _Given) -> None:
         """Gives a job to the writer; what no writer can take is performed here, when its turn has come."""
@@ -167,7 +175,13 @@ class Serving:
                 log.debug("job %d stays in this process: %s", given.job.number, error)
         if self._given[0] is given:
             given.taken.set()
-            self._came(performer(self._perform)(given.job, given.image, log.warning))
+            self._came(self._performed(given))
+
+    def _performed(self, given: _Given) -> Outcome:
+        try:
+            return performer(self._perform)(given.job, given.image, log.warning)
+        except Exception as error:  # noqa: BLE001
+            return failed(given.job, error)
 
     def _send(self, given: _Given) -> None:
         """Raises CannotStart, and TypeError or ValueError for what no other process can take."""
@@ -212,9 +226,7 @@ class Serving:
 
     def _came(self, outcome: Outcome) -> None:
         """The outcome of the oldest job."""
-        given = self._given[0]
-        if outcome.staged is not None:
-            self._staged.add(outcome.staged.path)
+        given = self._given.popleft()
         if self._untold:
             outcome = outcome.evolve(told=(*outcome.told, *self._untold))
             self._untold.clear()
@@ -222,9 +234,6 @@ class Serving:
             given.done(outcome)
         except Exception:
             log.exception("the outcome of job %d was not taken", given.job.number)
-        with self._changed:
-            self._given.popleft()
-            self._changed.notify_all()
 
     def _bury(self, writer: Writer) -> None:
         """The writer has ended. The job that it was at gets another, once; those behind it were not begun."""
@@ -242,19 +251,31 @@ class Serving:
         given = lost[0]
         given.deaths += 1
         log.warning("the writer process %s; %s was being written", ending, given.job.stem)
-        aftermath.clear_temporaries(given.job, writer.pid, self._staged)
+        aftermath.clear_temporaries(given.job, writer.pid)
         if given.deaths >= _DEATHS_MAX:
-            self._came(_given_up(given, ending))
+            self._came(_given_up(given, f"the writer process {ending}, as did the one before it"))
+
+    def _give_up(self, error: BaseException) -> None:
+        """Something went wrong that nobody thought of: the jobs in flight end as they stand."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(Exception):
+                writer.bury()  # it ends behind the jobs that it has: nobody may change their memory before
+        reason = str(error) or type(error).__name__
+        while self._given:
+            given = self._given[0]
+            given.taken.set()
+            self._came(_given_up(given, reason) if given.sent else failed(given.job, error))
 
 
-def _given_up(given: _Given, ending: str) -> Outcome:
-    """What came of a job over which no writer lives; the last may have died behind the commit."""
+def _given_up(given: _Given, reason: str) -> Outcome:
+    """What came of a job that nobody performs any more; the last who did may have ended behind the commit."""
     outcome = None
     with contextlib.suppress(OSError):
         outcome = aftermath.committed(given.job)
     if outcome is not None:
         return outcome
     aftermath.clear_uncommitted(given.job, given.names)
-    message = f"{printable(given.job.stem)} could not be saved: the writer process {ending}, as did the one before it"
+    message = f"{printable(given.job.stem)} could not be saved: {reason}"
     hint = "earlier checkpoints are untouched"
     return Outcome(number=given.job.number, failure=Failure(kind="died", message=message, hint=hint))

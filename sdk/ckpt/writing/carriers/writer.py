@@ -18,8 +18,8 @@ _HELD = {
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 }
 _START = (
-    "import sys; sys.path += sys.argv[3:]; from ckpt.writing.carriers.program import main; "
-    "main(int(sys.argv[1]), sys.argv[2])"
+    "import sys; sys.path += sys.argv[4:]; from ckpt.writing.carriers.program import main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
 )
 _TOLD_BYTES = 4096
 _TOLD_LINES = 6
@@ -54,7 +54,7 @@ class Writer:
                 self._process = subprocess.Popen(
                     [
                         *(sys.executable, "-I", "-S", *_encoding_options(), "-c", _START),
-                        *(str(theirs.fileno()), perform, *_import_paths()),
+                        *(str(theirs.fileno()), str(os.getpid()), perform, *_import_paths()),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -118,6 +118,6 @@ def _encoding_options() -> tuple[str, ...]:
 
 
 def _import_paths() -> list[str]:
-    """Where this interpreter imports from, without the directory of the training's script; our own home first."""
+    """Where this interpreter imports from now; our own home first, so that what lies beside a script hides nothing."""
     home = str(Path(__file__).absolute().parents[3])
     return list(dict.fromkeys([home, *(os.path.abspath(entry) for entry in sys.path if entry)]))

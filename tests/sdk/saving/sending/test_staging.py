@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -224,6 +225,43 @@ def test_storages_of_devices_land_where_they_belong() -> None:
         got = bytes(memory.view[number * 8192 + 64 : number * 8192 + 64 + size])
         assert got == bytes(tensor.untyped_storage().tolist())
     memory.close()
+
+
+class Runtime:
+    """CUDA's own functions for pinning, as a machine without CUDA can have them."""
+
+    def __init__(self, failure: int) -> None:
+        self.failure = failure
+        self.pinned: list[int] = []
+        self.unpinned: list[int] = []
+
+    def cudaHostRegister(self, address: int, size: int, flags: int) -> int:
+        self.pinned.append(address)
+        return self.failure
+
+    def cudaHostUnregister(self, address: int) -> int:
+        ctypes.string_at(address, 1)  # it must still be mapped
+        self.unpinned.append(address)
+        return 0
+
+
+@pytest.mark.parametrize("failure", [0, 2])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_only_what_was_pinned_is_unpinned_and_before_it_is_unmapped(
+    monkeypatch: pytest.MonkeyPatch, failure: int, dropped: bool
+) -> None:
+    """Regression: unpinning what could not be pinned made the training's next kernel fail."""
+    runtime = Runtime(failure)
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: runtime)
+    memory, copies = SharedMemory(1), DeviceCopies()
+    copies._pin(memory, torch.device("cpu"))
+    if dropped:
+        del memory, copies
+    else:
+        copies.release()
+        copies.release()
+    assert len(runtime.pinned) == 1
+    assert runtime.unpinned == ([] if failure else runtime.pinned)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -1,0 +1,119 @@
+"""What a caller gives as model, optimizer, scheduler, scaler and loaders: refused at once where it cannot be that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ckpt.exceptions import StateError
+from ckpt.saving.capture.protocol import has_state, several
+from ckpt.saving.capture.weights import is_modules
+
+_MODEL = "give a torch.nn.Module, named modules or a mapping of tensors"
+_STATES = "give an object with state_dict() and load_state_dict()"
+
+
+def refuse_wrong_states(optimizers: Any = None, schedulers: Any = None, scaler: Any = None) -> None:
+    """Raises StateError, naming the argument, for an object that is of another kind than its argument.
+
+    Nothing is asked of the objects but what they are.
+    """
+    for what, given, belongs_elsewhere in (
+        ("optimizer", optimizers, _not_an_optimizer),
+        ("scheduler", schedulers, _not_a_scheduler),
+        ("scaler", scaler, _not_a_scaler),
+    ):
+        for item in several(given)[0]:
+            _refuse_class(what, item)
+            hint = belongs_elsewhere(item)
+            if hint is not None:
+                raise StateError(f"{what} is {a(item)}", hint=hint)
+
+
+def refuse_stateless(**arguments: Any) -> None:
+    """Raises StateError, naming the argument, for what has no state; plain states are taken where objects are."""
+    for what, given in arguments.items():
+        for item in several(given)[0]:
+            if not (has_state(item) or isinstance(item, Mapping)):
+                raise StateError(f"{what} is {a(item)}", hint=_STATES)
+
+
+def refuse_wrong_model(model: Any) -> None:
+    """Raises StateError for what is no module, no named modules and no mapping of tensors."""
+    if isinstance(model, torch.nn.Module) or is_modules(model):
+        return
+    _refuse_class("model", model)
+    if not isinstance(model, Mapping):
+        raise StateError(f"model is {a(model)}", hint=_MODEL)
+    for name, item in model.items():
+        tensor = isinstance(item, torch.Tensor | np.ndarray | np.generic)
+        if not tensor and not (isinstance(name, str) and name.endswith("_extra_state")):
+            raise StateError(f"model[{str(name)!r}] is {a(item)}", hint=_MODEL)
+
+
+def telling_loaders(loaders: Any) -> tuple[Any, dict[str, str]]:
+    """The loaders that tell their position in the data, and why the others are left out.
+
+    Raises StateError for what is no loader at all.
+    """
+    items, names = several(loaders)
+    keys = [f"loaders.{name}" for name in names] if names else [f"loaders[{i}]" for i in range(len(items))]
+    left_out: dict[str, str] = {}
+    for key, item in zip(keys, items, strict=True):
+        if has_state(item) or isinstance(item, Mapping):
+            continue
+        if isinstance(item, type | str | bytes) or not isinstance(item, Iterable):
+            where = key if len(items) > 1 else "loaders"
+            raise StateError(f"{where} is {a(item)}", hint="give one loader, a list of loaders or named loaders")
+        left_out[key] = f"{a(item)} tells no position; torchdata's StatefulDataLoader does"
+    if not left_out:
+        return loaders, {}
+    kept = [item for key, item in zip(keys, items, strict=True) if key not in left_out]
+    return (kept, left_out) if kept else (None, {"loaders": next(iter(left_out.values()))})
+
+
+def a(item: Any) -> str:
+    """An object by its kind, for a sentence: `None`, `the class Adam`, `a Linear`, `an Adam`, `the text 'x'`."""
+    if item is None:
+        return "None"
+    if isinstance(item, type):
+        return f"the class {item.__name__}"
+    if isinstance(item, str):
+        return f"the text {item[:60]!r}"
+    name = type(item).__name__
+    return f"{'an' if name[:1] in 'AEIOUaeio' else 'a'} {name}"
+
+
+def _refuse_class(what: str, item: Any) -> None:
+    if isinstance(item, type):
+        raise StateError(f"{what} is {a(item)}", hint=f"give an object of it: {item.__name__}(…)")
+
+
+def _not_an_optimizer(item: Any) -> str | None:
+    if hasattr(item, "param_groups"):
+        return None
+    if _is_scheduler(item):
+        return f"{a(item)} is a scheduler: give it as scheduler"
+    return f"{a(item)} is a model: give it as model" if isinstance(item, torch.nn.Module) else None
+
+
+def _not_a_scheduler(item: Any) -> str | None:
+    if isinstance(item, torch.optim.Optimizer):
+        return f"{a(item)} is an optimizer: give it as optimizer"
+    return f"{a(item)} is a model: give it as model" if isinstance(item, torch.nn.Module) else None
+
+
+def _not_a_scaler(item: Any) -> str | None:
+    if _is_scheduler(item):
+        return f"{a(item)} is a scheduler: give it as scheduler"
+    return _not_a_scheduler(item)
+
+
+def _is_scheduler(item: Any) -> bool:
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+    return isinstance(item, torch.optim.lr_scheduler.LRScheduler | plateau) or (
+        hasattr(item, "optimizer") and not hasattr(item, "param_groups") and hasattr(item, "step")
+    )
