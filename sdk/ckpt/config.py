@@ -291,13 +291,17 @@ def _signals(value: Any) -> tuple[str, ...]:
     for name in names:
         if name not in SIGNALS:
             known = f"signals that a save can answer: {', '.join(SIGNALS)}"
-            if name in ("SIGKILL", "SIGSTOP"):
-                raise StateError(f"save_on_signals names {name}, which no program can catch", hint=known)
             raise StateError(
                 f"save_on_signals names {shown(name)}, which is no signal that a save can answer",
-                hint=nearest(name.upper(), SIGNALS, known) if isinstance(name, str) else known,
+                hint=_hint_for(name, known),
             )
     return tuple(dict.fromkeys(names))
+
+
+def _hint_for(name: Any, known: str) -> str:
+    if name in ("SIGKILL", "SIGSTOP"):
+        return f"no program can catch {name}; {known}"
+    return nearest(name.upper(), SIGNALS, known) if isinstance(name, str) else known
 
 
 def _plainly_rises(metric: str) -> bool:

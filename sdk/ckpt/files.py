@@ -33,9 +33,9 @@ Progress = Callable[[int], None]
 """Called with the number of bytes done since the last call."""
 
 
-def temporary_name(path: Path) -> Path:
-    """A fresh name beside `path` that says who writes it."""
-    return path.with_name(f".{path.name[:180]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+def temporary_name(path: Path, owner: int | None = None) -> Path:
+    """A fresh name beside `path` that says whose it is: a process, this one by default."""
+    return path.with_name(f".{path.name[:180]}.{owner or os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def fsync_directory(directory: Path) -> None:

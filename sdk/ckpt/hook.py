@@ -23,7 +23,13 @@ from ckpt.exceptions import StateError, UsageError
 from ckpt.retention.spelling import nearest
 from ckpt.runs import Run
 from ckpt.saving import CheckpointManager, RestoreReport, SavedCheckpoint
-from ckpt.saving.capture.arguments import a, refuse_stateless, refuse_wrong_model, refuse_wrong_states
+from ckpt.saving.capture.arguments import (
+    a,
+    refuse_stateless,
+    refuse_wrong_model,
+    refuse_wrong_states,
+    telling_loaders,
+)
 from ckpt.saving.capture.protocol import learning_rate_of
 from ckpt.saving.restore.loading import has_any
 from ckpt.saving.when.last_save import save_last
@@ -67,6 +73,7 @@ class TrainingHook:
         refuse_wrong_model(model)
         refuse_wrong_states(optimizer, scheduler, scaler)
         refuse_stateless(optimizer=optimizer, scheduler=scheduler, scaler=scaler)
+        telling_loaders(loaders)
         start_epoch = _epoch(start_epoch, "start_epoch")
         self.model = model
         self.optimizer = optimizer
@@ -248,12 +255,20 @@ class TrainingHook:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        is_trained = self.run.training or self.run.silent  # not in a process that was forked from the training
-        if error is not None and is_trained and self.manager.is_worth_saving(error, self.global_step):
-            loss = self._losses[-1] if self._losses else math.nan
-            within_s = float(self.manager.config.signal_save_within)
-            save_last(error, lambda: self._save(self._state(loss, {}), at_epoch_end=False, after=error), within_s)
-        self.run.__exit__(kind, error, trace)
+        try:
+            # Not in a process that was forked from the training.
+            if error is not None and (self.run.training or self.run.silent):
+                within_s = float(self.manager.config.signal_save_within)
+                save_last(error, lambda: self._save_after(error), within_s)
+        finally:
+            self.run.__exit__(kind, error, trace)
+
+    def _save_after(self, error: BaseException) -> SavedCheckpoint | None:
+        """Saves what an exception ends, if that is worth it."""
+        if not self.manager.is_worth_saving(error, self.global_step):
+            return None
+        loss = self._losses[-1] if self._losses else math.nan
+        return self._save(self._state(loss, {}), at_epoch_end=False, after=error)
 
 
 def _refuse_unknown(arguments: Mapping[str, Any]) -> None:

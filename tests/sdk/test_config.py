@@ -122,7 +122,7 @@ def test_values_out_of_range_are_refused_by_name(name: str, value: Any) -> None:
         ({"background": "proces"}, "one of True, False, thread, process\ndid you mean process?"),
         ({"save_on_signals": "TERM"}, "did you mean SIGTERM?"),
         ({"save_on_signals": ["SIGTERM", "sigusr1"]}, "names 'sigusr1'.*\ndid you mean SIGUSR1?"),
-        ({"save_on_signals": "SIGKILL"}, "is no signal that a save can answer"),
+        ({"save_on_signals": "SIGKILL"}, "is no signal that a save can answer\nno program can catch SIGKILL; signals"),
     ],
 )
 def test_a_wrong_word_names_what_would_work(options: dict[str, Any], hint: str) -> None:

@@ -109,6 +109,13 @@ def test_inspect_is_the_contract(runs: Any, ckpt: Any, no_client: None) -> None:
     assert "fc.weight" in text and "4×3" in text
 
 
+def test_inspect_takes_addresses(runs: Any, ckpt: Any, no_client: None) -> None:
+    run = runs.run("exp1")
+    path = runs.checkpoint(run, step=10, epoch=2, metrics={"acc": 0.5})
+    answer = ckpt("inspect", f"{run}@latest", "--json")
+    assert (answer.code, answer.json) == (0, ckpt("inspect", path, "--json").json)
+
+
 def test_inspect_of_what_is_no_file(tmp_path: Path, ckpt: Any) -> None:
     assert ckpt("inspect", tmp_path / "nothing.pt").code == 2
     answer = ckpt("inspect", tmp_path)

@@ -54,6 +54,17 @@ def start_of(source: str | os.PathLike[str], base: Path, selector: str | None) -
     return view, select(selector, view.checkpoints, view.run)
 
 
+def names_start(source: Any, base: Path) -> bool:
+    """Whether this can be what `start_of` takes, and not a selector: a file, a run's directory or name, RUN@SELECTOR."""
+    if not isinstance(source, str | os.PathLike):
+        return False
+    text = os.fspath(source)
+    name = text.rpartition("@")[0] if "@" in os.path.basename(text) else ""
+    if name or os.path.isfile(text):
+        return True
+    return any(RunPaths(Path(place)).manifest.is_file() for place in (os.path.abspath(text), base / text))
+
+
 def checkpoint_of(view: RunView, ref: Any) -> Checkpoint:
     """One checkpoint of a run: a path, an id, a selector such as `best`, a record or handle; None is latest.
 

@@ -25,7 +25,7 @@ from ckpt.saving.after.callbacks import Callbacks, HasCallbacks
 from ckpt.saving.after.following import Following, Sent
 from ckpt.saving.capture.arguments import refuse_wrong_states, telling_loaders
 from ckpt.saving.capture.metrics_history import MetricsHistory
-from ckpt.saving.capture.ranks import gather_random
+from ckpt.saving.capture.ranks import agree, gather_random
 from ckpt.saving.capture.registry import Registry
 from ckpt.saving.capture.taking import Training
 from ckpt.saving.handle import SavedCheckpoint
@@ -120,11 +120,18 @@ class CheckpointManager(Reading, HasCallbacks):
         """Whether a rule of the config asks for a checkpoint of this state. Asking changes nothing.
 
         `at_epoch_end` tells where the training is; None is a loop that asks at every step, where the rule for epochs
-        takes the first state of an epoch.
+        takes the first state of an epoch. With `gather_random_states` all ranks have to ask together, and have rank 0's
+        answer.
         """
-        self._settle()
+        if not self.run.silent:
+            self._sender.outbox.queue.learn()
         self._signals.start()
-        return bool(self._due(state, at_epoch_end, "signal" if self._signals.pending else None))
+        due = bool(self._due(state, at_epoch_end, "signal" if self._signals.pending else None))
+        if decisions.meets_on_all_ranks(self.config):
+            due = agree(due)
+        # What is told may raise, and ranks must not wait for one that did.
+        self._settle()
+        return due
 
     def save_checkpoint(
         self,
@@ -149,11 +156,15 @@ class CheckpointManager(Reading, HasCallbacks):
         All of it is copied when this returns, and may change. The handle's `result()` waits until the checkpoint is
         durable; by then pointers and tags have moved and the run's policy is applied. With `background=False` that is
         so when this returns. While an earlier save is written, this one waits, is left out, or waits in line, as
-        `when_busy` says.
+        `when_busy` says. Threads that save in one run do so one after the other.
+
+        With `gather_random_states` every rank has to call it at the same moments, but after an exception: the ranks
+        wait for each other.
 
         Raises StateError for what cannot be stored, and LockedError when another process trains. Raises SaveError when
-        the run cannot be written, and for an earlier save that failed if nobody was told of it: nothing of that one is
-        listed, earlier checkpoints are untouched, and the next save works.
+        the run cannot be written, when a signal handler calls it in the midst of a save of its own thread, and for an
+        earlier save that failed if nobody was told of it: this one is on its way by then and listed when it is done;
+        nothing of that one is listed, and earlier checkpoints are untouched.
         """
         began = time.perf_counter()
         signalled = self._signals.pending
@@ -162,15 +173,13 @@ class CheckpointManager(Reading, HasCallbacks):
         if not isinstance(state, TrainingState):
             raise StateError(f"state is a {type(state).__name__}", hint="give a TrainingState")
         refuse_wrong_states(optimizers, schedulers, scaler)
-        self._hear_of_failures(urgent)
-        self._warn_of_a_forgotten_past()
-        self._metrics.add(state)
-        # Ranks that come to a save by themselves would wait for each other for ever.
-        alike = decisions.alike_on_all_ranks(self._due(state, at_epoch_end, urgent))
-        gathers = self.config.gather_random_states and self.config.save_random_state and alike
         kept, left_out = self.leave_out(loaders)
-        training = Training(weights, optimizers, schedulers, scaler, kept, self._registry.objects, left_out)
-        given = Given(training, at_epoch_end, gather_random() if gathers else None, self._metrics.to_plain())
+        if not self.run.silent:
+            self._sender.outbox.queue.turns.refuse_within()
+        # Before anything that may fail on one rank alone, for which the others would wait for ever.
+        meets = after is None and decisions.meets_on_all_ranks(self.config)
+        random_by_rank = gather_random() if meets else None
+        self._metrics.add(state)
         # The loop may change its own while this one is saved.
         state = dataclasses.replace(state, metrics=dict(state.metrics))
         if self.run.silent:
@@ -178,19 +187,26 @@ class CheckpointManager(Reading, HasCallbacks):
             self._rules.history.add(self._rules.saved(state, rules, self._rules.history.next_seq))
             self._signals.hand_on()
             return None
+        training = Training(weights, optimizers, schedulers, scaler, kept, self._registry.objects, left_out)
+        given = Given(training, at_epoch_end, random_by_rank, self._metrics.to_plain())
         try:
-            self.run.begin()
-            self._describe()
-        except OSError as error:
-            raise SaveError(f"run '{printable(self.run.name)}' cannot be written: {error.strerror}") from error
-        try:
-            handle = self._save(given, state, urgent, cause, began)
+            save = partial(self._save, given, state, urgent, cause, began)
+            handle = self._sender.outbox.queue.in_turn(save)
             if signalled:
                 self._wait_within_limit(handle)
         finally:
             if signalled:
                 self._signals.hand_on()
+        self._hear_of_failures(urgent, but=handle)
         return handle
+
+    def _begin(self) -> None:
+        """Takes the run's lock, if this training does not have it yet."""
+        try:
+            self.run.begin()
+            self._describe()
+        except OSError as error:
+            raise SaveError(f"run '{printable(self.run.name)}' cannot be written: {error.strerror}") from error
 
     def _wait_within_limit(self, handle: SavedCheckpoint) -> None:
         """Waits until a save that a signal asked for is durable; what is in the way of that is logged."""
@@ -203,12 +219,18 @@ class CheckpointManager(Reading, HasCallbacks):
     def _save(
         self, given: Given, state: TrainingState, urgent: Urgent, cause: str | None, began: float
     ) -> SavedCheckpoint:
+        self._begin()
+        self._sender.outbox.queue.learn()
+        self._warn_of_a_forgotten_past()
         stem = checkpoint_stem(state.global_step, float(state.epoch))
-        packed = self._sender.pack(snapshot.content(given, state, self.config, self._model_config, self.run.config))
         sure = decisions.waits(self._due(state, given.at_epoch_end, urgent))
+        if self._sender.is_left_out(sure=sure):
+            return self._sender.left_out(stem)
+        packed = self._sender.pack(snapshot.content(given, state, self.config, self._model_config, self.run.config))
         if not self._sender.admit(packed, sure=sure):
             return self._sender.left_out(stem)
-        self._hear_of_failures(urgent)
+        # What was waited for may have failed, and then the rules ask as if it had not been tried.
+        self._sender.outbox.queue.learn()
         rules = self._due(state, given.at_epoch_end, urgent)
         saved = self._rules.saved(state, rules, self._sender.outbox.next_seq(self._rules.history.next_seq))
         is_best = self._rules.history.is_better(saved.value)
@@ -223,7 +245,14 @@ class CheckpointManager(Reading, HasCallbacks):
         sent = Sent(saved, state, began)
         self._rules.history.add(saved)
         try:
-            handle = self._sender.send(packed, stem, marker, partial(self._following.settled, sent), sure=sure)
+            handle = self._sender.send(
+                packed,
+                stem,
+                marker,
+                learned=partial(self._following.learned, sent),
+                told=partial(self._following.tell, sent),
+                sure=sure,
+            )
         except BaseException:
             self._rules.history.take_back(saved.seq)
             raise
@@ -258,12 +287,12 @@ class CheckpointManager(Reading, HasCallbacks):
         self.run.under_way.wait()
         return self._rules.ask_after(error, step)
 
-    def _hear_of_failures(self, urgent: str | None) -> None:
+    def _hear_of_failures(self, urgent: str | None, *, but: SavedCheckpoint | None = None) -> None:
         """Raises what nobody was told of; a training that is about to end only logs it."""
         if self.run.silent:
             return
         try:
-            self._sender.outbox.queue.raise_untold()
+            self._sender.outbox.queue.raise_untold(but=but)
         except SaveError as error:
             if urgent is None:
                 raise
@@ -272,12 +301,17 @@ class CheckpointManager(Reading, HasCallbacks):
     def commit(self) -> list[SavedCheckpoint]:
         """Waits for what is being written, lists the staged checkpoints, oldest first, and returns their handles.
 
-        Raises SaveError when one cannot be listed; those before it are.
+        Raises SaveError when one cannot be listed, those before it are; and when there are some and the run is closed.
         """
         if self.run.silent:
             return []
         self._sender.outbox.wait()
-        done = self._following.staged.commit()
+        if self._following.staged.count and not self.run.training:
+            raise SaveError(
+                f"run '{printable(self.run.name)}' is closed, and its staged checkpoints are not listed any more",
+                hint="call commit() before the run is closed",
+            )
+        done = self._sender.outbox.queue.in_turn(self._following.staged.commit)
         self.run.flush()
         self._hear_of_failures(None)
         return done
@@ -305,7 +339,7 @@ class CheckpointManager(Reading, HasCallbacks):
     ) -> None:
         try:
             self.close()
-        except SaveError as failure:
+        except Exception as failure:
             if error is None:
                 raise
             log.error("%s", failure)

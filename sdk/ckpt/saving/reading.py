@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -10,12 +9,12 @@ from typing import Any, TypedDict
 from ckpt.exceptions import AddressError, UsageError
 from ckpt.records import Checkpoint
 from ckpt.runs import Run
-from ckpt.runs.lookup import start_of
+from ckpt.runs.lookup import names_start, start_of
 from ckpt.saving.capture.arguments import telling_loaders
 from ckpt.saving.capture.metrics_history import MetricsHistory
 from ckpt.saving.capture.registry import Registry
 from ckpt.saving.capture.taking import Training
-from ckpt.saving.envelope import Content
+from ckpt.saving.envelope import Content, Migration
 from ckpt.saving.restore import RestoreReport, restore
 from ckpt.saving.restore.loading import has_any, newest_whole, read_checkpoint
 from ckpt.saving.when.rules import Rules
@@ -41,6 +40,11 @@ class LoadedCheckpoint(TypedDict):
     model_config: Mapping[str, Any] | None
     config: Mapping[str, Any] | None
     """The run's hyper-parameters at the save."""
+    captured: Mapping[str, Any]
+    """States of registered objects by name."""
+    metrics_history: Mapping[str, Any] | None
+    migration: Migration | None
+    """How the file was read, when it is of an older layout or of another maker."""
 
 
 class Reading:
@@ -62,8 +66,8 @@ class Reading:
     ) -> LoadedCheckpoint:
         """The content of a checkpoint; changes nothing on disk or in the training.
 
-        `ref` (also under the name `commit_hash`) is a path, id, selector such as `best` or `step:40`, record or
-        handle; without it the newest, or with `load_best` the best. Where that one is damaged, the newest (next best)
+        `ref` (also under the name `commit_hash`) is a path, id, selector such as `best` or `step:40`, record, handle, or
+        another run as `Run.fork` takes it (`runs/exp1`, `exp1@best`); without it the newest, or with `load_best` the best. Where that one is damaged, the newest (next best)
         whole one is loaded and a warning says so; a damaged `ref` raises CorruptError. `verify` compares the file's
         hash first. Raises AddressError when there is nothing to load, IncompleteError, FormatError.
         """
@@ -85,6 +89,9 @@ class Reading:
             epoch_finished=content.epoch_finished,
             model_config=content.model_config,
             config=content.config_snapshot,
+            captured=content.captured or {},
+            metrics_history=content.metrics_history,
+            migration=content.migration,
         )
 
     def _read(
@@ -98,9 +105,10 @@ class Reading:
         try:
             record = self.run.checkpoint(wanted)
         except AddressError:
-            if not isinstance(wanted, str | os.PathLike) or not os.path.isfile(wanted):
+            beside = Path.cwd() if self.run.directory is None else self.run.directory.parent
+            if not names_start(wanted, beside):
                 raise
-            record = start_of(wanted, Path.cwd(), None)[1]
+            record = start_of(wanted, beside, None)[1]
         return record, read_checkpoint(record, map_location=map_location, verify=verify)
 
     def restore_from_checkpoint(

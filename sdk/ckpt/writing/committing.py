@@ -82,6 +82,10 @@ def earlier(directory: Path, stem: str, marker: Mapping[str, Any]) -> Committed 
             return None
         except ValueError:
             continue
+        except OSError:
+            if written.is_file():
+                raise
+            continue  # such as a pipe: somebody else's, and in the way
         if isinstance(found, dict) and [found.get(name) for name in _OF_ONE_SAVE] == said and path.is_file():
             files.fsync_directory(directory)
             return Committed(path, found)

@@ -108,6 +108,15 @@ def frame(layout: Layout, pickle: bytes) -> Iterator[tuple[int, bytes]]:
     yield start, b"".join([*parts, directory(layout, [0] * len(members))])
 
 
+def fixed(layout: Layout) -> Iterator[tuple[int, bytes]]:
+    """What the layout alone decides, offset and bytes in file order: the local headers, and the small records."""
+    contents = dict(enumerate((content for _, content in _BEFORE), 1))
+    contents[layout.first_storage + layout.storages] = _BEHIND[0][1]
+    for index, member in enumerate(layout.members):
+        header = zipped.local_header(member.name.encode(), member.header, member.offset, member.size)
+        yield member.header, header + contents.get(index, b"")
+
+
 def directory(layout: Layout, crcs: Sequence[int]) -> bytes:
     """The central directory and what ends the file, with the CRC32 of each member."""
     entries = b"".join(

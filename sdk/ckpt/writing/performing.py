@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,16 +12,14 @@ from ckpt.encoding import printable
 from ckpt.exceptions import CkptError, SaveError
 from ckpt.paths import CHECKPOINT_SUFFIX, RunPaths
 from ckpt.protocol import checkpoint_to_json
-from ckpt.writing import committing, disk, room, upkeep
+from ckpt.telling import one_line
+from ckpt.writing import committing, disk, place, room, upkeep
 from ckpt.writing.committing import Committed
+from ckpt.writing.finding_room import write_with_room
 from ckpt.writing.image import Image
 from ckpt.writing.jobs import Failure, Job, Outcome, Staged
+from ckpt.writing.layout import Layout, fixed
 from ckpt.writing.sealing import Seal, Sealer
-
-_POLL_S = 1.0
-"""How often a job that waits looks for room."""
-_MOST_S = 30.0
-"""The longest pause where a disk seems to have room and has none."""
 
 Tell = Callable[[str], None]
 
@@ -30,18 +27,20 @@ Tell = Callable[[str], None]
 def perform(job: Job, image: Image, tell: Tell | None = None) -> Outcome:
     """Writes an image and makes it a checkpoint; every failure is in the outcome, with nothing listed or left behind.
 
-    `tell` is told at once when the job begins to wait for room. What an earlier attempt at this job had committed is
+    `tell` is told at once when the job begins to wait for room; without it the outcome tells. A wait ends with the
+    process that trains, whose run is locked meanwhile. What an earlier attempt at this job had committed is
     not written again. An interrupt passes through; what was committed before it stays.
     """
-    directory = _paths(job).checkpoints
     try:
+        directory = place.directory_of(job)
         found = committing.earlier(directory, job.stem, job.marker)
         if found is not None:
             return _after_commit(job, found, Outcome(number=job.number))
         files.remove_left_behind(directory / f"{job.stem}{CHECKPOINT_SUFFIX}")
-        return _where_there_is_room(job, image, directory, tell)
+        write = functools.partial(_write_and_commit, job, image, directory)
+        return write_with_room(job, directory, image.layout.size, write, _keeping(job), tell)
     except Exception as error:  # noqa: BLE001
-        return Outcome(number=job.number, failure=_failure(job.stem, error))
+        return Outcome(number=job.number, failure=_failure(job, error))
 
 
 def commit_staged(job: Job, staged: Staged) -> Outcome:
@@ -49,33 +48,7 @@ def commit_staged(job: Job, staged: Staged) -> Outcome:
     try:
         return _commit(job, staged, Outcome(number=job.number))
     except Exception as error:  # noqa: BLE001
-        return Outcome(number=job.number, failure=_failure(job.stem, error))
-
-
-def _where_there_is_room(job: Job, image: Image, directory: Path, tell: Tell | None) -> Outcome:
-    until = time.monotonic() + job.full_wait_s
-    pause = _POLL_S
-    told: tuple[str, ...] = ()
-    while True:
-        expected, error = room.forecast(directory, image.layout.size), None
-        if expected.fits:
-            try:
-                done = _write_and_commit(job, image, directory)
-                return done.evolve(told=(*told, *done.told))  # type: ignore[no-any-return]
-            except OSError as failed:
-                if not room.is_full(failed):
-                    raise
-                expected, error = room.forecast(directory, image.layout.size), failed
-        left = until - time.monotonic()
-        if job.when_full != "wait" or left <= 0:
-            return Outcome(number=job.number, failure=room.no_room(job, directory, expected, error), told=told)
-        if not told:
-            waits = room.waits(job, directory, expected)
-            told = (waits,)
-            if tell is not None:
-                tell(waits)
-        time.sleep(min(pause, left))
-        pause = _POLL_S if error is None else min(2 * pause, _MOST_S)
+        return Outcome(number=job.number, failure=_failure(job, error))
 
 
 def write_proven(directory: Path, stem: str, image: Image) -> tuple[Staged, Seal, disk.Written]:
@@ -92,7 +65,8 @@ def write_proven(directory: Path, stem: str, image: Image) -> tuple[Staged, Seal
         # Under a temporary name, what cannot be recognised is no problem in itself.
         if inspection.state != "complete" or inspection.format != "torch":
             problems = "; ".join(inspection.problems) or "it cannot be recognised"
-            raise SaveError(f"{printable(stem)} was not written as it should be: {problems}")
+            raise _not_as_it_should_be(stem, problems)
+        _check_fixed(temporary, stem, image.layout)
     except BaseException:
         committing.discard(temporary)
         raise
@@ -107,10 +81,37 @@ def write_proven(directory: Path, stem: str, image: Image) -> tuple[Staged, Seal
     return staged, seal, written
 
 
+def _check_fixed(path: Path, stem: str, layout: Layout) -> None:
+    """Reads what readers of single tensors rely on, and `inspect` does not. Raises SaveError, OSError."""
+    with open(path, "rb", buffering=0) as file:
+        for offset, expected in fixed(layout):
+            file.seek(offset)
+            if file.read(len(expected)) != expected:
+                raise _not_as_it_should_be(stem, f"the record at byte {offset:,} has another header")
+
+
+def _not_as_it_should_be(stem: str, problems: str) -> SaveError:
+    return SaveError(f"{printable(stem)} was not written as it should be: {problems}")
+
+
 def _write_and_commit(job: Job, image: Image, directory: Path) -> Outcome:
     staged, seal, written = write_proven(directory, job.stem, image)
     outcome = Outcome(number=job.number, crcs=seal.crcs, written_s=written.seconds, direct=written.direct)
-    return _commit(job, staged, outcome) if job.commit else outcome.evolve(staged=staged)
+    return _commit(job, staged, outcome) if job.commit else outcome.evolve(staged=_entrusted(job, staged))
+
+
+def _entrusted(job: Job, staged: Staged) -> Staged:
+    """Gives a staged file a name of the training's, which nobody removes while that lives, though its writer ends."""
+    if job.trainer == os.getpid():
+        return staged
+    written = Path(os.fsdecode(staged.path))
+    path = files.temporary_name(written.with_name(f"{staged.stem}{CHECKPOINT_SUFFIX}"), job.trainer)
+    try:
+        os.rename(written, path)
+    except BaseException:
+        committing.discard(written)
+        raise
+    return staged.evolve(path=os.fsencode(path))  # type: ignore[no-any-return]
 
 
 def _sealed(image: Image, sealer: Sealer) -> Iterator[memoryview]:
@@ -124,7 +125,7 @@ def _commit(job: Job, staged: Staged, outcome: Outcome) -> Outcome:
     try:
         taken |= upkeep.taken_names(_paths(job))
     except (OSError, CkptError) as error:
-        told = f"the trash of run {_name(job)} cannot be read: {error}"
+        told = f"the trash of run {_name(job)} cannot be read: {one_line(error)}"
         outcome = outcome.evolve(told=(*outcome.told, told))
     return _after_commit(job, committing.commit(staged, taken, job.marker), outcome)
 
@@ -133,14 +134,18 @@ def _after_commit(job: Job, committed: Committed, outcome: Outcome) -> Outcome:
     """Keeps the run in order; a failure of that is told, for the checkpoint is saved."""
     record, told = committed.record, outcome.told
     try:
-        kept = _upkeep(job.run, str(job.marker.get("run")), job.marker.get("attempt")).after_save()
+        kept = _keeping(job).after_save()
         record = next((c for c in kept.view.checkpoints if c.path == record.path), record)
         told = (*told, *kept.told)
     except Exception as error:  # noqa: BLE001
-        told = (*told, f"run {_name(job)} could not be looked at after a save: {error}")
+        told = (*told, f"run {_name(job)} could not be looked at after a save: {one_line(error)}")
     return outcome.evolve(  # type: ignore[no-any-return]
         path=os.fsencode(committed.path), marker=committed.marker, record=checkpoint_to_json(record), told=told
     )
+
+
+def _keeping(job: Job) -> upkeep.Upkeep:
+    return _upkeep(job.run, str(job.marker.get("run")), job.marker.get("attempt"))
 
 
 @functools.lru_cache(maxsize=8)
@@ -157,14 +162,14 @@ def _name(job: Job) -> str:
     return printable(_paths(job).directory.name)
 
 
-def _failure(stem: str, error: Exception) -> Failure:
+def _failure(job: Job, error: Exception) -> Failure:
     if isinstance(error, CkptError):
         return Failure(kind="failed", message=error.message, hint=error.hint)
-    number = error.errno if isinstance(error, OSError) else None
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    if isinstance(error, OSError) and not room.is_full(error):
+        return place.failure(job, error)
     return Failure(
         kind="full" if room.is_full(error) else "failed",
-        message=f"{printable(stem)} could not be saved: {reason}",
-        hint="earlier checkpoints are untouched",
-        errno=number,
+        message=f"{printable(job.stem)} could not be saved: {one_line(error)}",
+        hint=place.UNTOUCHED,
+        errno=error.errno if isinstance(error, OSError) else None,
     )

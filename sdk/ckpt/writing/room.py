@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ckpt.encoding import printable, quoted
 from ckpt.records import Record
-from ckpt.retention.quantities import duration_text, size_text
+from ckpt.retention.quantities import duration_text, measured_text
 from ckpt.writing.jobs import Failure, Job
+from ckpt.writing.place import UNTOUCHED
 
 BESIDE = 128 << 10
 """Bytes that a commit needs beside the file: its marker, the directory's entries, a line in the trash's journal."""
@@ -23,6 +24,11 @@ class Forecast(Record, frozen=True, kw_only=True):
     """Bytes of the file with all that its commit takes."""
     free: int | None
     """Bytes that this user may still take; None where nobody says."""
+
+    @property
+    def missing(self) -> int | None:
+        """Bytes that it lacks; None when there is room, and still the disk was full."""
+        return None if self.free is None or self.fits else self.need - self.free
 
     @property
     def fits(self) -> bool:
@@ -49,16 +55,23 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def no_room(job: Job, directory: Path, expected: Forecast, error: OSError | None = None) -> Failure:
-    """The failure of a job that found no room: by forecast, or by the error that its write met."""
+def no_room(
+    job: Job, directory: Path, expected: Forecast, error: OSError | None = None, cut: str | None = None
+) -> Failure:
+    """The failure of a job that found no room: by forecast, or by the error that its write met.
+
+    `cut` says why its wait for room ended before its time.
+    """
     number = errno.ENOSPC if error is None or error.errno is None else error.errno
     skipped = job.when_full == "skip"
     waited = f" after {duration_text(job.full_wait_s)}" if job.when_full == "wait" else ""
+    if cut is not None:
+        waited = f"; {cut}"
     return Failure(
         kind="skipped" if skipped else "full",
         message=f"{printable(job.stem)} {'was skipped' if skipped else 'could not be saved'}: {os.strerror(number)}"
         f"{waited}; {_figures(directory, expected)}",
-        hint=f"{_what_frees(job)}; {_OTHERWISE[job.when_full]}; earlier checkpoints are untouched",
+        hint=f"{_what_frees(job)}; {_OTHERWISE[job.when_full]}; {UNTOUCHED}",
         errno=number,
     )
 
@@ -79,8 +92,8 @@ _OTHERWISE = {
 
 
 def _figures(directory: Path, expected: Forecast) -> str:
-    free = "nobody says how much" if expected.free is None else size_text(expected.free)
-    told = f"it needs {size_text(expected.need)}, and {free} is free in {printable(str(directory))}"
+    free = "nobody says how much" if expected.free is None else measured_text(expected.free)
+    told = f"it needs {measured_text(expected.need)}, and {free} is free in {printable(str(directory))}"
     return f"{told}: a quota or the number of files may be at its end" if expected.fits else told
 
 

@@ -73,8 +73,8 @@ class Upkeep:
     def make_room(self, missing: int | None) -> Made:
         """Has the policy remove what it leaves over by now, then purges the oldest of the trash before its time.
 
-        That is as much as frees `missing` bytes, and nothing when all of it does not; one entry where None knows what is
-        missing. What is in no trash is never deleted. Raises nothing.
+        That is as much as frees `missing` bytes, and nothing when all of it does not; the oldest alone where None knows
+        what is missing. What is in no trash is never deleted. Raises nothing.
         """
         told: list[str] = []
         count = 0

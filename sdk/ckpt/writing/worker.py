@@ -1,4 +1,8 @@
-"""A thread that makes one call after the other, for callers whom an interrupt may stop between any two steps."""
+"""A thread that makes one call after the other, for callers whom an interrupt may stop between any two steps.
+
+Waits are for plain locks: conditions and events are left in disorder by an interrupt, and an interrupted join takes a
+thread for ended that is not.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ class Worker:
         self._name = name
         self._daemon = daemon
         self._calls: deque[Callable[[], None]] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # an interrupt's handler may come here too
         self._claimed = False
         self._thread: threading.Thread | None = None
 
@@ -38,70 +42,89 @@ class Worker:
         self._begin()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Waits until all calls have been made; whether they have."""
+        """Waits until all calls have been made that were given; whether they have."""
         until = None if timeout_s is None else time.monotonic() + timeout_s
-        self._begin()
-        with self._changed:
-            if not self._changed.wait_for(lambda: not self._claimed and not self._calls, timeout_s):
+        if not self._is_idle():
+            mark = _Mark()
+            self.give(mark)
+            if not mark.wait(timeout_s):
                 return False
-        # Nothing depends on this: a join that is interrupted takes a thread for ended that is not.
-        if self._thread is not None and not self.is_this_thread:
-            self._thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        thread = self._thread
+        if thread is not None and not self.is_this_thread:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))  # nothing depends on this
         return True
 
     def end(self) -> None:
         """Waits likewise, also when interrupted, which is raised then: what the calls work on may go away behind it."""
         interrupt: BaseException | None = None
-        while self._calls or self._claimed:  # in this order: a call is claimed before it is taken
+        mark = _Mark()
+        if self._is_idle():
+            mark()
+        else:
+            self._calls.append(mark)
+        while not mark.reached:
             try:
-                self.wait()
+                self._begin()
+                mark.wait()
             except BaseException as error:  # noqa: BLE001
                 interrupt = error
         if interrupt is not None:
             raise interrupt
         self.wait()
 
+    def _is_idle(self) -> bool:
+        return not self._calls and not self._claimed  # in this order: a call is claimed before it is taken
+
     def _begin(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._claimed or not self._calls:
                 return
         try:
-            threading.Thread(target=self._work_on, name=self._name, daemon=self._daemon).start()
+            threading.Thread(target=self._work, args=(True,), name=self._name, daemon=self._daemon).start()
         except RuntimeError:
-            self._work()
+            self._work(False)
 
-    def _work_on(self) -> None:
-        """In a thread: until there is nothing left, whatever a call raises."""
-        while self._calls:
-            try:
-                if not self._work(threading.current_thread()):
-                    return
-            except BaseException:
-                log.exception("a call of %s failed", self._name)
-
-    def _work(self, thread: threading.Thread | None = None) -> bool:
-        """Makes the calls that wait; False when somebody else does. Raises what a call raises."""
+    def _work(self, is_thread: bool) -> None:
+        """Makes the calls that wait, unless somebody else does."""
         mine = False
         try:
-            with self._changed:
+            with self._lock:
                 if self._claimed:
-                    return False
+                    return
                 self._claimed = mine = True
-                self._thread = thread
+                self._thread = threading.current_thread() if is_thread else None
             while True:
-                with self._changed:
+                with self._lock:
                     if not self._calls:
-                        self._claimed = False
-                        self._changed.notify_all()
-                        return True
+                        self._claimed = mine = False
+                        return
                     call = self._calls.popleft()
                 try:
                     call()
+                except BaseException:
+                    if not is_thread:
+                        raise
+                    log.exception("a call of %s failed", self._name)
                 finally:
                     del call  # before anybody is told: it may hold memory that is to be given back
-        except BaseException:
+        finally:
             if mine:
-                with self._changed:
-                    self._claimed = False
-                    self._changed.notify_all()
-            raise
+                self._claimed = False
+
+
+class _Mark:
+    """A call that says when its turn has come."""
+
+    def __init__(self) -> None:
+        self.reached = False
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def __call__(self) -> None:
+        self.reached = True
+        self._lock.release()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Until then; whether it has come. For one to wait at a time."""
+        self._lock.acquire(timeout=-1 if timeout_s is None else timeout_s)
+        return self.reached

@@ -18,6 +18,7 @@ FULL: dict[str, Any] = {"model": True, "optimizer": True, "rng": ALL, "data": Tr
         ({}, "exact", ()),
         ({"scheduler": True, "scaler": True}, "exact", ()),
         ({"data": False}, "differs", ("data",)),
+        ({"data": False, "epoch_finished": True}, "exact", ()),
         ({"rng": {}}, "differs", ("rng",)),
         ({"rng": {**ALL, "torch": False}}, "differs", ("rng.torch",)),
         (

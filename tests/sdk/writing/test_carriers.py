@@ -49,6 +49,11 @@ def held(job, image, tell):
 def broken(job, image, tell):
     raise RuntimeError("no such luck")
 
+def killed(job, image, tell):
+    if job.number == 1:
+        raise SystemExit("asked to end")
+    return really(job, image, tell)
+
 def late(job, image, tell):
     outcome = really(job, image, tell)
     with open(os.path.join(os.fsdecode(job.run), "begun"), "a") as log:
@@ -147,7 +152,7 @@ def test_outcomes_come_in_the_order_of_the_jobs(run: Run, make: Callable[[], Car
     carrier.close()
     assert [(outcome.number, outcome.failure) for outcome in outcomes] == [(n, None) for n in range(1, 7)]
     assert [c.step for c in run.checkpoints()] == [6, 5, 4, 3, 2, 1]
-    assert carrier.process_id is None
+    assert not isinstance(carrier, ProcessCarrier) or carrier.process_id is None
     carrier.close()
     with pytest.raises(RuntimeError):
         carrier.submit(job(run, 7), images[0], outcomes.append)
@@ -328,7 +333,7 @@ def test_a_forked_child_has_nothing_of_its_parents_and_may_save_itself(run: Run,
         try:
             mine: list[Outcome] = []
             sockets = [n for n in os.listdir("/proc/self/fd") if _link(n).startswith("socket:")]
-            clean = carrier.process_id is None and not sockets
+            clean = getattr(carrier, "process_id", None) is None and not sockets
             carrier.submit(job(run, 2), image(), mine.append)
             carrier.close()
             status = 0 if clean and len(mine) == 1 and mine[0].failure is None else 2
@@ -422,3 +427,97 @@ def test_the_lock_of_a_run_is_the_writers_only_while_it_works(run: Run) -> None:
     with open(run.paths.lock) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     carrier.close()
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("make", [ThreadCarrier, ProcessCarrier])
+def test_an_interrupt_at_the_birth_of_the_thread_loses_no_job(
+    run: Run, make: Callable[[], Carrier], before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(self: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        if not before:
+            start(self)
+        raise KeyboardInterrupt
+
+    outcomes: list[Outcome] = []
+    carrier = make()
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        carrier.submit(job(run, 1), image(), outcomes.append)
+    carrier.close(PATIENCE_S)
+    assert [(outcome.number, outcome.failure) for outcome in outcomes] == [(1, None)]
+
+
+@pytest.mark.parametrize("executable", [sys.executable, ""])
+@pytest.mark.parametrize("make", [ThreadCarrier, ProcessCarrier])
+def test_a_performer_that_asks_to_end_fails_its_job_and_no_other(
+    run: Run, performer: str, make: Callable[..., Carrier], executable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module.sys, "executable", executable)
+    outcomes: list[Outcome] = []
+    carrier, one = make(perform=f"{performer}:killed"), image()
+    for number in (1, 2):
+        carrier.submit(job(run, number), one, outcomes.append)
+    carrier.close(PATIENCE_S)
+    assert [outcome.number for outcome in outcomes] == [1, 2]
+    assert outcomes[0].failure is not None and "step-000001 could not be saved" in outcomes[0].failure.message
+    assert outcomes[1].failure is None or (make is ProcessCarrier and not executable)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3)])
+@pytest.mark.parametrize("make", [ThreadCarrier, ProcessCarrier])
+def test_an_outcome_that_is_not_taken_holds_nothing_up(
+    run: Run, make: Callable[[], Carrier], error: BaseException
+) -> None:
+    outcomes: list[Outcome] = []
+
+    def refuse(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        raise error
+
+    carrier, one = make(), image()
+    carrier.submit(job(run, 1), one, refuse)
+    carrier.submit(job(run, 2), one, outcomes.append)
+    carrier.close(PATIENCE_S)
+    assert [(outcome.number, outcome.failure) for outcome in outcomes] == [(1, None), (2, None)]
+
+
+def test_what_nobody_thought_of_fails_the_jobs_in_flight_and_the_next_save_works(
+    run: Run, performer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once each, and what the writer had committed by then is saved."""
+    outcomes: list[Outcome] = []
+    carrier, one = ProcessCarrier(perform=f"{performer}:held"), image()
+    carrier.submit(job(run, 1), one, outcomes.append)
+    until(lambda: begun(run))
+    serving = carrier._serving
+    received = serving._lock_fd
+    serving._lock_fd = lambda: {}["nobody thought of it"]  # type: ignore[assignment, index]
+    carrier.submit(job(run, 2), one, outcomes.append)
+    (run.paths.directory / "go").touch()
+    until(lambda: len(outcomes) == 2)
+    assert outcomes[0].failure is None and outcomes[1].failure is not None
+    assert "nobody thought of it" in outcomes[1].failure.message
+    serving._lock_fd = received
+    carrier.submit(job(run, 3), one, outcomes.append)
+    carrier.close(PATIENCE_S)
+    assert [outcome.number for outcome in outcomes] == [1, 2, 3] and outcomes[2].failure is None
+    assert [c.step for c in run.checkpoints()] == [3, 1]
+
+
+def test_a_staged_file_outlives_its_writer(run: Run, performer: str) -> None:
+    outcomes: list[Outcome] = []
+    for number in (1, 2):
+        carrier = ProcessCarrier()
+        carrier.submit(job(run, 7, commit=False), image(number << 20), outcomes.append)
+        carrier.close(PATIENCE_S)
+    carrier = ProcessCarrier(perform=f"{performer}:held")
+    carrier.submit(job(run, 7), image(), outcomes.append)
+    os.kill(until(lambda: begun(run))[0][0], signal.SIGKILL)  # what it leaves behind is cleared
+    (run.paths.directory / "go").touch()
+    carrier.close(PATIENCE_S)
+    assert all(outcome.staged and os.path.exists(outcome.staged.path) for outcome in outcomes[:2])
+    assert outcomes[2].failure is None

@@ -7,8 +7,10 @@ import mmap
 import os
 import random
 import resource
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -196,3 +198,25 @@ def test_no_memory_and_no_descriptor_is_held_afterwards(tmp_path: Path) -> None:
 
     attempt(write)
     area.close()  # raises BufferError while anything looks into it
+
+
+def test_an_interrupt_leaves_the_descriptor_to_the_thread_that_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed under it, the number would soon be another file's."""
+    real, foreign = os.pwrite, []
+
+    def slow(fd: int, data: memoryview, offset: int) -> int:
+        if offset >= CHUNK and not foreign:
+            foreign.append(False)
+            for _ in range(2):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                time.sleep(0.2)
+            foreign[0] = os.readlink(f"/proc/self/fd/{fd}") != str(tmp_path / "file")
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    with pytest.raises(KeyboardInterrupt):
+        disk.write(tmp_path / "file", parts(memory(2 * CHUNK)), 2 * CHUNK)
+    assert foreign == [False]
+    assert os.listdir(tmp_path) == []

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ckpt import formats
 from ckpt.saving.sending.pickling import pickle_envelope
 from ckpt.writing import zipped
-from ckpt.writing.layout import ALIGNMENT, LARGE, PAGE, Layout, directory, frame, lay_out
+from ckpt.writing.layout import ALIGNMENT, LARGE, PAGE, Layout, directory, fixed, frame, lay_out
 
 SIZES = st.one_of(
     st.integers(0, 5000), st.sampled_from([LARGE - 1, LARGE, LARGE + 1, 0xFFFFFFFE, 0xFFFFFFFF, 1 << 32, 5 << 40])
@@ -177,3 +177,17 @@ def test_more_members_than_16_bits_can_count() -> None:
         infos = archive.infolist()
     assert len(infos) == 66_006 and infos[66_003].filename == "s/data/65999"
     assert [info.header_offset for info in infos] == [member.header for member in layout.members]
+
+
+def test_what_the_layout_decides_is_the_frames() -> None:
+    """All of the headers and the small records; what is left over is contents, checksums and the directory."""
+    layout = lay_out("archive", 5, [0, 10, 100_000])
+    whole = bytearray(layout.size)
+    for offset, data in frame(layout, b"12345"):
+        whole[offset : offset + len(data)] = data
+    covered = 0
+    for offset, data in fixed(layout):
+        assert whole[offset : offset + len(data)] == data
+        covered += len(data)
+    records = sum(member.size for member in layout.members[1:4]) + layout.members[-2].size
+    assert covered == sum(member.offset - member.header for member in layout.members) + records

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -64,3 +65,22 @@ except KeyboardInterrupt:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[True]\n", done.stderr
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_helper_that_was_interrupted_at_birth_is_awaited(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    start, ended = threading.Thread.start, []
+
+    def interrupted(self: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        start(self)
+        raise KeyboardInterrupt
+
+    def helper() -> None:
+        time.sleep(0.2)
+        ended.append(True)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side([lambda: None, *[helper] * count])
+    assert ended and not [thread for thread in threading.enumerate() if thread.name == "ckpt-memory"]

@@ -6,6 +6,8 @@ import os
 import pickle
 import socket
 import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -117,3 +119,17 @@ def test_a_memory_is_mapped_once_and_anew_when_it_grew() -> None:
     memories.drop(1)
     memories.drop(1)
     assert second.closed and len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_the_other_side_may_be_gone_before_it_is_looked_at(layout: Layout) -> None:
+    """Although a child of it holds the channel open, what came is read, and no more is waited for."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as training:
+        pass
+    ours, held = socket.socketpair()
+    sender, channel = Channel(held, os.getpid()), Channel(ours, training.pid)
+    sender.send(Told(text="the last"))
+    assert channel.wait() and channel.receive() == (Told(text="the last"), [])
+    with pytest.raises(EOFError):
+        channel.receive()
+    sender.close()
+    channel.close()

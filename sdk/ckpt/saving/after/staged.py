@@ -33,6 +33,11 @@ class StagedSaves:
         self._take_back = take_back
         self._waiting: list[_Waiting] = []
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._waiting)
+
     def add(self, handle: SavedCheckpoint, job: Job, staged: Staged, seq: int) -> None:
         """Takes one that was just written."""
         self._waiting.append(_Waiting(handle, job, staged, seq))
@@ -57,7 +62,7 @@ class StagedSaves:
 
     def discard(self) -> int:
         """Drops them and returns how many there were."""
-        count = len(self._waiting)
+        count = self.count
         for waiting in self._waiting:
             committing.discard(Path(os.fsdecode(waiting.staged.path)))
             waiting.handle.came_to_nothing("skipped", f"{waiting.staged.stem} was discarded")

@@ -5,5 +5,6 @@ weights.py     a module, named modules or tensors as names and tensors
 generators.py  random states: taken, proven and set          ranks.py   those of all processes of a training
 configs.py     settings as plain data                        registry.py  objects that a training registered
 metrics_history.py  what it emitted so far
+trainers.py    the parts of anybody's trainer            arguments.py  arguments that cannot be what they should
 taking.py      all of it together: the content of a checkpoint
 """

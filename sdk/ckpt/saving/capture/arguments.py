@@ -11,6 +11,7 @@ import torch
 from ckpt.exceptions import StateError
 from ckpt.saving.capture.protocol import has_state, several
 from ckpt.saving.capture.weights import is_modules
+from ckpt.saving.envelope import places
 
 _MODEL = "give a torch.nn.Module, named modules or a mapping of tensors"
 _STATES = "give an object with state_dict() and load_state_dict()"
@@ -50,7 +51,7 @@ def refuse_wrong_model(model: Any) -> None:
         raise StateError(f"model is {a(model)}", hint=_MODEL)
     for name, item in model.items():
         tensor = isinstance(item, torch.Tensor | np.ndarray | np.generic)
-        if not tensor and not (isinstance(name, str) and name.endswith("_extra_state")):
+        if not tensor and not (isinstance(name, str) and places.may_hold_data(model, name)):
             raise StateError(f"model[{str(name)!r}] is {a(item)}", hint=_MODEL)
 
 
@@ -59,20 +60,23 @@ def telling_loaders(loaders: Any) -> tuple[Any, dict[str, str]]:
 
     Raises StateError for what is no loader at all.
     """
-    items, names = several(loaders)
-    keys = [f"loaders.{name}" for name in names] if names else [f"loaders[{i}]" for i in range(len(items))]
+    named = _are_named(loaders)
+    items = dict(loaders) if named else dict(enumerate(several(loaders)[0]))
+    kept: dict[Any, Any] = {}
     left_out: dict[str, str] = {}
-    for key, item in zip(keys, items, strict=True):
+    for name, item in items.items():
         if has_state(item) or isinstance(item, Mapping):
+            kept[name] = item
             continue
-        if isinstance(item, type | str | bytes) or not isinstance(item, Iterable):
-            where = key if len(items) > 1 else "loaders"
+        where = f"loaders.{name}" if named else f"loaders[{name}]" if len(items) > 1 else "loaders"
+        if not _is_loader(item):
             raise StateError(f"{where} is {a(item)}", hint="give one loader, a list of loaders or named loaders")
-        left_out[key] = f"{a(item)} tells no position; torchdata's StatefulDataLoader does"
+        left_out[where] = f"{a(item)} tells no position; torchdata's StatefulDataLoader does"
     if not left_out:
         return loaders, {}
-    kept = [item for key, item in zip(keys, items, strict=True) if key not in left_out]
-    return (kept, left_out) if kept else (None, {"loaders": next(iter(left_out.values()))})
+    if not kept:
+        return None, {"loaders": next(iter(left_out.values()))}
+    return kept if named else list(kept.values()), left_out
 
 
 def a(item: Any) -> str:
@@ -85,6 +89,18 @@ def a(item: Any) -> str:
         return f"the text {item[:60]!r}"
     name = type(item).__name__
     return f"{'an' if name[:1] in 'AEIOUaeio' else 'a'} {name}"
+
+
+def _are_named(loaders: Any) -> bool:
+    """Whether this is a mapping of names to loaders, whether they tell their state or not."""
+    if not isinstance(loaders, Mapping) or not loaders or has_state(loaders):
+        return False
+    return all(isinstance(name, str) and (has_state(item) or _is_loader(item)) for name, item in loaders.items())
+
+
+def _is_loader(item: Any) -> bool:
+    plain = type | str | bytes | Mapping | list | tuple | set | frozenset | torch.Tensor | np.ndarray
+    return isinstance(item, Iterable) and not isinstance(item, plain)
 
 
 def _refuse_class(what: str, item: Any) -> None:

@@ -28,18 +28,26 @@ KNOWN = ("python_random", "numpy_random", "torch_cpu", "torch_cuda")
 
 
 def capture_random() -> dict[str, Any]:
-    """The random states of Python, NumPy's global generator, torch on the CPU, and on CUDA when it is in use."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    """The random states of Python, NumPy's global generator, torch on the CPU, and on CUDA when it is in use.
+
+    Raises StateError when NumPy's global generator is of another kind than it is at first.
+    """
+    numpy_state: Mapping[str, Any] = np.random.get_state(legacy=False)
+    if numpy_state["bit_generator"] != "MT19937":
+        raise StateError(
+            f"rng.numpy: NumPy's global generator is a {numpy_state['bit_generator']}, whose state is not captured",
+            hint="save without random states, and register a numpy.random.Generator of that kind instead",
+        )
     in_use = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     cuda = torch.cuda.get_rng_state_all() if in_use else None
     return {
         "python_random": random.getstate(),
         "numpy_random": (
-            str(name),
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
+            "MT19937",
+            torch.from_numpy(np.asarray(numpy_state["state"]["key"]).astype(np.int64)),
+            int(numpy_state["state"]["pos"]),
+            int(numpy_state["has_gauss"]),
+            float(numpy_state["gauss"]),
         ),
         "torch_cpu": torch.get_rng_state(),
         "torch_cuda": cuda,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ckpt.exceptions import StateError
-from ckpt.saving.capture.weights import unwrap
+from ckpt.saving.capture.weights import give_module_state, module_state, unwrap
 from ckpt.state import real
 
 _HINT = "only what tells its own state, by state_dict() and load_state_dict(), can be saved and go on exactly"
@@ -29,7 +29,7 @@ def has_state(item: Any) -> bool:
 def state_of(item: Any, where: str) -> Any:
     """The state of an object; of a wrapped module that of the module in it. Raises StateError when it has none."""
     if isinstance(item, torch.nn.Module):
-        return unwrap(item).state_dict()
+        return module_state(unwrap(item))
     if callable(getattr(item, "state_dict", None)):
         return item.state_dict()
     if isinstance(item, random.Random):
@@ -46,7 +46,7 @@ def state_of(item: Any, where: str) -> Any:
 def give_state(item: Any, state: Any) -> None:
     """Gives an object a state back. Raises whatever the object raises for a state that it cannot take."""
     if isinstance(item, torch.nn.Module):
-        unwrap(item).load_state_dict(state)
+        give_module_state(unwrap(item), state)
     elif callable(getattr(item, "load_state_dict", None)):
         item.load_state_dict(state)
     elif isinstance(item, random.Random):

@@ -22,6 +22,19 @@ def rank_and_world() -> tuple[int, int]:
         return 0, 1
 
 
+def agree(answer: bool) -> bool:
+    """Rank 0's answer, on all ranks; one's own outside of `torch.distributed`.
+
+    Every rank has to call it: it waits for rank 0.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() < 2:
+        return answer
+    _ready()
+    answers = [answer]
+    dist.broadcast_object_list(answers, src=0)
+    return answers[0]
+
+
 def gather_random() -> list[dict[str, Any]] | None:
     """The random states of all ranks, by rank, on rank 0; None on the others and outside of `torch.distributed`.
 
@@ -29,11 +42,16 @@ def gather_random() -> list[dict[str, Any]] | None:
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() < 2:
         return None
-    if dist.get_backend() == "nccl" and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.init()  # type: ignore[no-untyped-call]
+    _ready()
     found: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
     dist.gather_object(capture_random(), found, dst=0)
     return found
+
+
+def _ready() -> None:
+    """Objects go between ranks by way of their GPUs where the backend knows nothing else."""
+    if dist.get_backend() == "nccl" and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.init()  # type: ignore[no-untyped-call]
 
 
 def own_random(

@@ -13,6 +13,14 @@ TAKEN = frozenset({"model", "optimizer", "scheduler", "scaler", "loaders", "metr
 """Names of parts that a training has anyway."""
 
 
+def refuse_name(name: Any) -> None:
+    """Raises StateError for a name that is no text or means a part of every training."""
+    if not isinstance(name, str) or not name:
+        raise StateError(f"the name {name!r} is no text", hint='register("ema", ema)')
+    if name in TAKEN or name.startswith("rng"):
+        raise StateError(f"'{name}' is the name of a part that every training has", hint="choose another name")
+
+
 class Registry:
     """Objects by name: EMA copies, samplers, meters, generators, whatever has `state_dict` and `load_state_dict`."""
 
@@ -30,10 +38,7 @@ class Registry:
         Raises StateError for a name that is no text or means a part of every training, and for an object that has
         neither `state_dict()` with `load_state_dict()` nor the state of a random generator.
         """
-        if not isinstance(name, str) or not name:
-            raise StateError(f"the name {name!r} is no text", hint='register("ema", ema)')
-        if name in TAKEN or name.startswith("rng"):
-            raise StateError(f"'{name}' is the name of a part that every training has", hint="choose another name")
+        refuse_name(name)
         if not has_state(item):
             raise StateError(
                 f"'{name}' is a {type(item).__name__}, which has no state_dict() and load_state_dict()",

@@ -14,7 +14,7 @@ PLAIN = "a file of another maker"
 WEIGHTS = ("model_state_dict", "state_dict", "model", "module")
 
 PLACES: dict[str, tuple[str, ...]] = {
-    "optimizer": ("optimizer_state_dicts", "optimizer_state_dict", "optimizers", "optimizer"),
+    "optimizer": ("optimizer_state_dicts", "optimizer_state_dict", "optimizer_states", "optimizers", "optimizer"),
     "scheduler": (
         "scheduler_state_dicts",
         "scheduler_state_dict",
@@ -87,6 +87,13 @@ def at(envelope: Mapping[str, Any], place: str) -> Any:
     for key in place.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+def may_hold_data(weights: Mapping[str, Any], name: str) -> bool:
+    """Whether what stands under a name may be other than a tensor: in the state dict of a module, which tells the
+    versions of its parts, it may.
+    """
+    return name.endswith("_extra_state") or hasattr(weights, "_metadata")
 
 
 def wrong_kind(envelope: Mapping[str, Any]) -> str | None:

@@ -134,13 +134,13 @@ def _weights(envelope: Mapping[str, Any], *, strict: bool) -> tuple[Mapping[str,
     for key in places.WEIGHTS:
         found = envelope.get(key)
         if isinstance(found, Mapping):
-            for name, value in found.items() if strict else ():
+            for name, value in found.items():
                 if not isinstance(name, str):
                     raise FormatError(f"{key} has the name {printable(repr(name)[:80])}, which is no string")
-                if not isinstance(value, torch.Tensor) and not name.endswith("_extra_state"):
+                if strict and not isinstance(value, torch.Tensor) and not places.may_hold_data(found, name):
                     raise FormatError(f"{key}.{printable(name)} is a {type(value).__name__}, not a tensor")
-            return found, key
-    if envelope and all(isinstance(value, torch.Tensor) for value in envelope.values()):
+            return from_plain(found, key) if strict else found, key
+    if envelope and all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in envelope.items()):
         return envelope, "the file itself"
     raise FormatError("it holds no weights", hint=f"they are looked for under {', '.join(places.WEIGHTS)}")
 
@@ -200,7 +200,9 @@ def _state(envelope: Mapping[str, Any]) -> TrainingState:
         numbers = metrics.items() if isinstance(metrics, Mapping) else ()
         return TrainingState(
             epoch=int(number("epoch", "resume_state.epoch", default=0)),
-            global_step=int(number("global_step", "resume_state.global_step", "step", "iteration", default=0)),
+            global_step=int(
+                number("global_step", "resume_state.global_step", "step", "iteration", "iter_num", default=0)
+            ),
             learning_rate=number("learning_rate", "lr", default=math.nan),
             loss=number("loss", default=math.nan),
             metrics={str(name): value for name, value in numbers if isinstance(value, int | float)},

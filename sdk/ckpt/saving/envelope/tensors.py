@@ -52,7 +52,10 @@ def tensor_of(array: np.ndarray[Any, Any], where: str = "array") -> torch.Tensor
     name = array.dtype.name
     dtype = getattr(torch, name, None)
     if array.dtype.byteorder == ">" or not isinstance(dtype, torch.dtype) or not _is_stored(dtype):
-        raise StateError(f"{where} is an array of {array.dtype}, which cannot be stored as a tensor")
+        raise StateError(
+            f"{where} is an array of {array.dtype}, which cannot be stored as a tensor",
+            hint="store an array of numbers in native byte order of a dtype that torch has too",
+        )
     flat = np.asarray(array, order="C").reshape(-1)
     if not flat.size:
         return torch.empty(array.shape, dtype=dtype)

@@ -2,8 +2,9 @@
 
 loading.py    a checkpoint's content, proven whole, or that of the newest one that is
 restoring.py  that content into objects, in order
-weights.py    a model's tensors beside those of a checkpoint
-states.py     other objects beside theirs, given and taken back        report.py  what a restore did
+weights.py    a model's tensors beside those of a checkpoint           copying.py     one over another
+states.py     other objects beside theirs, given and taken back        fitting.py     what speaks against that
+report.py     what a restore did                                       interrupts.py  Ctrl-C held back meanwhile
 """
 
 from ckpt.saving.restore.report import RestoreReport, SkippedTensor

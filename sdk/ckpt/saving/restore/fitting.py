@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 _SWITCHES = frozenset({"foreach", "fused", "capturable", "differentiable", "maximize", "decoupled_weight_decay"})
 """Settings of groups that versions of torch add to optimizers that had none of them."""
@@ -89,7 +90,7 @@ def by_names(optimizer: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def unfit_scheduler(scheduler: Any, state: Any) -> str | None:
     """What speaks against a scheduler of torch's taking a state, as a sentence; None when nothing does. Pure."""
-    if not _is_torchs(scheduler):
+    if not (isinstance(scheduler, torch.optim.lr_scheduler.LRScheduler) and _is_torchs(scheduler)):
         return None
     kind = type(scheduler).__name__
     if not isinstance(state, Mapping):
@@ -180,7 +181,7 @@ def _unfit_moments(kind: str, moments: Mapping[Any, Any], numbers: list[Any], pa
         if missing:
             return f"the optimizer state is not that of a {kind}: parameter {number} has no {', '.join(missing)}"
         for name, value in held.items():
-            if name not in _LIKE_PARAMETERS or value is None:
+            if name not in _LIKE_PARAMETERS or value is None or is_lazy(parameter):
                 continue
             if not isinstance(value, torch.Tensor):
                 return f"the optimizer's {name} of parameter {number} is a {type(value).__name__}"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ckpt import files, refs
+from ckpt import refs
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, CheckpointError, CorruptError, FormatError, IncompleteError
 from ckpt.records import Checkpoint
-from ckpt.saving.envelope import Content, from_envelope, read_envelope
-from ckpt.saving.when.history import read_marker
+from ckpt.saving.envelope import Content, from_envelope
+from ckpt.saving.restore.placing import check_location, read_placed
+from ckpt.saving.restore.proving import while_proving
 from ckpt.scan import RunView
 from ckpt.telling import tell
 
@@ -22,8 +24,8 @@ log = logging.getLogger("ckpt.saving")
 def read_checkpoint(record: Checkpoint, *, map_location: Any = "cpu", verify: bool = True) -> Content:
     """The content of one checkpoint, loaded with `weights_only=True`.
 
-    With `verify` the file's BLAKE3 is compared with its marker first: torch itself does not notice a flipped bit.
-    Raises IncompleteError, CorruptError, FormatError.
+    With `verify` the file is proven whole: torch itself does not notice a flipped bit. Raises as `read_file` does, and
+    IncompleteError.
     """
     name = printable(record.path)
     if record.state in ("writing", "incomplete"):
@@ -39,30 +41,24 @@ def read_checkpoint(record: Checkpoint, *, map_location: Any = "cpu", verify: bo
 def read_file(path: Path, map_location: Any = "cpu", *, verify: bool = True) -> Content:
     """The content of a checkpoint file of any layout, loaded with `weights_only=True`.
 
-    With `verify` its BLAKE3 is compared with the marker beside it, where there is one. A file of an older layout is
-    told of in the log and by the content's `migration`. Raises FileNotFoundError, CorruptError, FormatError.
+    With `verify` its BLAKE3 is compared with the marker beside it, or where there is none each part of it with the
+    CRC-32 that the file states. Weights and optimizers go where `map_location` says, all else is on the CPU. A file of
+    an older layout is told of in the log and by the content's `migration`. Raises FileNotFoundError, CorruptError,
+    FormatError, CheckpointError for a file that is not safe, UsageError for a device that is not here.
     """
     name = printable(str(path))
+    check_location(map_location)
+    read = partial(read_placed, path, map_location)
     try:
-        if verify:
-            _verify(path)
-        content = from_envelope(read_envelope(path, map_location), name)
+        envelope = while_proving(path, read) if verify else read()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise CorruptError(f"{name} cannot be read: {error.strerror}") from error
+    content = from_envelope(envelope, name)
     if content.migration is not None:
         log.log(content.migration.level, "%s was read as %s", name, content.migration)
     return content
-
-
-def _verify(path: Path) -> None:
-    marker = read_marker(path)
-    written = marker.get("hash")
-    if isinstance(written, str) and written.startswith("blake3:") and marker.get("file", path.name) == path.name:
-        found = files.hash_file(path)
-        if found != written.removeprefix("blake3:"):
-            raise CorruptError(f"{printable(str(path))} is damaged: its bytes are not those that were saved")
 
 
 def newest_whole(

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+
 import msgspec
 
+from ckpt.encoding import printable
+from ckpt.formats.resuming import NONE_GIVEN
 from ckpt.records import Record
 from ckpt.saving.envelope.migration import Migration
+
+_SHOWN = 10
+"""How many of one kind are named; of the rest, their number."""
 
 
 class SkippedTensor(Record, frozen=True, kw_only=True):
@@ -29,8 +37,15 @@ class SkippedTensor(Record, frozen=True, kw_only=True):
         return f"{self.name}: {list(self.saved)} in the checkpoint, {list(self.expected)} in the model"
 
 
+def listed(items: Iterable[object]) -> str:
+    """The first items as a text, and how many more there are."""
+    texts = [str(item) for item in items]
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return "; ".join(texts[:_SHOWN]) + more
+
+
 class RestoreReport(Record, frozen=True, kw_only=True):
-    """What a restore did."""
+    """What a restore did; `str()` says it in a few lines."""
 
     checkpoint: str
     """Id of the checkpoint; "" for a file that was loaded by hand."""
@@ -78,3 +93,27 @@ class RestoreReport(Record, frozen=True, kw_only=True):
     def fully_restored(self) -> bool:
         """Whether all that was saved and asked for is back, bit for bit."""
         return not self.skipped and not self.converted and not self.notes
+
+    def __str__(self) -> str:
+        lines = [
+            f"{printable(os.path.basename(self.path))}: epoch {self.epoch}, step {self.global_step}; "
+            f"goes on with epoch {self.next_epoch}, step {self.next_step}",
+            f"restored: {', '.join(self._restored()) or 'nothing'}",
+        ]
+        reasons = [f"{name}: {why}" for name, why in self.left_out.items() if why != NONE_GIVEN]
+        for told, items in (
+            ("skipped", self.skipped),
+            ("converted to the model's dtype", self.converted),
+            ("not restored", self.notes),
+            ("left out at the save", reasons),
+            ("read as", () if self.migration is None else (self.migration,)),
+        ):
+            if items:
+                lines.append(f"{told}: {printable(listed(items))}")
+        return "\n".join(lines)
+
+    def _restored(self) -> list[str]:
+        counts = (("tensor", len(self.loaded)), ("optimizer", self.optimizers), ("scheduler", self.schedulers))
+        counts += (("scaler", int(self.scaler)), ("loader", self.loaders))
+        found = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts if count]
+        return [*found, *map(printable, self.registered), *(["random states"] if self.random else [])]

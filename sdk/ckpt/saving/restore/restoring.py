@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from ckpt.saving.capture.ranks import own_random
 from ckpt.saving.capture.taking import CHOICE_RNG, Training
 from ckpt.saving.envelope import Content
 from ckpt.saving.restore import states
-from ckpt.saving.restore.report import RestoreReport
-from ckpt.saving.restore.states import Matched
+from ckpt.saving.restore.interrupts import interrupts_wait
+from ckpt.saving.restore.report import RestoreReport, listed
+from ckpt.saving.restore.states import Matched, Pair
 from ckpt.saving.restore.weights import WeightsToLoad
 
 
@@ -33,19 +34,18 @@ def restore(
     """Puts a checkpoint's content into objects.
 
     With `strict`, whatever does not fit raises CheckpointError and nothing is changed. Without, tensors whose name and
-    shape fit are restored, and the other objects only when all of them did. With `weights_only` the model alone is
-    restored. Where an object refuses a state that looked as if it fitted, CheckpointError is raised and what was
-    changed is put back. Random states are set last.
+    shape fit are restored, and the other objects only when all of them did; of those, one that refuses is left as it
+    was and told of. With `weights_only` the model alone is restored. Where a state looked as if it fitted and is
+    refused after all, CheckpointError is raised and what was changed is put back; so it is on an interrupt. Random
+    states are set last.
     """
     weights = None if training.weights is None else WeightsToLoad(training.weights, content.weights)
     kinds = {} if weights_only else _matched(content, training)
     problems = [problem for found in kinds.values() for problem in found.problems]
     skipped = () if weights is None else weights.skipped
     if strict and (skipped or problems):
-        told = [str(item) for item in skipped[:10]] + problems
-        more = f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
         raise CheckpointError(
-            f"{printable(path)} does not fit: " + "; ".join(told) + more,
+            f"{printable(path)} does not fit: {listed([*problems, *skipped])}",
             hint="strict=False restores what fits and reports the rest",
         )
     proven, notes = _proven(content, random and not weights_only)
@@ -53,8 +53,7 @@ def restore(
     if skipped:
         notes += [f"the {kind} state was not restored: not all weights fit" for kind, m in kinds.items() if m.pairs]
         kinds = {}
-    _change(weights, kinds)
-    proven.set()
+    given, refused = _change(weights, kinds, proven, strict=strict)
     return RestoreReport(
         checkpoint=checkpoint,
         path=path,
@@ -64,15 +63,15 @@ def restore(
         loaded=() if weights is None else tuple(weights.fitting),
         skipped=skipped,
         converted=() if weights is None else weights.converted,
-        optimizers=_count(kinds, "optimizer"),
-        schedulers=_count(kinds, "scheduler"),
-        loaders=_count(kinds, "loader"),
-        scaler=bool(_count(kinds, "scaler")),
-        registered=tuple(pair.kind[1:-1] for pair in kinds.get("registered", Matched()).pairs),
+        optimizers=_count(given, "optimizer"),
+        schedulers=_count(given, "scheduler"),
+        loaders=_count(given, "loader"),
+        scaler=bool(_count(given, "scaler")),
+        registered=tuple(name for name in training.registered if _count(given, f"'{name}'")),
         random=bool(proven.states),
         start_of_fork=start_of_fork,
         warm_start=weights_only,
-        notes=tuple(notes),
+        notes=(*notes, *refused),
         left_out={} if content.report is None else content.report.left_out,
         migration=content.migration,
     )
@@ -97,7 +96,7 @@ def _matched(content: Content, training: Training) -> dict[str, Matched]:
 
 def _unclaimed(content: Content, training: Training) -> list[str]:
     return [
-        f"the state of '{printable(name)}' was saved, and nothing is registered under that name"
+        f"the state of '{printable(str(name))}' was saved, and nothing is registered under that name"
         for name in content.captured or {}
         if name not in training.registered
     ]
@@ -119,19 +118,24 @@ def _proven(content: Content, wanted: bool) -> tuple[ProvenStates, list[str]]:
     return proven, [*notes, *(f"the random state {name} was not restored" for name in proven.left)]
 
 
-def _change(weights: WeightsToLoad | None, kinds: Mapping[str, Matched]) -> None:
-    """Changes the training. Last comes what is changed in place: nothing behind it can refuse, so it needs no copy."""
+def _change(
+    weights: WeightsToLoad | None, kinds: Mapping[str, Matched], proven: ProvenStates, *, strict: bool
+) -> tuple[list[Pair], list[str]]:
+    """Changes the training. Returns what took its state, and what is to be told of what did not."""
     pairs = [pair for found in kinds.values() for pair in found.pairs]
+    # What is changed in place comes last: an interrupt that comes before it finds it as it was.
     pairs.sort(key=lambda pair: isinstance(pair.item, torch.nn.Module))
-    before = states.give_all(pairs)
-    if weights is None:
-        return
-    try:
-        weights.load()
-    except BaseException:
-        states.take_back(before)
-        raise
+    given, before, refused = states.give_all(pairs, strict=strict)
+    with interrupts_wait():
+        try:
+            if weights is not None:
+                weights.load()
+        except BaseException:
+            states.take_back(before)
+            raise
+        proven.set()
+    return given, refused
 
 
-def _count(kinds: Mapping[str, Matched], kind: str) -> int:
-    return len(kinds.get(kind, Matched()).pairs)
+def _count(given: Sequence[Pair], kind: str) -> int:
+    return sum(pair.kind == kind for pair in given)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from ckpt.exceptions import CheckpointError, CkptError
 from ckpt.saving.capture.protocol import give_state, has_state, several, state_of
 from ckpt.saving.envelope.plain import from_plain
 from ckpt.saving.restore.fitting import by_names, unfit_optimizer, unfit_scheduler
+from ckpt.saving.restore.interrupts import interrupts_wait
 
 _REFUSALS = (CkptError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError)
 """What objects raise that cannot tell or take a state."""
@@ -35,7 +39,7 @@ class Matched:
 
 
 def match(kind: str, objects: Any, states: Sequence[Any] | None, saved_names: Sequence[str] = ()) -> Matched:
-    """Objects with their states, by name where both have names, else by their order. Pure."""
+    """Objects with their states, by name where either side has names, else by their order. Pure."""
     if objects is None:
         return Matched()
     items, names = several(objects)
@@ -75,8 +79,9 @@ def _order(kind: str, names: Sequence[str] | None, wanted: int, saved_names: Seq
         return [have.index(name) for name in own]
     if names is not None and saved_names:
         return f"{kind}s {', '.join(have)} were saved, {', '.join(own)} are wanted"
-    told, other = (f"{kind}s {', '.join(have)}", "a list") if saved_names else ("a list", f"{kind}s {', '.join(own)}")
-    return f"{told} of {saved} were saved, {other} of {wanted} are wanted: which is which is not known"
+    if saved_names:
+        return f"{kind}s {', '.join(have)} were saved, {wanted} without names are wanted: which is which is not known"
+    return f"{saved} {kind} states without names were saved, {', '.join(own)} are wanted: which is which is not known"
 
 
 def _unfit(pair: Pair) -> str | None:
@@ -105,16 +110,21 @@ def give_all(pairs: Sequence[Pair], *, strict: bool = True) -> tuple[list[Pair],
         except Exception as error:
             if strict:
                 told = refusal(take_back(before) + ([pair.kind] if own is None else []))
-                raise CheckpointError(f"the {pair.kind} refused its state: {error}", hint=told) from error
+                raise CheckpointError(f"the {pair.kind} refused its state: {_line(error)}", hint=told) from error
             left = take_back([before.pop()]) if own is not None else [pair.kind]
             unknown = "; what it holds now is not known" if left else ""
-            notes.append(f"the {pair.kind} refused its state: {error}{unknown}")
+            notes.append(f"the {pair.kind} refused its state: {_line(error)}{unknown}")
         except BaseException:
             take_back(before)
             raise
         else:
             given.append(pair)
     return given, before, notes
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _by_names(pair: Pair) -> Any:
@@ -127,8 +137,10 @@ def take_back(before: Sequence[Pair]) -> list[str]:
     left: list[str] = []
     for pair in reversed(before):
         try:
-            give_state(pair.item, pair.state)
-        except _REFUSALS:
+            with interrupts_wait():
+                give_state(pair.item, pair.state)
+        except BaseException:
+            # Whatever it is, the others are to be put back too, and what led here is raised again.
             left.append(pair.kind)
     return left
 
@@ -154,11 +166,14 @@ def _own_state(pair: Pair) -> Pair | None:
 
 def _cloned(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
+        return value if is_lazy(value) else value.detach().clone()
+    if type(value) in (dict, OrderedDict):
         for key, item in value.items():
             value[key] = _cloned(item)
         return value
     if type(value) in (list, tuple):
         return type(value)(_cloned(item) for item in value)
-    return value
+    try:
+        return copy.deepcopy(value)
+    except _REFUSALS:
+        return value

@@ -12,12 +12,11 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from ckpt.exceptions import CheckpointError, StateError
-from ckpt.saving.capture.weights import is_modules, named, plain_names, unwrap
+from ckpt.saving.capture.weights import is_modules, named, plain_names, plain_naming, unwrap
 from ckpt.saving.restore.copying import dtype_of, is_ordinary, kept, obstacle, overwrite, shape_of
 from ckpt.saving.restore.report import SkippedTensor
 
-_COMPILED = "_orig_mod."
-_WRAPPERS = ("module.", _COMPILED)
+_WRAPPERS = ("module.", "_orig_mod.")
 """What data parallelism and compilation put before the names of a model that is saved as it stands in them."""
 _EXTRA = "_extra_state"
 
@@ -110,12 +109,9 @@ class WeightsToLoad:
 
 def _versions_for(module: torch.nn.Module, part: str, versions: Mapping[str, Any]) -> dict[str, Any]:
     """The versions that a checkpoint tells of a part's modules, by their names in the module as it stands."""
-    told: dict[str, Any] = {}
-    for name, _ in module.named_modules(remove_duplicate=False):
-        plain = f"{part}{name}.".replace(_COMPILED, "").rstrip(".") if name else part[:-1]
-        if plain in versions:
-            told[name] = versions[plain]
-    return told
+    plain = plain_naming(module)
+    names = {name: f"{part}{plain(f'{name}.') if name else ''}"[:-1] for name, _ in module.named_modules()}
+    return {name: versions[saved] for name, saved in names.items() if saved in versions}
 
 
 def _skipped(name: str, saved: Any, own: Any, why: str = "") -> SkippedTensor:
@@ -159,14 +155,9 @@ def _resized_on_load(module: torch.nn.Module) -> set[str]:
     """Names of tensors that take another shape while they are loaded: lazy ones, and those of quantisation's observers."""
     found = {name for name, value in module.state_dict().items() if is_lazy(value)}
     for path, part in module.named_modules():
-        if _takes_state(part).startswith("torch.ao."):
+        if type(part)._load_from_state_dict.__module__.startswith("torch.ao."):
             found.update(f"{path}.{name}" if path else name for name in part._buffers)
-    return {name.replace(_COMPILED, "") for name in found}
-
-
-def _takes_state(part: torch.nn.Module) -> str:
-    """The module of Python in which the way is written that a part takes its state."""
-    return str(type(part)._load_from_state_dict.__module__)
+    return set(map(plain_naming(module), found))
 
 
 def _has_own_way(module: torch.nn.Module) -> bool:

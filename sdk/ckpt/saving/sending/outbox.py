@@ -14,6 +14,7 @@ from ckpt.saving.sending.queue import SaveQueue
 from ckpt.saving.sending.staging import Staging
 
 _job_numbers = itertools.count(1)
+_AT_EXIT_S = 60.0  # that an interpreter which ends waits for room on a disk
 
 
 class Outbox:
@@ -66,9 +67,17 @@ class Outbox:
         self.queue.raise_untold()
 
     def _end(self) -> None:
-        self.queue.wait()
+        self.queue.finish()
         self.carriers.close()
         self.queue.free()
+
+
+_ending = False
+
+
+def is_ending() -> bool:
+    """Whether the interpreter is about to end: carriers are closed."""
+    return _ending
 
 
 _open: weakref.WeakSet[Outbox] = weakref.WeakSet()
@@ -85,5 +94,9 @@ def _watch(outbox: Outbox) -> None:
 
 
 def _wait_for_all() -> None:
+    global _ending
+    _ending = True
     for outbox in list(_open):
-        outbox.wait()
+        outbox.queue.cut_waits(_AT_EXIT_S, "the program ended")
+    for outbox in list(_open):
+        outbox.queue.finish()

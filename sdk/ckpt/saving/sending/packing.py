@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckpt.saving.sending.pickling import Pickled, pickle_envelope
+from ckpt.saving.sending.staging import checked
 from ckpt.writing.layout import Layout, lay_out
 
 FOLDER = "archive"
@@ -28,8 +29,11 @@ class Packed:
 def pack(envelope: dict[str, Any], *, like: Layout | None = None) -> Packed:
     """Pickles an envelope and lays the file out, where it can be `like` an earlier one.
 
-    Raises StateError for what cannot be stored.
+    Raises StateError for what cannot be stored, such as a tensor without data.
     """
     pickled = pickle_envelope(envelope)
     sizes = [storage.nbytes() for storage in pickled.storages]
-    return Packed(pickled, lay_out(FOLDER, len(pickled.data), sizes, like=like))
+    packed = Packed(pickled, lay_out(FOLDER, len(pickled.data), sizes, like=like))
+    # Known before another save gives way to this one.
+    checked(packed.layout, pickled.storages)
+    return packed

@@ -20,11 +20,12 @@ from ckpt.encoding import printable
 from ckpt.protocol import checkpoint_from_json
 from ckpt.saving.handle import SavedCheckpoint
 from ckpt.saving.turns import Turns
-from ckpt.writing.carriers import Carrier
+from ckpt.writing.carriers import Carrier, ProcessCarrier
 from ckpt.writing.committing import Committed
 from ckpt.writing.image import Image
 from ckpt.writing.jobs import Failure, Job, Outcome
 from ckpt.writing.layout import Layout
+from ckpt.writing.patience import patience
 
 log = logging.getLogger("ckpt.saving")
 
@@ -156,7 +157,8 @@ class SaveQueue(Generic[M]):
     def put(self, save: Save) -> None:
         """Has a save written that was admitted, or lets it wait for the one before; an older one that waits gives way.
 
-        An interrupt leaves nothing half way: what the carrier has taken by then, it performs before this raises.
+        An interrupt leaves nothing half way: what the carrier has taken by then, it performs before this raises; and
+        the carrier is closed then. Raises RuntimeError when it was before.
         """
         self._trainer = threading.get_ident()
         self.turns.hand_over(partial(self._put, save))
@@ -169,9 +171,11 @@ class SaveQueue(Generic[M]):
                     self._waiting = save
                     return
                 self._writing = save
-            self._start(save)
+            self._submit(save)
         except BaseException as error:
-            # Whether the carrier has the job is not known, and its image must not change while it has.
+            # A handler may have raised it, so whether the carrier has the job is not known, and its image must not
+            # change while it has.
+            patience.cut(save.job.number, 0.0, "interrupted while it waited for room")
             save.carrier.close()
             save.handle.raised = True
             self._fail(save, error)
@@ -211,11 +215,14 @@ class SaveQueue(Generic[M]):
                 return
             save.told(save)
 
-    def raise_untold(self) -> None:
-        """Settles, and raises SaveError for the first failure that nobody was told of; others are logged."""
+    def raise_untold(self, *, but: SavedCheckpoint | None = None) -> None:
+        """Settles, and raises SaveError for the first failure that nobody was told of; others are logged.
+
+        That of `but`, which its caller is about to get, is left for later.
+        """
         self.settle()
-        untold = [handle for handle in self._failed if not handle.raised]
-        self._failed.clear()
+        untold = [handle for handle in self._failed if not handle.raised and handle is not but]
+        self._failed = [handle for handle in self._failed if handle is but]
         for handle in untold:
             handle.raised = True
         for handle in untold[1:]:
@@ -227,7 +234,22 @@ class SaveQueue(Generic[M]):
         """Waits for what is on its way, and settles in this thread: it is now the training's."""
         if self.is_mine:
             self._trainer = threading.get_ident()
-            self.wait()
+            try:
+                self.wait()
+            except SaveError:
+                raise
+            except BaseException:
+                self.cut_waits(0.0, "interrupted while it waited for room")
+                raise
+
+    def cut_waits(self, within_s: float, why: str) -> None:
+        """What is on its way waits for room on a disk no longer than so many seconds more."""
+        with self._changed:
+            writing, following = self._writing, self._waiting
+            if following is not None:
+                following.job = following.job.evolve(full_wait_s=min(within_s, following.job.full_wait_s))
+        if writing is not None:
+            patience.cut(writing.job.number, within_s, why)
 
     def free(self) -> None:
         """Gives the memory back, when nothing is on its way; a later save takes it anew."""
@@ -245,7 +267,7 @@ class SaveQueue(Generic[M]):
     def _tell_of_waiting(self) -> None:
         save = self._writing
         if save is not None:
-            writer = save.carrier.process_id
+            writer = save.carrier.process_id if isinstance(save.carrier, ProcessCarrier) else None
             log.warning(
                 "a save waits %g s for %s, which %s is still writing",
                 SLOW_S,
@@ -253,11 +275,8 @@ class SaveQueue(Generic[M]):
                 f"a thread of process {os.getpid()}" if writer is None else f"process {writer}",
             )
 
-    def _start(self, save: Save) -> None:
-        try:
-            save.carrier.submit(save.job, save.image, partial(self._done, save))
-        except Exception as error:  # noqa: BLE001
-            self._fail(save, error)
+    def _submit(self, save: Save) -> None:
+        save.carrier.submit(save.job, save.image, partial(self._done, save))
 
     def _fail(self, save: Save, error: BaseException) -> None:
         message = f"{printable(save.job.stem)} could not be saved: {str(error) or type(error).__name__}"
@@ -265,6 +284,7 @@ class SaveQueue(Generic[M]):
 
     def _done(self, save: Save, outcome: Outcome) -> None:
         """The end of a save, in whatever thread."""
+        patience.forget(save.job.number)
         with self._changed:
             if self._writing is not save:
                 return
@@ -284,7 +304,10 @@ class SaveQueue(Generic[M]):
                 self._writing = following
                 self._changed.notify_all()
         if following is not None:
-            self._start(following)
+            try:
+                self._submit(following)
+            except Exception as error:  # noqa: BLE001
+                self._fail(following, error)
 
 
 def _tell(handle: SavedCheckpoint, outcome: Outcome) -> None:

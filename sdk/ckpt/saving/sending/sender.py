@@ -18,7 +18,7 @@ from ckpt.runs import Run
 from ckpt.saving.envelope import Content, to_envelope
 from ckpt.saving.handle import SavedCheckpoint
 from ckpt.saving.sending.carrying import Kind, kind_for
-from ckpt.saving.sending.outbox import Outbox
+from ckpt.saving.sending.outbox import Outbox, is_ending
 from ckpt.saving.sending.packing import Packed, pack
 from ckpt.saving.sending.queue import Save
 from ckpt.saving.sending.staging import Staging, live_image
@@ -103,9 +103,14 @@ class Sender:
         carrier = outbox.carriers.get("inline" if memory is None else self._kind(packed))
         try:
             outbox.queue.put(Save(handle, job, image, carrier, learned, told, memory, sure))
-        except BaseException:
+        except BaseException as error:
             # The queue has closed the carrier, to be sure that nothing is under way.
             outbox.carriers.close()
+            if isinstance(error, RuntimeError) and is_ending():
+                raise SaveError(
+                    f"{stem} could not be saved: the interpreter is ending",
+                    hint="have the thread that saves end before the program does",
+                ) from error
             raise
         if memory is None:
             outbox.queue.settle()

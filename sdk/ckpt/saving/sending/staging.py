@@ -42,7 +42,7 @@ class Staging:
         A storage whose bytes lie there already, with a CRC32 that is remembered, is compared and not copied.
         Raises MemoryError when the memory cannot be had, and StateError for a storage without data.
         """
-        members = _checked(layout, pickled.storages)
+        members = checked(layout, pickled.storages)
         # Nothing is known while bytes are on their way, so that a fill that is interrupted leaves nothing wrong behind.
         crcs, self._crcs = self._crcs, {}
         memory = self._memory
@@ -102,13 +102,13 @@ def live_image(layout: Layout, pickled: Pickled) -> LiveImage:
     parts = [
         Part(offset, len(data), partial(_read_bytes, memoryview(data))) for offset, data in frame(layout, pickled.data)
     ]
-    for member, storage in zip(_checked(layout, pickled.storages), pickled.storages, strict=True):
+    for member, storage in zip(checked(layout, pickled.storages), pickled.storages, strict=True):
         parts.append(Part(member.offset, member.size, partial(_read_storage, storage)))
     return LiveImage(layout, parts)
 
 
-def _checked(layout: Layout, storages: Sequence[torch.UntypedStorage]) -> Sequence[Member]:
-    """The members that the storages are to become."""
+def checked(layout: Layout, storages: Sequence[torch.UntypedStorage]) -> Sequence[Member]:
+    """The members that the storages are to become. Raises StateError for a storage without data."""
     members = layout.members[layout.first_storage : layout.first_storage + layout.storages]
     if [member.size for member in members] != [storage.nbytes() for storage in storages]:
         raise ValueError("the layout is for storages of other sizes")

@@ -68,13 +68,12 @@ def waits(rules: Collection[str]) -> bool:
     return any(rule in rules for rule in ("best", "exception", "signal"))
 
 
-def alike_on_all_ranks(rules: Collection[str]) -> bool:
-    """Whether all ranks of a training come to a save by these rules at the same step.
+def meets_on_all_ranks(config: CheckpointConfig) -> bool:
+    """Whether all ranks of a training save at the same moments, to put their random states together.
 
-    Steps and epochs are the same everywhere; clocks, signals, exceptions and losses are not. A save that no rule asked
-    for is one that the training itself makes, on all ranks.
+    Their losses, clocks, signals and failed saves differ, so nothing of these may decide it.
     """
-    return not rules or any(rule in rules for rule in ("step", "epoch"))
+    return config.gather_random_states and config.save_random_state
 
 
 def after_exception(error: BaseException | None, config: CheckpointConfig, history: History, step: int) -> bool:

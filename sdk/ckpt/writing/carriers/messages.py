@@ -35,6 +35,14 @@ class Write(Record, frozen=True, kw_only=True, tag="write"):
     """Memories that are used no more."""
 
 
+class Cut(Record, frozen=True, kw_only=True, tag="cut"):
+    """A job waits for room no longer than so many seconds from now."""
+
+    job: int
+    within_s: float
+    why: str
+
+
 class Ready(Record, frozen=True, kw_only=True, tag="ready"):
     """The writer has started."""
 
@@ -51,7 +59,7 @@ class Came(Record, frozen=True, kw_only=True, tag="came"):
     outcome: Outcome
 
 
-Message = Write | Ready | Told | Came
+Message = Write | Cut | Ready | Told | Came
 
 
 def encode(message: Message) -> bytes:

@@ -17,9 +17,10 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from ckpt.writing.carriers.base import failed, performer
-from ckpt.writing.carriers.messages import Came, Channel, Ready, Told, Write
+from ckpt.writing.carriers.messages import Came, Channel, Cut, Ready, Told, Write
 from ckpt.writing.image import StagedImage
 from ckpt.writing.memory import SharedMemory
+from ckpt.writing.patience import patience
 
 _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
@@ -98,6 +99,9 @@ def _listen(channel: Channel, orders: SimpleQueue[Order | None]) -> None:
     try:
         while True:
             message, fds = channel.receive()
+            if isinstance(message, Cut):
+                patience.cut(message.job, message.within_s, message.why)
+                continue
             assert isinstance(message, Write)
             orders.put(Order(message, fds[0], fds[1] if len(fds) > 1 else None))
     except EOFError:

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from ckpt.encoding import printable
 from ckpt.writing.carriers import aftermath, lifetime
 from ckpt.writing.carriers.base import Done, failed, performer
-from ckpt.writing.carriers.messages import Came, Ready, Told, Write
+from ckpt.writing.carriers.messages import Came, Cut, Ready, Told, Write
 from ckpt.writing.carriers.writer import CannotStart, Writer
 from ckpt.writing.image import Image, StagedImage
 from ckpt.writing.jobs import Failure, Job, Outcome
 from ckpt.writing.memory import SharedMemory
+from ckpt.writing.patience import patience
 from ckpt.writing.worker import Worker
 
 log = logging.getLogger("ckpt.writing")
@@ -58,6 +59,7 @@ class Serving:
         self._wake: tuple[int, int] | None = None
         self.forget()
         lifetime.watch(self)
+        patience.tell(self)
 
     def forget(self) -> None:
         """Has no thread, process or job any more, as in a forked child; the next job gets a writer of its own."""
@@ -65,12 +67,13 @@ class Serving:
         if writer is not None:
             writer.forget()
         self._close_wake()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
         self._given: deque[_Given] = deque()
         self._is_serving = False
         self._worker = Worker("ckpt-writer")
         self._here: str | None = None  # why the jobs are performed in this process
         self._untold: list[str] = []
+        self._cuts: deque[Cut] = deque()
         self._memories: weakref.WeakKeyDictionary[SharedMemory, int] = weakref.WeakKeyDictionary()
         self._known: set[int] = set()  # numbers of memories that the writer has mapped
 
@@ -83,7 +86,7 @@ class Serving:
     def submit(self, job: Job, image: Image, done: Done) -> None:
         """Returns when the writer has the job, which it then performs even if this process is killed; or late enough."""
         given = _Given(job, image, done, aftermath.names_in_use(job))
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise RuntimeError("the carrier is closed")
             self._given.append(given)
@@ -94,19 +97,27 @@ class Serving:
     def close(self, timeout_s: float | None = None) -> None:
         """Waits for the outcomes and the writer's end. Raises TimeoutError; nothing is killed."""
         self.end()
-        self._run()
+        if self._given:
+            self._run()
         if not self._worker.wait(timeout_s):
             raise TimeoutError(f"a checkpoint is still being written after {timeout_s:g} s")
 
     def end(self) -> None:
         """Takes no more jobs and ends when all outcomes have come; does not wait for that."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._call()
 
+    def cut(self, job: int, within_s: float, why: str) -> None:
+        """See `Patience.cut`: the writer is told of it."""
+        with self._lock:
+            if any(given.job.number == job for given in self._given):
+                self._cuts.append(Cut(job=job, within_s=within_s, why=why))
+                self._call()
+
     def _run(self) -> None:
         """Has the thread look at the jobs; one that is not there yet will."""
-        with self._changed:
+        with self._lock:
             if self._is_serving:
                 self._call()
                 return
@@ -127,7 +138,7 @@ class Serving:
 
     def _serve(self) -> None:
         """Until there is neither job nor writer. Whatever happens, each job gets an outcome."""
-        with self._changed:
+        with self._lock:
             self._is_serving = True
             if not self._worker.is_this_thread:
                 self._here = self._here or "no thread can be had"
@@ -139,14 +150,14 @@ class Serving:
             while self._is_serving:
                 self._serve_next()
         except BaseException as error:
-            with self._changed:
+            with self._lock:
                 self._is_serving = False
                 self._close_wake()
             self._give_up(error)
             raise
 
     def _serve_next(self) -> None:
-        with self._changed:
+        with self._lock:
             if not self._given and self._writer is None:
                 self._is_serving = False
                 self._close_wake()
@@ -157,6 +168,9 @@ class Serving:
         elif self._closed and not self._given and self._writer is not None:
             self._writer.channel.finish()
         if self._writer is not None:
+            while self._cuts:
+                with contextlib.suppress(OSError):
+                    self._writer.channel.send(self._cuts.popleft())
             self._listen(self._writer)
 
     def _hand_over(self, given: _Given) -> None:

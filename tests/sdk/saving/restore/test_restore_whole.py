@@ -239,9 +239,12 @@ def test_names_of_optimizers_and_schedulers_match(tmp_path: Path) -> None:
         assert {n: o.param_groups[0]["lr"] for n, o in turned.items()} == rates
         with pytest.raises(CheckpointError, match="optimizers a, b were saved, a, c are wanted"):
             manager.restore_from_checkpoint(models, {"a": turned["a"], "c": turned["b"]})
-        listed = [torch.optim.SGD(models[n].parameters(), lr=1.0) for n in ("a", "b")]
-        assert manager.restore_from_checkpoint(models, listed).optimizers == 2
-        assert listed[1].param_groups[0]["lr"] == 0.2
+        listed = [torch.optim.SGD(models[n].parameters(), lr=1.0) for n in ("b", "a")]
+        with pytest.raises(CheckpointError, match="a, b were saved, 2 without names are wanted"):
+            manager.restore_from_checkpoint(models, listed)
+        report = manager.restore_from_checkpoint(models, listed, strict=False)
+        assert report.optimizers == 0 and not report.fully_restored
+        assert [o.param_groups[0]["lr"] for o in listed] == [1.0, 1.0]
 
 
 def test_what_is_switched_off_is_told_at_the_restore(tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ from ckpt.writing.layout import Layout, lay_out
 LIMIT_S = 30.0
 
 
+def nothing(_: Save) -> None:
+    pass
+
+
 class Place:
     """Memory that says what was done with it."""
 
@@ -104,8 +108,8 @@ class Bench:
 
     def save(self, number: int, *, sure: bool = False, memory: Place | None = None) -> SavedCheckpoint:
         stem = f"step-{number:06d}"
-        handle = SavedCheckpoint(Path(f"/r/checkpoints/{stem}.pt"), self.queue.settle)
-        save = Save(handle, Job(number=number, run=b"/r", stem=stem), Bytes(), self.carrier, self.settled, memory, sure)
+        handle = SavedCheckpoint(Path(f"/r/checkpoints/{stem}.pt"), self.queue.settle, self.queue.turns)
+        save = Save(handle, Job(number=number, run=b"/r", stem=stem), Bytes(), self.carrier, nothing, self.settled, memory, sure)
         self.queue.put(save)
         return handle
 
@@ -300,10 +304,10 @@ def test_a_staged_one_has_a_temporary_path(bench: Bench) -> None:
 
 def test_a_carrier_that_refuses_is_a_failure_and_the_queue_goes_on(bench: Bench) -> None:
     bench.carrier.refusal = RuntimeError("the carrier is closed")
-    handle = bench.offer(1, "block")
-    assert handle is not None
-    with pytest.raises(SaveError, match="step-000001 could not be saved: the carrier is closed"):
-        handle.result()
+    with pytest.raises(RuntimeError, match="the carrier is closed"):
+        bench.offer(1, "block")
+    bench.queue.raise_untold()
+    assert bench.carrier.closed == 1
     bench.carrier.refusal = None
     bench.offer(2, "block")
     bench.carrier.end()
@@ -331,11 +335,11 @@ def test_an_interrupt_while_waiting_changes_nothing(bench: Bench, monkeypatch: p
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    for owner in (threading.Condition, threading.Event):
+    for wait in (lambda: bench.queue.admit("block"), handle.result):
         with monkeypatch.context() as patch:
-            patch.setattr(owner, "wait", interrupted)
+            patch.setattr(threading.Condition, "wait", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                bench.queue.admit("block") if owner is threading.Condition else handle.result()
+                wait()
     assert (handle.status, bench.queue.busy) == ("writing", True)
     bench.carrier.end()
     assert handle.result().id == "id1"

@@ -126,20 +126,10 @@ def test_what_is_worth_waiting_for(rules: tuple[str, ...], waits: bool) -> None:
     assert decisions.waits(rules) is waits
 
 
-@pytest.mark.parametrize(
-    ("rules", "alike"),
-    [
-        ((), True),
-        (("time",), False),
-        (("best",), False),
-        (("signal",), False),
-        (("exception",), False),
-        (("time", "step"), True),
-        (("best", "epoch"), True),
-    ],
-)
-def test_ranks_meet_only_at_saves_that_all_of_them_make(rules: tuple[str, ...], alike: bool) -> None:
-    assert decisions.alike_on_all_ranks(rules) is alike
+@pytest.mark.parametrize(("gather", "random", "meets"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_ranks_meet_at_every_save_or_at_none(gather: bool, random: bool, meets: bool) -> None:
+    config = CheckpointConfig(gather_random_states=gather, save_random_state=random, save_on_best_metric="loss")
+    assert decisions.meets_on_all_ranks(config) is meets
 
 
 @pytest.mark.parametrize(
