@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckpt.exceptions import UsageError
+from ckpt.encoding import printable
+from ckpt.exceptions import OperationError, UsageError
 from ckpt.paths import RunPaths
 from ckpt.records import Checkpoint
 from ckpt.runs.lookup import checkpoint_of
@@ -80,16 +81,21 @@ class Looking:
         return self._manifest.get("parent") is not None
 
     def view(self) -> RunView:
-        """The run with its checkpoints and the plan of its policy, as they are on disk now. Raises OSError.
+        """The run with its checkpoints and the plan of its policy, as they are on disk now.
 
-        Waits for what this handle's training is saving.
+        Raises OperationError when the directory is gone or cannot be read. Waits for what this handle's training is saving.
         """
         from ckpt import scan
 
         self.under_way.wait()
         if self._cache is None:
             self._cache = scan.Cache()
-        return scan.read_run(self.paths.directory, cache=self._cache)
+        try:
+            return scan.read_run(self.paths.directory, cache=self._cache)
+        except OSError as error:
+            raise OperationError(
+                f"run {printable(str(self.paths.directory))} cannot be read: {error.strerror or error}"
+            ) from error
 
     def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints, newest first; none for a silent handle while rank 0 has not made the run."""

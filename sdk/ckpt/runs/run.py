@@ -188,13 +188,13 @@ class Run(Marking):
 
         Waits up to 5 s while the daemon prunes, and up to 30 s while the writer of a training that has ended finishes a
         checkpoint. Raises LockedError, naming the process, when another trains the run, and when this one does through
-        another handle.
+        another handle. Raises OperationError when the directory is gone or cannot be written.
         """
         if self._silent or self.training:
             return
         lock = files.FileLock(self.paths.lock)
-        acquire(lock, self.name)
         try:
+            acquire(lock, self.name)
             self._manifest = read_manifest(self.paths.directory)
             host, earlier = socket.gethostname(), self._manifest.get("attempts") or ()
             started = {"started": time.time(), "pid": os.getpid(), "host": host}
@@ -202,8 +202,11 @@ class Run(Marking):
             files.make_directory(self.paths.checkpoints)
             recover(self.paths, only_here=all(attempt.get("host") == host for attempt in earlier))
             self._feed = StateFeed(self.paths)
-        except BaseException:
+        except BaseException as error:
             lock.release()
+            if isinstance(error, OSError):
+                shown = printable(str(self.paths.directory))
+                raise OperationError(f"run {shown} cannot be written: {error.strerror or error}") from error
             raise
         self._lock = lock
         at_exit.watch(self)

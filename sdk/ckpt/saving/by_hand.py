@@ -107,6 +107,8 @@ def _free(path: str | os.PathLike[str]) -> Path:
     """
     target = Path(os.path.abspath(os.fsdecode(path)))
     name = printable(str(target))
+    if "\0" in str(target):
+        raise SaveError(f"{name[:200]} is no path: it has a NUL in it", hint="choose another name")
     try:
         if target.is_symlink():
             target = Path(os.path.realpath(target))
@@ -123,8 +125,6 @@ def _free(path: str | os.PathLike[str]) -> Path:
             raise SaveError(f"{name} is a file that a run keeps itself", hint="choose another name, ending in .pt")
         if not target.parent.is_dir():
             raise SaveError(f"{printable(str(target.parent))} is no directory", hint="make it first")
-    except ValueError as error:
-        raise SaveError(f"{name[:200]} is no path: {error}", hint="choose another name") from error
     except OSError as error:
         raise SaveError(f"{name[:200]} cannot be written to: {error.strerror}", hint="choose another name") from error
     return target
@@ -134,9 +134,12 @@ def _is_of_a_run(target: Path) -> bool:
     """Whether a file is one of those that a run keeps about itself, or one in its trash."""
     for directory in target.parents[:4]:
         run = RunPaths(directory)
-        if run.manifest.is_file():
-            points = target.parent == run.checkpoints and target.name in POINTER_NAMES
-            return target.suffix != CHECKPOINT_SUFFIX or points or run.trash in target.parents
+        if not run.manifest.is_file():
+            continue
+        points = target.parent == run.checkpoints and target.name in POINTER_NAMES
+        is_beside = target.parent in (directory, run.checkpoints) and target.suffix != CHECKPOINT_SUFFIX
+        if points or is_beside or run.trash in target.parents:
+            return True
     return False
 
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import printable
-from ckpt.exceptions import SaveError, StateError
+from ckpt.exceptions import OperationError, SaveError, StateError
 from ckpt.paths import checkpoint_stem
 from ckpt.runs import Run
 from ckpt.saving.after.callbacks import Callbacks, HasCallbacks
@@ -205,8 +205,8 @@ class CheckpointManager(Reading, HasCallbacks):
         try:
             self.run.begin()
             self._describe()
-        except OSError as error:
-            raise SaveError(f"run '{printable(self.run.name)}' cannot be written: {error.strerror}") from error
+        except OperationError as error:
+            raise SaveError(error.message, hint=error.hint) from error
 
     def _wait_within_limit(self, handle: SavedCheckpoint) -> None:
         """Waits until a save that a signal asked for is durable; what is in the way of that is logged."""

@@ -72,6 +72,6 @@ class Turns:
 
 def _refusal() -> SaveError:
     return SaveError(
-        "a save is under way in this thread, and a signal handler or finalizer that runs in the midst of it asks for it",
+        "a save is under way in this thread, and a handler that runs in the midst of it asks for more",
         hint="note the signal and act after the step, or name it in save_on_signals",
     )

@@ -72,7 +72,7 @@ def earlier(directory: Path, stem: str, marker: Mapping[str, Any]) -> Committed 
     said = [marker.get(name) for name in _OF_ONE_SAVE]
     if None in said:
         return None
-    for path in _candidates(directory, stem):
+    for path in family(directory, stem):
         written = path.with_suffix(MARKER_SUFFIX)
         try:
             found = files.read_json(written)
@@ -110,7 +110,8 @@ def _whole_marker(staged: Staged, path: Path, marker: Mapping[str, Any]) -> dict
     }
 
 
-def _candidates(directory: Path, stem: str) -> Iterator[Path]:
+def family(directory: Path, stem: str) -> Iterator[Path]:
+    """The files that a save of this stem may become: `step-000010.pt`, `step-000010-2.pt` …; they have no end."""
     number = 1
     while True:
         path = directory / f"{stem if number == 1 else f'{stem}-{number}'}{CHECKPOINT_SUFFIX}"
@@ -119,14 +120,19 @@ def _candidates(directory: Path, stem: str) -> Iterator[Path]:
             yield path
 
 
+def is_taken(path: Path) -> bool:
+    """Whether a checkpoint of that name is there, or a part of one."""
+    return os.path.lexists(path) or os.path.lexists(path.with_suffix(MARKER_SUFFIX))
+
+
 def _names(staged: Staged, taken: Collection[str]) -> list[Path]:
     """The names that a staged file may get, up to the first that is free."""
     names: list[Path] = []
-    for path in _candidates(Path(os.fsdecode(staged.path)).parent, staged.stem):
+    for path in family(Path(os.fsdecode(staged.path)).parent, staged.stem):
         if path.name in taken:
             continue
         names.append(path)
-        if not os.path.lexists(path) and not os.path.lexists(path.with_suffix(MARKER_SUFFIX)):
+        if not is_taken(path):
             break
     return names
 

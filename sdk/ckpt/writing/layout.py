@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from ckpt.records import Record
 from ckpt.writing import zipped
@@ -68,6 +69,8 @@ def lay_out(stem: str, pickle_size: int, storages: Sequence[int], like: Layout |
         raise ValueError(f"{stem!r} cannot name the folder in an archive")
     first = _place(f"{stem}/data.pkl", 0, pickle_size, ALIGNMENT)
     members = [first, _behind_room(stem, first, like)]
+    if like is not None and _has_same_storages(like, stem, members[1], storages):
+        return like.evolve(members=(*members, *like.members[2:]))  # type: ignore[no-any-return]
     for name, content in _BEFORE[1:]:
         members.append(_after(members[-1], f"{stem}/{name}", len(content), ALIGNMENT))
     first_storage = len(members)
@@ -96,16 +99,45 @@ def frame(layout: Layout, pickle: bytes) -> Iterator[tuple[int, bytes]]:
     members = layout.members
     if len(pickle) != members[0].size:
         raise ValueError(f"the layout is for a pickle of {members[0].size} bytes, and this has {len(pickle)}")
-    contents = [pickle, *(content for _, content in _BEFORE), *([b""] * layout.storages)]
-    contents += [content for _, content in _BEHIND]
+    pieces, entries = _around(members[2:], layout.storages)
+    start, data = 0, b"".join(_record(members[0], pickle) + _record(members[1], _BEFORE[0][1])) + pieces[0][1]
+    for following, piece in pieces[1:]:
+        yield start, data
+        start, data = following, piece
+    entries = _entries(members[:2], (0, 0)) + entries
+    yield start, data + entries + zipped.end(len(members), layout.directory, len(entries))
+
+
+@lru_cache(maxsize=2)
+def _around(members: tuple[Member, ...], storages: int) -> tuple[list[tuple[int, bytes]], bytes]:
+    """What lies around the storages, and the entries in the directory, for all but what moves with the pickle.
+
+    From save to save these are the same, and the training waits while they are made.
+    """
+    contents = [*(content for _, content in _BEFORE[1:]), *([b""] * storages), *(content for _, content in _BEHIND)]
+    pieces: list[tuple[int, bytes]] = []
     start, parts = 0, []
     for index, (member, content) in enumerate(zip(members, contents, strict=True)):
-        parts.append(zipped.local_header(member.name.encode(), member.header, member.offset, member.size))
-        if 0 <= index - layout.first_storage < layout.storages:
-            yield start, b"".join(parts)
+        header, *rest = _record(member, content)
+        parts.append(header)
+        if 0 <= index - (len(_BEFORE) - 1) < storages:
+            pieces.append((start, b"".join(parts)))
             start, parts = member.offset + member.size, []
-        parts += [content, zipped.descriptor(member.header, member.size, 0)]
-    yield start, b"".join([*parts, directory(layout, [0] * len(members))])
+        parts += rest
+    return [*pieces, (start, b"".join(parts))], _entries(members, [0] * len(members))
+
+
+def _record(member: Member, content: bytes) -> list[bytes]:
+    """A local header, its content, and the empty descriptor."""
+    header = zipped.local_header(member.name.encode(), member.header, member.offset, member.size)
+    return [header, content, zipped.descriptor(member.header, member.size, 0)]
+
+
+def _entries(members: Sequence[Member], crcs: Sequence[int]) -> bytes:
+    return b"".join(
+        zipped.central_entry(member.name.encode(), member.header, member.size, crc)
+        for member, crc in zip(members, crcs, strict=True)
+    )
 
 
 def fixed(layout: Layout) -> Iterator[tuple[int, bytes]]:
@@ -119,10 +151,7 @@ def fixed(layout: Layout) -> Iterator[tuple[int, bytes]]:
 
 def directory(layout: Layout, crcs: Sequence[int]) -> bytes:
     """The central directory and what ends the file, with the CRC32 of each member."""
-    entries = b"".join(
-        zipped.central_entry(member.name.encode(), member.header, member.size, crc)
-        for member, crc in zip(layout.members, crcs, strict=True)
-    )
+    entries = _entries(layout.members, crcs)
     return entries + zipped.end(len(layout.members), layout.directory, len(entries))
 
 
@@ -154,6 +183,13 @@ def _behind_room(stem: str, pickle: Member, like: Layout | None) -> Member:
         if least.offset <= kept <= least.header + zipped.MOST_EXTRA:
             offset = kept
     return least.evolve(offset=offset)  # type: ignore[no-any-return]
+
+
+def _has_same_storages(like: Layout, stem: str, behind: Member, storages: Sequence[int]) -> bool:
+    """Whether all behind the first two members is as in an earlier layout."""
+    theirs = like.members[like.first_storage : like.first_storage + like.storages]
+    same_room = like.stem == stem and like.members[1].offset == behind.offset
+    return same_room and [member.size for member in theirs] == list(storages)
 
 
 def _rounded(value: int, step: int) -> int:

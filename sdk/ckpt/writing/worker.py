@@ -22,10 +22,9 @@ class Worker:
     another thread as long as none has. Where no thread can be had, such as at the interpreter's end, the caller works.
     """
 
-    def __init__(self, name: str, *, daemon: bool = True) -> None:
-        """`name` is the thread's. The interpreter does not end before a thread that is no daemon."""
+    def __init__(self, name: str) -> None:
+        """`name` is the thread's, which does not keep an interpreter from ending."""
         self._name = name
-        self._daemon = daemon
         self._calls: deque[Callable[[], None]] = deque()
         self._lock = threading.RLock()  # an interrupt's handler may come here too
         self._claimed = False
@@ -80,7 +79,7 @@ class Worker:
             if self._claimed or not self._calls:
                 return
         try:
-            threading.Thread(target=self._work, args=(True,), name=self._name, daemon=self._daemon).start()
+            threading.Thread(target=self._work, args=(True,), name=self._name, daemon=True).start()
         except RuntimeError:
             self._work(False)
 

@@ -200,3 +200,114 @@ def test_a_hook_is_a_trainer(tmp_path: Path) -> None:
         hook.global_step = 0
         ckpt.load_checkpoint(path, hook)
         assert hook.global_step == 2
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step"),
+    [
+        (np.int64(3), np.float32(7.0)),
+        (torch.tensor(3), torch.tensor([7.0])),
+        (3.0, np.array(7)),
+    ],
+)
+def test_counts_of_any_kind_of_number_are_taken_and_set(epoch: Any, step: Any, tmp_path: Path) -> None:
+    trainer = {"model": torch.nn.Linear(1, 1), "epoch": epoch, "global_step": step, "loss": torch.tensor(0.5)}
+    trainer["metrics"] = {"a": torch.tensor(0.25), "b": np.float32(2)}
+    path = ckpt.save_checkpoint(tmp_path / "a.pt", trainer)
+    held = torch.load(path, weights_only=True)
+    assert (held["epoch"], held["global_step"], held["loss"]) == (3, 7, 0.5)
+    assert held["metrics"] == {"a": 0.25, "b": 2.0}
+    again = {"model": torch.nn.Linear(1, 1), "epoch": torch.tensor(0), "global_step": np.int64(0)}
+    kept = again["epoch"]
+    ckpt.load_checkpoint(path, again)
+    assert (int(kept), again["global_step"]) == (3, 7)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("epoch", 1.5), ("epoch", "three"), ("step", [3]), ("loss", torch.ones(2)), ("loss", "low")]
+)
+def test_a_count_or_loss_that_is_none_is_refused_and_not_taken_for_zero(field: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=field):
+        ckpt.save_checkpoint(tmp_path / "a.pt", {"model": torch.nn.Linear(1, 1), field: value})
+    assert os.listdir(tmp_path) == []
+
+
+def test_metrics_that_are_no_numbers_and_second_objects_are_told(tmp_path: Path) -> None:
+    trainer = Trainer()
+    trainer.metrics = {"a": 0.5, "curve": [1, 2]}  # type: ignore[dict-item]
+    trainer.loss = torch.nn.MSELoss()  # type: ignore[attr-defined]
+    trainer.net = torch.nn.Linear(1, 1)  # type: ignore[attr-defined]
+    path = ckpt.save_checkpoint(tmp_path / "a.pt", trainer)
+    left_out = ckpt.formats.inspect(path).resume["left_out"]
+    assert left_out["metrics.curve"] == "it is a list, not one number"
+    assert left_out["net"] == "another object was taken as the model"
+    assert torch.load(path, weights_only=True)["metrics"] == {"a": 0.5}
+
+
+def test_a_class_is_no_trainer(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="the trainer is the class Captured"):
+        ckpt.save_checkpoint(tmp_path / "a.pt", Captured)
+
+
+@pytest.mark.parametrize("name", ["rng.mine", "metrics_history", "config", 3])
+def test_names_that_cannot_be_registered_are_refused(name: Any, tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=str(name)):
+        ckpt.save_checkpoint(tmp_path / "a.pt", {"model": torch.nn.Linear(1, 1), name: Loader()})
+
+
+@pytest.mark.parametrize(
+    "place", ["run.json", "checkpoints/latest.pt", "checkpoints/MARKER", "states.jsonl", ".trash/a/b.pt"]
+)
+def test_files_that_a_run_keeps_itself_are_never_overwritten(place: str, tmp_path: Path) -> None:
+    state = ckpt.TrainingState(epoch=1, global_step=1, learning_rate=0.1, loss=0.5)
+    with Run.create("r", tmp_path) as run:
+        handle = ckpt.CheckpointManager(run).save_checkpoint({"w": torch.ones(2)}, state)
+        saved = Path(os.fspath(handle))  # type: ignore[arg-type]
+    directory = saved.parents[1]
+    (directory / ".trash" / "a").mkdir(parents=True)
+    target = directory / place.replace("MARKER", saved.with_suffix(".json").name)
+    before = target.read_bytes() if target.exists() else None
+    with pytest.raises(SaveError, match="a run"):
+        ckpt.save_checkpoint(target, {"model": torch.nn.Linear(1, 1)})
+    assert (target.read_bytes() if target.exists() else None) == before
+    assert ckpt.save_checkpoint(directory / "mine.pt", {"model": torch.nn.Linear(1, 1)}).exists()
+
+
+def test_a_link_stays_and_leads_to_the_new_file(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(b"old")
+    (tmp_path / "link.pt").symlink_to("a.pt")
+    saved = ckpt.save_checkpoint(tmp_path / "link.pt", {"model": torch.nn.Linear(1, 1), "epoch": 2})
+    assert saved == tmp_path / "a.pt"
+    assert (tmp_path / "link.pt").is_symlink()
+    assert torch.load(tmp_path / "link.pt", weights_only=True)["epoch"] == 2
+
+
+def test_what_is_no_plain_file_or_no_name_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, told in (
+        ("pipe", "no plain file"),
+        ("loop", "no plain file"),
+        ("a" * 256, "cannot be"),
+        ("a\0b", "no path"),
+    ):
+        with pytest.raises(SaveError, match=told) as caught:
+            ckpt.save_checkpoint(tmp_path / name, {"model": torch.nn.Linear(1, 1)})
+        assert caught.value.hint
+    longest = "é" * 126 + ".pt"
+    assert ckpt.save_checkpoint(tmp_path / longest, {"model": torch.nn.Linear(1, 1)}).exists()
+
+
+def test_a_new_file_whose_directory_cannot_be_made_durable_is_told_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ckpt.save_checkpoint(tmp_path / "a.pt", {"model": torch.nn.Linear(2, 1), "epoch": 1})
+
+    def fails(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "fsync_directory", fails)
+    with pytest.raises(SaveError, match="Input/output error") as caught:
+        ckpt.save_checkpoint(path, {"model": torch.nn.Linear(2, 1), "epoch": 2})
+    assert "the new file is in its place" in str(caught.value.hint)
+    assert torch.load(path, weights_only=True)["epoch"] == 2

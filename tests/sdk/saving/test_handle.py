@@ -78,3 +78,13 @@ def test_many_threads_may_wait() -> None:
     for thread in threads:
         thread.join(30)
     assert sorted(map(str, told)) == sorted([str(RECORD), str(ELSEWHERE), str(ELSEWHERE)])
+
+
+def test_one_that_is_staged_while_somebody_opens_it_is_opened_under_its_temporary_path() -> None:
+    handle = SavedCheckpoint(PATH)
+    told: list[str] = []
+    thread = threading.Thread(target=lambda: told.append(os.fspath(handle)))
+    thread.start()
+    handle.was_staged(Path("/r/checkpoints/.x.tmp"))
+    thread.join(30)
+    assert told == ["/r/checkpoints/.x.tmp"]

@@ -209,6 +209,6 @@ def test_leftovers_of_a_dead_process_go_at_the_next_start(tmp_path: Path) -> Non
 def test_a_directory_that_vanished_is_a_save_error(run: Run) -> None:
     manager = CheckpointManager(run)
     save(manager, SMALL, 1)
-    shutil.rmtree(run.paths.checkpoints)
+    shutil.rmtree(run.paths.directory)
     with pytest.raises(SaveError, match="No such file"):
         save(manager, SMALL, 2)

@@ -467,16 +467,16 @@ def test_a_performer_that_asks_to_end_fails_its_job_and_no_other(
     assert outcomes[1].failure is None or (make is ProcessCarrier and not executable)
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3)])
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
 @pytest.mark.parametrize("make", [ThreadCarrier, ProcessCarrier])
 def test_an_outcome_that_is_not_taken_holds_nothing_up(
-    run: Run, make: Callable[[], Carrier], error: BaseException
+    run: Run, make: Callable[[], Carrier], kind: type[BaseException]
 ) -> None:
     outcomes: list[Outcome] = []
 
     def refuse(outcome: Outcome) -> None:
         outcomes.append(outcome)
-        raise error
+        raise kind("no")
 
     carrier, one = make(), image()
     carrier.submit(job(run, 1), one, refuse)

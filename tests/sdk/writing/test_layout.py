@@ -191,3 +191,14 @@ def test_what_the_layout_decides_is_the_frames() -> None:
         covered += len(data)
     records = sum(member.size for member in layout.members[1:4]) + layout.members[-2].size
     assert covered == sum(member.offset - member.header for member in layout.members) + records
+
+
+@pytest.mark.parametrize("storages", [[], [0, 10, 70_000, 5]])
+def test_what_is_taken_from_an_earlier_layout_is_as_if_made_anew(storages: list[int]) -> None:
+    earlier = lay_out("s", 5000, storages)
+    for size in (4990, 5001, 5400):
+        again, anew = lay_out("s", size, storages, like=earlier), lay_out("s", size, storages)
+        assert again == anew
+        assert list(frame(again, b"p" * size)) == list(frame(anew, b"p" * size))
+    for stem, sizes in (("t", storages), ("s", [*storages, 1])):
+        assert lay_out(stem, 5000, sizes, like=earlier) == lay_out(stem, 5000, sizes)

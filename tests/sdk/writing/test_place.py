@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ckpt import CheckpointConfig, SaveError, TrainingHook
+from ckpt.exceptions import OperationError
 from ckpt.runs import Run
 from ckpt.writing import place
 from ckpt.writing.jobs import Job
@@ -83,3 +84,12 @@ def test_a_pipe_at_a_markers_name_is_passed_over(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "exp" / "checkpoints" / "step-000001.json")
         saved = hook.step(loss=0.5)
         assert saved is not None and Path(saved.result().path).name == "step-000001-2.pt"
+
+
+def test_a_run_that_is_gone_cannot_be_looked_at_or_trained(tmp_path: Path) -> None:
+    with trained(tmp_path / "exp") as hook:
+        hook.save()
+    shutil.rmtree(tmp_path / "exp")
+    for act in (hook.run.checkpoints, hook.run.checkpoint, hook.resume, hook.run.begin):
+        with pytest.raises(OperationError, match=f"run {tmp_path / 'exp'} cannot be (read|written): No such file"):
+            act()

@@ -125,19 +125,22 @@ def test_interrupts_at_any_time_lose_nothing() -> None:
 import signal, threading, time
 from ckpt.writing.worker import Worker
 worker, made, given = Worker("test"), [], 0
-signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
-def handler(*_): raise KeyboardInterrupt
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+armed = False
+def handler(*_):
+    global armed
+    if armed:
+        armed = False
+        raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, handler)
 end = time.monotonic() + 2
 while time.monotonic() < end:
     try:
-        try:
-            while True:
-                given += 1
-                worker.give(lambda number=given: made.append(number))
-                worker.wait()
-        except KeyboardInterrupt:
-            pass
+        armed = True
+        while armed:
+            given += 1
+            worker.give(lambda number=given: made.append(number))
+            worker.wait()
     except KeyboardInterrupt:
         pass
 signal.setitimer(signal.ITIMER_REAL, 0)

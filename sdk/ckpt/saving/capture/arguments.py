@@ -99,7 +99,7 @@ def _are_named(loaders: Any) -> bool:
 
 
 def _is_loader(item: Any) -> bool:
-    plain = type | str | bytes | Mapping | list | tuple | set | frozenset | torch.Tensor | np.ndarray
+    plain = (type, str, bytes, Mapping, list, tuple, set, frozenset, torch.Tensor, np.ndarray)
     return isinstance(item, Iterable) and not isinstance(item, plain)
 
 

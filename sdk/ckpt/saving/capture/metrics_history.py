@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckpt.state import TrainingState
+from ckpt.saving.envelope import Columns
+from ckpt.state import TrainingState, real, whole
 
 ROWS = 1000
 COLUMNS = 100
+_COUNTS = frozenset({"global_step", "epoch"})
 _OWN = ("global_step", "epoch", "loss", "learning_rate")
 
 
@@ -20,40 +22,49 @@ class MetricsHistory:
     """
 
     def __init__(self, saved: Any = None) -> None:
-        self._rows: list[dict[str, Any]] = _rows_of(saved)
-        self._names = dict.fromkeys(name for row in self._rows for name in row if name not in _OWN)
-        self._numbers = list(range(len(self._rows)))
+        rows = _rows_of(saved)
+        names = dict.fromkeys([*_OWN, *(name for row in rows for name in row)])
+        self._columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
+        self._numbers = list(range(len(rows)))
         """Which of the states each row was, counted from 0."""
         self._stride = 1
         """Rows whose number it divides stay; of the others there is the newest alone."""
 
     def add(self, state: TrainingState) -> None:
-        """Takes one more state; the same step again replaces it."""
+        """Takes one more state; the same step again replaces it. Raises StateError for a metric that is no number."""
         row: dict[str, Any] = {name: getattr(state, name) for name in _OWN}
-        for name, value in state.metrics.items():
-            if name in self._names or len(self._names) < COLUMNS:
-                self._names.setdefault(name)
-                if name not in _OWN:
-                    row[name] = value
-        if self._rows and self._rows[-1]["global_step"] == row["global_step"]:
-            self._rows[-1] = {**self._rows[-1], **row}
+        row.update((name, value) for name, value in state.metrics.items() if name not in _OWN)
+        for name, value in row.items():
+            if name in _COUNTS:
+                row[name] = whole(value, name)
+            elif type(value) is not float:
+                row[name] = real(value, name)
+        for name in row:
+            if name not in self._columns and len(self._columns) < len(_OWN) + COLUMNS:
+                self._columns[name] = [None] * len(self._numbers)
+        if self._numbers and self._columns["global_step"][-1] == row["global_step"]:
+            for name, column in self._columns.items():
+                column[-1] = row.get(name, column[-1])
             return
         number = self._numbers[-1] + 1 if self._numbers else 0
         if self._numbers and self._numbers[-1] % self._stride:
-            self._rows.pop()
-            self._numbers.pop()
-        if len(self._rows) >= ROWS:
+            self._keep(range(len(self._numbers) - 1))
+        if len(self._numbers) >= ROWS:
             self._stride *= 2
-            kept = [i for i, earlier in enumerate(self._numbers) if earlier % self._stride == 0]
-            self._rows, self._numbers = [self._rows[i] for i in kept], [self._numbers[i] for i in kept]
-        self._rows.append(row)
+            self._keep([i for i, earlier in enumerate(self._numbers) if earlier % self._stride == 0])
+        for name, column in self._columns.items():
+            column.append(row.get(name))
         self._numbers.append(number)
 
-    def to_plain(self) -> dict[str, list[Any]] | None:
+    def to_plain(self) -> Columns | None:
         """Columns of equal length by name, oldest first; None in a row that had no such metric, None for no rows."""
-        if not self._rows:
+        if not self._numbers:
             return None
-        return {name: [row.get(name) for row in self._rows] for name in (*_OWN, *self._names)}
+        return Columns({name: list(column) for name, column in self._columns.items()})
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        for values in (self._numbers, *self._columns.values()):
+            values[:] = [values[i] for i in rows]
 
 
 def _rows_of(saved: Any) -> list[dict[str, Any]]:

@@ -7,10 +7,10 @@ places.py    where each layout keeps what                  reading.py    a mappi
 tensors.py   tensors that a file can hold, and arrays      migration.py  what was found where in an older layout
 """
 
-from ckpt.saving.envelope.content import FORMAT_VERSION, Content
+from ckpt.saving.envelope.content import FORMAT_VERSION, Columns, Content
 from ckpt.saving.envelope.migration import Migration
 from ckpt.saving.envelope.opening import read_envelope
 from ckpt.saving.envelope.reading import from_envelope
 from ckpt.saving.envelope.writing import to_envelope
 
-__all__ = ["FORMAT_VERSION", "Content", "Migration", "from_envelope", "read_envelope", "to_envelope"]
+__all__ = ["FORMAT_VERSION", "Columns", "Content", "Migration", "from_envelope", "read_envelope", "to_envelope"]

@@ -13,6 +13,10 @@ from ckpt.state import TrainingState
 FORMAT_VERSION = 1
 
 
+class Columns(dict[str, list[Any]]):
+    """Lists of Python's own numbers and None by name: a hundred thousand of them that nobody needs to look at again."""
+
+
 @dataclass
 class Content:
     """The states that one checkpoint holds. What was not captured is None."""

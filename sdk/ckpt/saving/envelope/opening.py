@@ -57,7 +57,8 @@ def _reason(error: Exception) -> str:
         return "it is a TorchScript archive, which is a program and no checkpoint"
     if isinstance(error, pickle.UnpicklingError):
         text = text.rpartition("WeightsUnpickler error:")[2] if "WeightsUnpickler error:" in text else ""
-        text = text.partition("Please ")[0] or "its pickle is damaged"
+        text = text or "its pickle is damaged"
+    text = text.partition("Please ")[0].partition("The weights_only ")[0]
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
 
 

@@ -229,6 +229,8 @@ class _Walk:
         return kind({key: item for key, (item, _) in pairs.items()}), 1 + sum(size for _, size in pairs.values())
 
     def _key(self, key: Any, where: str) -> Any:
+        if type(key) is str:
+            return key
         plain = self.plain(key, f"{where}, key {_shown(key)}", 0)
         if isinstance(plain, torch.Tensor) or not _is_hashable(plain):
             raise StateError(
@@ -263,7 +265,8 @@ class _Walk:
                 f"{where} is a {type(value).__module__}.{type(value).__qualname__}, which a checkpoint cannot hold",
                 hint="store a plain array of it, and a mask beside it as another",
             )
-        return self._tag({"$ndarray": tensor_of(value, where), "dtype": value.dtype.name}, where, depth)
+        tensor = self._tensor(tensor_of(value, where), where)
+        return self._tag({"$ndarray": tensor, "dtype": value.dtype.name}, where, depth)
 
     def _tensor(self, tensor: torch.Tensor, where: str) -> torch.Tensor:
         plain = storable(tensor, where)

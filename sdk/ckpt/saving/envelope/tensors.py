@@ -20,6 +20,8 @@ _LAYOUTS = frozenset(
 
 def has_storage(tensor: torch.Tensor) -> bool:
     """Whether a tensor is an ordinary one: numbers at even distances in one piece of memory."""
+    if type(tensor) is torch.Tensor:
+        return tensor.layout is torch.strided and not tensor.is_meta
     if torch.nn.parameter.is_lazy(tensor) or tensor.layout is not torch.strided or tensor.is_meta:
         return False
     return type(tensor) in (torch.Tensor, torch.nn.Parameter) or type(tensor.detach()) is torch.Tensor
@@ -106,5 +108,7 @@ def _reaches(tensor: torch.Tensor) -> int:
     """How many bytes from the start of its storage a tensor's last element ends."""
     if not tensor.numel() or tensor.is_quantized or tensor.is_nested:
         return 0
+    if tensor.is_contiguous():
+        return (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
     steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return int((tensor.storage_offset() + steps + 1) * tensor.element_size())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ckpt.saving.envelope.content import FORMAT_VERSION, Content
+from ckpt.saving.envelope.content import FORMAT_VERSION, Columns, Content
 from ckpt.saving.envelope.plain import to_plain
 
 RESUME_VERSION = 1
@@ -17,7 +17,7 @@ def to_envelope(content: Content) -> dict[str, Any]:
     Raises StateError, naming the place, for what a safe loader would refuse.
     """
     state = content.state
-    finished = content.epoch_finished
+    finished, history = content.epoch_finished, content.metrics_history
     envelope = {
         "format_version": FORMAT_VERSION,
         "is_multi_dataloader_only": False,
@@ -40,7 +40,7 @@ def to_envelope(content: Content) -> dict[str, Any]:
             "global_step": state.global_step,
             "epoch_finished": finished,
         },
-        "metrics_history": content.metrics_history,
+        "metrics_history": None if isinstance(history, Columns) else history,
         "config_snapshot": content.config_snapshot,
         "metrics": dict(state.metrics),
         "loss": state.loss,
@@ -53,6 +53,8 @@ def to_envelope(content: Content) -> dict[str, Any]:
         "capture_report": None if content.report is None else content.report.to_plain(),
     }
     plain: dict[str, Any] = to_plain(envelope, "")
+    if isinstance(history, Columns):
+        plain["metrics_history"] = dict(history)
     return plain
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parameter import is_lazy
+from torch.nn import parameter
 
 from ckpt.saving.envelope.tensors import array_of
 
@@ -34,6 +34,11 @@ def obstacle(own: Any, saved: Any) -> str | None:
     ):
         return "several elements of the model's lie at the same place in memory"
     return None
+
+
+def is_lazy(value: Any) -> bool:
+    """Whether a tensor has neither shape nor data yet."""
+    return bool(parameter.is_lazy(value))
 
 
 def is_ordinary(value: Any) -> bool:

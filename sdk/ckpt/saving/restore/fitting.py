@@ -10,32 +10,77 @@ import torch
 from torch.nn.parameter import is_lazy
 
 _SWITCHES = frozenset({"foreach", "fused", "capturable", "differentiable", "maximize", "decoupled_weight_decay"})
-"""Settings of groups that versions of torch add to optimizers that had none of them."""
+"""Settings of groups that newer versions of torch have; each fills in those that a state of an older one lacks."""
 
-_SETTINGS = _SWITCHES | frozenset(
-    "amsgrad betas momentum nesterov dampening alpha centered rho lr_decay initial_accumulator_value lambd t0 etas "
-    "step_sizes history_size max_iter max_eval tolerance_grad tolerance_change line_search_fn momentum_decay "
-    "beta2_decay d ns_coefficients ns_steps adjust_lr_fn".split()
+_SETTINGS = frozenset(
+    {
+        "amsgrad",
+        "betas",
+        "eps",
+        "weight_decay",
+        "momentum",
+        "nesterov",
+        "dampening",
+        "alpha",
+        "centered",
+        "rho",
+        "lr_decay",
+        "initial_accumulator_value",
+        "lambd",
+        "t0",
+        "etas",
+        "step_sizes",
+        "history_size",
+        "max_iter",
+        "max_eval",
+        "tolerance_grad",
+        "tolerance_change",
+        "line_search_fn",
+        "momentum_decay",
+        "beta2_decay",
+        "d",
+        "ns_coefficients",
+        "ns_steps",
+        "adjust_lr_fn",
+    }
 )
-"""Settings of groups that belong to one kind of torch's optimizers or another."""
+"""Settings of groups that belong to some kinds of torch's optimizers and not to others."""
+
+_DECOUPLED = "decoupled_weight_decay"
+"""What alone tells the groups of Adam and of AdamW apart."""
+
+_OF_ONE_CYCLE = frozenset({"max_lr", "min_lr"})
+"""What a scheduler of one cycle keeps in the groups of its optimizer, and looks for at each step."""
 
 _KEPT: dict[str, frozenset[str]] = {
-    "ASGD": frozenset({"eta", "mu", "ax"}),
-    "Adadelta": frozenset({"square_avg", "acc_delta"}),
-    "Adagrad": frozenset({"sum"}),
-    "Adam": frozenset({"exp_avg", "exp_avg_sq"}),
-    "AdamW": frozenset({"exp_avg", "exp_avg_sq"}),
-    "Adamax": frozenset({"exp_avg", "exp_inf"}),
-    "NAdam": frozenset({"exp_avg", "exp_avg_sq", "mu_product"}),
-    "RAdam": frozenset({"exp_avg", "exp_avg_sq"}),
-    "RMSprop": frozenset({"square_avg"}),
-    "Rprop": frozenset({"prev", "step_size"}),
-    "SparseAdam": frozenset({"exp_avg", "exp_avg_sq"}),
+    "ASGD": frozenset({"step", "eta", "mu", "ax"}),
+    "Adadelta": frozenset({"step", "square_avg", "acc_delta"}),
+    "Adagrad": frozenset({"step", "sum"}),
+    "Adam": frozenset({"step", "exp_avg", "exp_avg_sq"}),
+    "AdamW": frozenset({"step", "exp_avg", "exp_avg_sq"}),
+    "Adamax": frozenset({"step", "exp_avg", "exp_inf"}),
+    "NAdam": frozenset({"step", "exp_avg", "exp_avg_sq", "mu_product"}),
+    "RAdam": frozenset({"step", "exp_avg", "exp_avg_sq"}),
+    "RMSprop": frozenset({"step", "square_avg"}),
+    "Rprop": frozenset({"step", "prev", "step_size"}),
+    "SparseAdam": frozenset({"step", "exp_avg", "exp_avg_sq"}),
 }
 """What torch's optimizers look for in the state of a parameter that has one."""
 
 _LIKE_PARAMETERS = frozenset(
-    "acc_delta ax exp_avg exp_avg_sq exp_inf grad_avg max_exp_avg_sq momentum_buffer prev square_avg sum".split()
+    {
+        "acc_delta",
+        "ax",
+        "exp_avg",
+        "exp_avg_sq",
+        "exp_inf",
+        "grad_avg",
+        "max_exp_avg_sq",
+        "momentum_buffer",
+        "prev",
+        "square_avg",
+        "sum",
+    }
 )
 """What torch's optimizers keep in the shape of a parameter, and do not check when they take it."""
 
@@ -110,11 +155,12 @@ def unfit_scheduler(scheduler: Any, state: Any) -> str | None:
         return None
     if not isinstance(inner, list | tuple) or len(inner) != len(own_inner):
         return f"the scheduler state is not that of a {kind} of {len(own_inner)} schedulers"
-    return next((told for pair in zip(own_inner, inner, strict=True) if (told := unfit_scheduler(*pair))), None)
+    problems = (unfit_scheduler(*pair) for pair in zip(own_inner, inner, strict=True))
+    return next((problem for problem in problems if problem), None)
 
 
 def _is_torchs(item: Any) -> bool:
-    return type(item).__module__.startswith("torch.optim.")
+    return f"{type(item).__module__}.".startswith("torch.optim.")
 
 
 def _is_setting(key: Any) -> bool:
@@ -144,28 +190,26 @@ def _names(group: Mapping[str, Any]) -> list[str] | None:
 
 def _unfit_keys(moments: Mapping[Any, Any], numbers: list[Any], keys: list[Any]) -> str | None:
     strange = [repr(key)[:40] for key in keys if key not in set(numbers)]
-    return f"the optimizer state is of parameters that none of its groups has: {', '.join(strange[:5])}" if strange else None
+    return (
+        f"the optimizer state is of parameters that none of its groups has: {', '.join(strange[:5])}"
+        if strange
+        else None
+    )
 
 
 def _unfit_settings(optimizer: Any, groups: Any) -> str | None:
-    """What tells that the groups are those of another kind of optimizer, after torch filled in what is newer."""
-    kind = type(optimizer)
-    trial = kind.__new__(kind)
-    trial.defaults = dict(optimizer.defaults)
-    try:
-        trial.__setstate__({"state": {}, "param_groups": [{**group, "params": []} for group in groups]})
-    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
-        return f"the optimizer state is not that of a {kind.__name__}: {error}"
-    for group, own in zip(trial.param_groups, optimizer.param_groups, strict=True):
-        needed = optimizer.defaults.keys() | ({"max_lr", "min_lr"} & own.keys())
-        missing = sorted(key for key in needed if key not in group and key not in _SWITCHES)
-        strange = sorted(key for key in group if key in _SETTINGS - _SWITCHES and key not in own)
-        if missing or strange:
-            told = [f"it has no {', '.join(missing)}"] if missing else []
-            told += [f"it has {', '.join(strange)}"] if strange else []
-            return f"the optimizer state is not that of a {kind.__name__}: {'; '.join(told)}"
-        for key in optimizer.defaults.keys() - group.keys():
-            return f"the optimizer state has no {key}, which this version of {kind.__name__} needs"
+    """What tells that the groups are those of another kind of optimizer. Pure."""
+    kind = type(optimizer).__name__
+    for group, own in zip(groups, optimizer.param_groups, strict=True):
+        needed = (optimizer.defaults.keys() - _SWITCHES) | (_OF_ONE_CYCLE & own.keys())
+        missing = sorted(needed - group.keys())
+        strange = sorted((group.keys() & _SETTINGS) - own.keys())
+        said = [f"it has no {', '.join(missing)}"] if missing else []
+        said += [f"it has {', '.join(strange)}"] if strange else []
+        if kind in ("Adam", "AdamW") and group.get(_DECOUPLED, own.get(_DECOUPLED)) != own.get(_DECOUPLED):
+            said.append(f"it has another {_DECOUPLED}")
+        if said:
+            return f"the optimizer state is not that of a {kind}: {'; '.join(said)}"
     return None
 
 

@@ -113,7 +113,7 @@ class RestoreReport(Record, frozen=True, kw_only=True):
         return "\n".join(lines)
 
     def _restored(self) -> list[str]:
-        counts = (("tensor", len(self.loaded)), ("optimizer", self.optimizers), ("scheduler", self.schedulers))
-        counts += (("scaler", int(self.scaler)), ("loader", self.loaders))
+        counts = [("tensor", len(self.loaded)), ("optimizer", self.optimizers), ("scheduler", self.schedulers)]
+        counts += [("scaler", int(self.scaler)), ("loader", self.loaders)]
         found = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts if count]
         return [*found, *map(printable, self.registered), *(["random states"] if self.random else [])]

@@ -139,7 +139,7 @@ def take_back(before: Sequence[Pair]) -> list[str]:
         try:
             with interrupts_wait():
                 give_state(pair.item, pair.state)
-        except BaseException:
+        except BaseException:  # noqa: BLE001
             # Whatever it is, the others are to be put back too, and what led here is raised again.
             left.append(pair.kind)
     return left

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parameter import is_lazy
 
-from ckpt.exceptions import CheckpointError, StateError
+from ckpt.exceptions import CheckpointError, CkptError, StateError
 from ckpt.saving.capture.weights import is_modules, named, plain_names, plain_naming, unwrap
-from ckpt.saving.restore.copying import dtype_of, is_ordinary, kept, obstacle, overwrite, shape_of
+from ckpt.saving.restore.copying import dtype_of, is_lazy, is_ordinary, kept, obstacle, overwrite, shape_of
 from ckpt.saving.restore.report import SkippedTensor
 
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -78,7 +77,7 @@ class WeightsToLoad:
         told = "all is as it was; build it as it was when it was saved"
         try:
             self._give(before, {})
-        except Exception:
+        except (CkptError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError):
             told = "its tensors and all else are as they were; what else it keeps is not known"
         for name, value in before.items():
             if isinstance(value, torch.Tensor | np.ndarray) and not is_lazy(value):
@@ -152,7 +151,7 @@ def _own_tensors(model: Any, parts: Mapping[str, torch.nn.Module]) -> Mapping[st
 
 
 def _resized_on_load(module: torch.nn.Module) -> set[str]:
-    """Names of tensors that take another shape while they are loaded: lazy ones, and those of quantisation's observers."""
+    """Names of tensors that take another shape while they are loaded: lazy ones, and what quantisation observed."""
     found = {name for name, value in module.state_dict().items() if is_lazy(value)}
     for path, part in module.named_modules():
         if type(part)._load_from_state_dict.__module__.startswith("torch.ao."):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ckpt.encoding import printable
 from ckpt.exceptions import CkptError
-from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, POINTER_NAMES
 from ckpt.runs import Run
+from ckpt.writing import committing
 from ckpt.writing.upkeep import taken_names
 
 log = logging.getLogger("ckpt.saving")
@@ -29,23 +29,19 @@ class Names:
 
         They are on disk, in the trash, or `on_the_way` there.
         """
-        directory = self._run.paths.checkpoints
         earlier: list[str] = []
-        number = 1
-        while True:
-            path = directory / f"{stem if number == 1 else f'{stem}-{number}'}{CHECKPOINT_SUFFIX}"
-            number += 1
-            if not self._is_taken(path, on_the_way):
-                self._all_seen.add(path.name)
-                return path, tuple(earlier)
+        family = committing.family(self._run.paths.checkpoints, stem)
+        path = next(family)
+        while self._is_taken(path, on_the_way):
             earlier.append(path.name)
+            path = next(family)
+        self._all_seen.add(path.name)
+        return path, tuple(earlier)
 
     def _is_taken(self, path: Path, on_the_way: Collection[str]) -> bool:
         return (
             path.name in on_the_way
-            or path.name in POINTER_NAMES
-            or os.path.lexists(path)
-            or os.path.lexists(path.with_suffix(MARKER_SUFFIX))
+            or committing.is_taken(path)
             # The trash may be large, and the training waits: it is read only for a name that was there once.
             or (path.name in self._all_seen and path.name in self._trashed())
         )

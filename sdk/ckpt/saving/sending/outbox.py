@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import logging
 import weakref
 from pathlib import Path
 
+from ckpt.exceptions import SaveError
 from ckpt.runs import Run
 from ckpt.saving.sending.carrying import Carriers
 from ckpt.saving.sending.names import Names
 from ckpt.saving.sending.queue import SaveQueue
 from ckpt.saving.sending.staging import Staging
+from ckpt.telling import one_line
+
+log = logging.getLogger("ckpt.saving")
 
 _job_numbers = itertools.count(1)
 _AT_EXIT_S = 60.0  # that an interpreter which ends waits for room on a disk
@@ -99,4 +104,8 @@ def _wait_for_all() -> None:
     for outbox in list(_open):
         outbox.queue.cut_waits(_AT_EXIT_S, "the program ended")
     for outbox in list(_open):
-        outbox.queue.finish()
+        try:
+            outbox.queue.finish()
+            outbox.queue.raise_untold()
+        except SaveError as error:
+            log.error("%s", one_line(error))

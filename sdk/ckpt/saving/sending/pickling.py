@@ -57,8 +57,8 @@ class _Reference:
 @cache
 def _kind_of(dtype: torch.dtype) -> type | None:
     """The class that stands for storages of a dtype in archives; None for dtypes that have none."""
-    name = torch.storage._dtype_to_storage_type_map().get(dtype)  # type: ignore[no-untyped-call]
-    return None if name is None or "Q" in name else getattr(torch, name)  # type: ignore[no-any-return]
+    name = torch.storage._dtype_to_storage_type_map().get(dtype)
+    return None if name is None or "Q" in name else getattr(torch, name)
 
 
 class _Pickler(pickle.Pickler):

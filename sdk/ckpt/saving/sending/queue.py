@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
 from ckpt.encoding import printable
+from ckpt.exceptions import SaveError
 from ckpt.protocol import checkpoint_from_json
 from ckpt.saving.handle import SavedCheckpoint
 from ckpt.saving.turns import Turns
@@ -126,9 +127,7 @@ class SaveQueue(Generic[M]):
 
         def has_place() -> bool:
             older = self._waiting
-            return self._writing is None or (
-                two and (older is None or (when_busy == "coalesce" and not older.sure))
-            )
+            return self._writing is None or (two and (older is None or (when_busy == "coalesce" and not older.sure)))
 
         if not self.turns.wait_for(has_place, SLOW_S):
             self._tell_of_waiting()

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ckpt.config import CheckpointConfig
+from ckpt.encoding import printable
+from ckpt.exceptions import OperationError
 from ckpt.runs import Run
 
 
@@ -26,7 +28,7 @@ def followed(run: Run, config: CheckpointConfig) -> tuple[str, Literal["min", "m
 def describe(run: Run, config: CheckpointConfig | None, names: Mapping[str, str | None]) -> None:
     """Writes names and rules into run.json, so that the daemon keeps the run alike; None is a config nobody gave.
 
-    Raises OSError.
+    Raises OperationError when that cannot be written.
     """
     fields: dict[str, Any] = {name: value for name, value in names.items() if value is not None}
     if config is not None:
@@ -38,4 +40,8 @@ def describe(run: Run, config: CheckpointConfig | None, names: Mapping[str, str 
         if policy.has_rules or not (fresh and run.manifest.get("policy")):
             fields["policy"] = policy.to_json()
     if fields:
-        run.update(**fields)
+        try:
+            run.update(**fields)
+        except OSError as error:
+            shown = printable(str(run.paths.directory))
+            raise OperationError(f"run {shown} cannot be written: {error.strerror or error}") from error

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection
+from itertools import takewhile
 from pathlib import Path
 
-from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, TEMPORARY, RunPaths
+from ckpt.paths import MARKER_SUFFIX, TEMPORARY, RunPaths
 from ckpt.protocol import checkpoint_to_json
 from ckpt.writing import committing
 from ckpt.writing.jobs import Job, Outcome
@@ -15,16 +16,8 @@ from ckpt.writing.jobs import Job, Outcome
 
 def names_in_use(job: Job) -> frozenset[str]:
     """The names that the job's file cannot get, up to the first that is free."""
-    directory = _checkpoints(job)
-    names: set[str] = set()
-    number = 1
-    while True:
-        stem = job.stem if number == 1 else f"{job.stem}-{number}"
-        file, marker = stem + CHECKPOINT_SUFFIX, stem + MARKER_SUFFIX
-        if not any(os.path.lexists(directory / name) for name in (file, marker)):
-            return frozenset(names)
-        names.add(file)
-        number += 1
+    family = committing.family(_checkpoints(job), job.stem)
+    return frozenset(path.name for path in takewhile(committing.is_taken, family))
 
 
 def committed(job: Job) -> Outcome | None:

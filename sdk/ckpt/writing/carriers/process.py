@@ -32,9 +32,9 @@ class ProcessCarrier:
         return self._serving.process_id
 
     def submit(self, job: Job, image: Image, done: Done) -> None:
-        """See `Carrier.submit`. When it returns, a writer that answers has the job: it does it though this process dies.
+        """See `Carrier.submit`. When it returns, the writer has the job, and does it although this process is killed.
 
-        It waits a second for that at most, so a writer that has not started, or that hangs, may have the job later.
+        Unless that took more than a second, as with a writer that hangs: the job is handed over later then.
         """
         self._serving.submit(job, image, done)
 

@@ -84,7 +84,7 @@ class Serving:
         return None if writer is None else writer.pid
 
     def submit(self, job: Job, image: Image, done: Done) -> None:
-        """Returns when the writer has the job, which it then performs even if this process is killed; or late enough."""
+        """Returns when the writer has the job, which it performs even if this process is killed, or after a second."""
         given = _Given(job, image, done, aftermath.names_in_use(job))
         with self._lock:
             if self._closed:

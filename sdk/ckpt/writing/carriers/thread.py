@@ -15,7 +15,7 @@ log = logging.getLogger("ckpt.writing")
 
 
 class ThreadCarrier:
-    """One thread that lives while there are jobs: none while idle; the interpreter waits for one that is busy."""
+    """One thread that lives while there are jobs: none while idle. The interpreter's end waits for it."""
 
     def __init__(self, perform: str = PERFORM) -> None:
         """`perform` is called as `module:function`."""
@@ -26,7 +26,7 @@ class ThreadCarrier:
 
     def forget(self) -> None:
         """Has nothing to do any more, as in a forked child, where the thread is not."""
-        self._worker = Worker("ckpt-writer", daemon=False)
+        self._worker = Worker("ckpt-writer")
 
     def submit(self, job: Job, image: Image, done: Done) -> None:
         """See `Carrier.submit`. Where no thread can be started, such as at the interpreter's end, the caller works."""

@@ -41,14 +41,53 @@ dist.destroy_process_group()
 """
 
 
-def train(path: Path, gather: bool) -> list[list[Any]]:
+MANAGED = """
+import datetime, json, sys
+import torch, torch.distributed as dist
+from ckpt import CheckpointConfig, CheckpointManager, TrainingState
+torch.set_num_threads(1)
+path = sys.argv[1]
+dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=30))
+rank = dist.get_rank()
+config = CheckpointConfig(
+    save_on_best_metric="loss", save_every_n_minutes=0.0001, save_every_n_epochs=2, gather_random_states=True
+)
+if rank:
+    dist.barrier()
+manager = CheckpointManager(path, config)
+if not rank:
+    manager.run.begin()
+    dist.barrier()
+weights = {"a": torch.zeros(10)}
+told = []
+# The ranks' losses disagree on what is best, and only rank 0 knows of saves that fail.
+for step, loss in enumerate([[1.0, 0.5, 0.7, 0.4], [1.0, 1.2, 0.1, 2.0]][rank], 1):
+    state = TrainingState(epoch=step // 2, global_step=step, loss=loss, learning_rate=0.1)
+    due = manager.should_save_checkpoint(state)
+    told.append(due)
+    if due or step % 2:
+        manager.save_checkpoint(weights, state)
+    together = torch.ones(1)
+    dist.all_reduce(together)
+    assert together.item() == 2
+if not rank:
+    found = manager.list_checkpoints()
+    told.append(len(found))
+    manager.run.close()
+print(json.dumps([rank, told]), flush=True)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def train(path: Path, gather: bool, script: str = SCRIPT) -> list[list[Any]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo"}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(path), "yes" if gather else "no"],
+            [sys.executable, "-c", script, str(path), "yes" if gather else "no"],
             env={**os.environ, **place, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -79,6 +118,17 @@ def test_gathered_states_go_back_each_to_its_own_rank(tmp_path: Path) -> None:
     assert content.report is not None
     assert "rng.ranks" in content.report.captured
     assert ckpt.formats.inspect(tmp_path / "a.pt").resume["rng"]["ranks"] == 2
+
+
+def test_ranks_whose_losses_disagree_have_one_answer_and_save_together(tmp_path: Path) -> None:
+    (_, (*first, saved)), (_, second) = train(tmp_path / "r", gather=True, script=MANAGED)
+    assert first == second
+    assert first.count(True) >= 2
+    assert saved >= 3
+    for found in (tmp_path / "r" / "checkpoints").glob("step-*.pt"):
+        content = read_file(found)
+        assert content.random_by_rank is not None
+        assert len(content.random_by_rank) == 2
 
 
 def test_without_gathering_the_others_are_told_of_and_do_not_draw_like_the_first(tmp_path: Path) -> None:

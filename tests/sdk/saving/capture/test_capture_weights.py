@@ -24,9 +24,10 @@ class Counting(torch.nn.Module):
     def __init__(self, seen: int) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.full((2,), float(seen)))
-        self.seen, self.table = seen, np.arange(seen)
-        self.register_state_dict_post_hook(_tell)
-        self.register_load_state_dict_pre_hook(_take)
+        self.seen, self.table = seen, {"at": np.arange(seen)}
+        hooks: Any = self
+        hooks.register_state_dict_post_hook(_tell)
+        hooks.register_load_state_dict_pre_hook(_take)
 
 
 def _tell(module: Any, state: dict[str, Any], prefix: str, _: Any) -> None:
@@ -43,7 +44,7 @@ def test_plain_data_in_the_state_of_a_module_comes_back(tmp_path: Path) -> None:
     ckpt.load_checkpoint(path, {"model": again})
     found: Any = again[0]
     assert found.seen == 3
-    assert values.same(found.table, np.arange(3))
+    assert values.same(found.table, {"at": np.arange(3)})
     assert torch.load(path, weights_only=True)["model_state_dict"]["0.seen"] == 3
 
 
@@ -54,22 +55,27 @@ def test_a_state_dict_given_as_weights_may_hold_plain_data_and_other_mappings_ma
         weights_of({"w": torch.ones(1), "epoch": 3})
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per", "ignore:TypedStorage is deprecated")
 def test_a_quantised_model_comes_back(tmp_path: Path) -> None:
-    from torch.ao.nn.quantized.dynamic import Linear
+    from torch.ao.nn.quantized import dynamic
 
     if torch.backends.quantized.engine == "none":
         pytest.skip("this torch has no quantized engine")
 
-    def made() -> torch.nn.Module:
-        return torch.nn.Sequential(Linear(3, 2))
+    def made() -> Any:
+        quantised: Any = dynamic
+        return torch.nn.Sequential(quantised.Linear(3, 2))
 
     model, again = made(), made()
-    model[0].set_weight_bias(torch.quantize_per_tensor(torch.randn(2, 3), 0.1, 0, torch.qint8), torch.randn(2))  # type: ignore[operator, index]
+    model[0].set_weight_bias(torch.quantize_per_tensor(torch.randn(2, 3), 0.1, 0, torch.qint8), torch.randn(2))
     path = ckpt.save_checkpoint(tmp_path / "a.pt", {"model": model})
     ckpt.load_checkpoint(path, {"model": again})
     x = torch.randn(4, 3)
     assert torch.equal(model(x), again(x))
+
+
+def compiled(module: torch.nn.Module) -> Any:
+    return torch.compile(module, backend="eager")
 
 
 class Versioned(torch.nn.Module):
@@ -84,7 +90,7 @@ class Versioned(torch.nn.Module):
 
     def _load_from_state_dict(self, state: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
         self.read = local_metadata.get("version")
-        super()._load_from_state_dict(state, prefix, local_metadata, *rest)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state, prefix, local_metadata, *rest)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +99,8 @@ class Versioned(torch.nn.Module):
         lambda: {"a": Versioned(), "b": torch.nn.Sequential(Versioned())},
         lambda: [Versioned(), torch.nn.Sequential(Versioned())],
         lambda: {
-            "a": torch.compile(Versioned(), backend="eager"),
-            "b": torch.nn.Sequential(torch.compile(Versioned()), backend="eager"),
+            "a": compiled(Versioned()),
+            "b": torch.nn.Sequential(compiled(Versioned())),
         },
     ],
 )
@@ -129,11 +135,9 @@ def test_wrapped_parts_and_copies_of_wrapped_models_have_plain_names(saved: str,
         else:
             part = torch.nn.Sequential(part)
         if kind in ("compiled", "both"):
-            part = torch.compile(part, backend="eager")
+            part = compiled(part)
         model = torch.nn.Sequential(part)
-        return model, torch.optim.swa_utils.AveragedModel(
-            torch.compile(model, backend="eager") if kind != "bare" else model
-        )  # type: ignore[arg-type]
+        return model, torch.optim.swa_utils.AveragedModel(compiled(model) if kind != "bare" else model)
 
     model, average = made(saved)
     for i, value in enumerate([*model.buffers(), *average.buffers()]):
@@ -151,14 +155,15 @@ def test_wrapped_parts_and_copies_of_wrapped_models_have_plain_names(saved: str,
 
 
 def test_a_global_generator_of_another_kind_is_refused_with_its_place(tmp_path: Path) -> None:
-    before = np.random.get_bit_generator()
-    np.random.set_bit_generator(np.random.PCG64())
+    numpy: Any = np.random
+    before = numpy.get_bit_generator()
+    numpy.set_bit_generator(np.random.PCG64())
     try:
         with pytest.raises(StateError, match=r"rng\.numpy: .* PCG64") as caught:
             ckpt.save_checkpoint(tmp_path / "a.pt", {"model": torch.nn.Linear(1, 1)})
         ckpt.save_checkpoint(tmp_path / "a.pt", {"model": torch.nn.Linear(1, 1)}, random=False)
     finally:
-        np.random.set_bit_generator(before)
+        numpy.set_bit_generator(before)
     assert caught.value.hint
 
 

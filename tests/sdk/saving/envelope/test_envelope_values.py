@@ -36,9 +36,9 @@ def same(a: Any, b: Any) -> bool:
     if type(a) is not type(b):
         return False
     if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
+        return bool(a.dtype == b.dtype and torch.equal(a, b))
     if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        return bool(a.dtype == b.dtype) and a.shape == b.shape and a.tobytes() == b.tobytes()
     if isinstance(a, dict):
         factories = [getattr(item, "default_factory", None) for item in (a, b)]
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a) and factories[0] is factories[1]
@@ -69,7 +69,7 @@ LEAVES = st.one_of(
     st.binary(max_size=3),
     st.binary(max_size=3).map(bytearray),
     st.complex_numbers(allow_nan=False),
-    st.sampled_from([torch.float32, torch.int1, torch.device("cpu"), torch.Size([2, 3])]),
+    st.sampled_from([torch.float32, getattr(torch, "int1", torch.int8), torch.device("cpu"), torch.Size([2, 3])]),
     st.sampled_from(["float32", "int8", "bool", "complex64", "uint64"]).map(lambda name: np.zeros((2, 0, 1), name)),
     st.lists(st.integers(0, 9), max_size=3).map(np.array),
     st.lists(st.integers(0, 9), max_size=3).map(torch.tensor),
@@ -148,6 +148,7 @@ def freed() -> torch.Tensor:
 
 
 SEEN_TWICE = torch.ones(4)
+ZEROS = np.zeros(4, np.float32)
 
 
 @pytest.mark.parametrize(
@@ -163,11 +164,12 @@ SEEN_TWICE = torch.ones(4)
         ({b"": 1}, "key b''"),
         (torch.nn.parameter.UninitializedParameter(), "no shape yet"),
         (torch.ones(2, 2).to_mkldnn(), "layout"),
-        (torch.empty(2, dtype=torch.int4), "tensor of torch.int4"),
+        (torch.empty(2, dtype=torch.int4), "tensor of torch.int4"),  # type: ignore[attr-defined]
         (torch.ones(2).as_subclass(Sub), "is a Sub"),
         (torch.ones(2, device="meta"), "on meta"),
         (freed(), "without its memory"),
         ([SEEN_TWICE, SEEN_TWICE.view(torch.int32)], r"here\.a\[0\] are the same memory"),
+        ([ZEROS, ZEROS.view(np.int32)], r"here\.a\[0\] are the same memory"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_with_its_place(value: Any, told: str) -> None:

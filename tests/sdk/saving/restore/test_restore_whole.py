@@ -69,7 +69,7 @@ class Training:
             self.scheduler.step()
 
     def everything(self) -> Any:
-        states = [self.model, self.ema, self.meter, self.optimizer, self.scheduler]
+        states: list[Any] = [self.model, self.ema, self.meter, self.optimizer, self.scheduler]
         return copy.deepcopy([item.state_dict() for item in states])
 
     def give(self, manager: CheckpointManager, **options: Any) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 import torch
 
 from ckpt.config import CheckpointConfig
-from ckpt.exceptions import LockedError, SaveError
+from ckpt.exceptions import LockedError, SaveError, StateError
 from ckpt.hook import TrainingHook
 from ckpt.runs import Run
 from ckpt.saving import CheckpointManager, SavedCheckpoint
@@ -326,7 +328,8 @@ def test_a_save_is_a_line_in_the_log(run: Run, caplog: pytest.LogCaptureFixture)
         save(CheckpointManager(run), 1).result()
     told = [record.getMessage() for record in caplog.records if record.name == "ckpt.saving"]
     assert len(told) == 1
-    assert told[0].startswith("saved step-000001.pt: ")
+    shape = r"saved step-000001\.pt: [\d.]+ \w+; the training waited [\d.]+ m?s, the write took [\d.]+ m?s"
+    assert re.fullmatch(shape, told[0])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -391,10 +394,70 @@ def test_however_a_script_ends_what_it_saved_is_there(tmp_path: Path, how: str, 
 def test_a_failure_at_the_end_of_a_script_is_told(tmp_path: Path) -> None:
     script = SCRIPT.replace("import sys, torch", "import sys, torch, shutil").replace(
         'weights["w"].zero_()',
-        "manager.run.under_way.wait(); shutil.rmtree(base + '/r/checkpoints'); "
+        "manager.run.under_way.wait(); shutil.rmtree(base + '/r/checkpoints'); open(base + '/r/checkpoints', 'w'); "
         "manager.save_checkpoint(weights, TrainingState(0, 4, 0.1, 0.5))",
     )
     argv = [sys.executable, "-c", script, str(tmp_path), "thread", "end"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S)
     assert "step-000004 could not be saved" in done.stderr
     assert json.loads((tmp_path / "r" / "run.json").read_text())["ending"] == "finished"
+
+
+def test_what_cannot_be_stored_takes_no_other_save_s_place(run: Run, gate: Gate) -> None:
+    manager = CheckpointManager(run, CheckpointConfig(background="thread", when_busy="coalesce"))
+    handles = [save(manager, step) for step in (1, 2)]
+    empty = {"w": torch.empty(3)}
+    empty["w"].untyped_storage().resize_(0)
+    with pytest.raises(StateError, match="without (data|its memory)"):
+        manager.save_checkpoint(empty, state(3))
+    gate.opened.set()
+    assert [handle.result(LIMIT_S).step for handle in handles] == [1, 2]
+
+
+def test_what_is_skipped_is_not_even_captured(run: Run, gate: Gate) -> None:
+    captured: list[int] = []
+
+    class Counting:
+        def state_dict(self) -> dict[str, int]:
+            captured.append(1)
+            return {}
+
+        def load_state_dict(self, _: Any) -> None: ...
+
+    manager = CheckpointManager(run, CheckpointConfig(background="thread", when_busy="skip"))
+    manager.register("item", Counting())
+    save(manager, 1)
+    assert save(manager, 2).status == "skipped"
+    assert len(captured) == 1
+
+
+def test_staged_ones_of_a_closed_run_are_refused_and_not_listed(tmp_path: Path) -> None:
+    run = Run.create("closed", tmp_path)
+    manager = CheckpointManager(run, CheckpointConfig(auto_commit=False))
+    save(manager, 1)
+    run.close()
+    with pytest.raises(SaveError, match="run 'closed' is closed"):
+        manager.commit()
+    assert manager.list_checkpoints() == []
+
+
+def test_warnings_that_are_errors_and_interrupts_leave_no_lock_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = CheckpointManager(tmp_path / "r")
+    manager.register_checkpoint_callback(lambda *_: 1 / 0)
+    save(manager, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="failed: ZeroDivisionError"):
+            manager.run.close()
+    assert not manager.run.training
+
+    def interrupted(*_: Any) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CheckpointManager, "is_worth_saving", interrupted)
+    with pytest.raises(ValueError, match="first"):  # noqa: SIM117
+        with TrainingHook(torch.nn.Linear(1, 1), tmp_path / "r", CheckpointConfig(save_on_exception=True)) as hook:
+            raise ValueError("first")
+    assert not hook.run.training

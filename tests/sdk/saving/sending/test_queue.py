@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from ckpt.exceptions import SaveError
 from ckpt.protocol import checkpoint_to_json
 from ckpt.records import Checkpoint
 from ckpt.saving.handle import SavedCheckpoint
+from ckpt.saving.sending import queue
 from ckpt.saving.sending.queue import Save, SaveQueue
 from ckpt.writing.image import Image
 from ckpt.writing.jobs import Failure, Job, Outcome
@@ -109,7 +111,9 @@ class Bench:
     def save(self, number: int, *, sure: bool = False, memory: Place | None = None) -> SavedCheckpoint:
         stem = f"step-{number:06d}"
         handle = SavedCheckpoint(Path(f"/r/checkpoints/{stem}.pt"), self.queue.settle, self.queue.turns)
-        save = Save(handle, Job(number=number, run=b"/r", stem=stem), Bytes(), self.carrier, nothing, self.settled, memory, sure)
+        save = Save(
+            handle, Job(number=number, run=b"/r", stem=stem), Bytes(), self.carrier, nothing, self.settled, memory, sure
+        )
         self.queue.put(save)
         return handle
 
@@ -438,3 +442,55 @@ def test_a_forked_child_neither_waits_nor_settles(bench: Bench) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     bench.carrier.end()
     assert handle.result().id == "id1"
+
+
+def test_an_outcome_that_cannot_be_taken_is_a_failure_and_the_queue_goes_on(bench: Bench) -> None:
+    handle, later = bench.offer(1, "coalesce"), bench.offer(2, "coalesce")
+    assert handle is not None and later is not None
+    bench.carrier.end(path=b"/r/x.pt", record={"no": "record"})
+    with pytest.raises(SaveError, match="what came of step-000001 cannot be told"):
+        handle.result(LIMIT_S)
+    bench.carrier.end()
+    assert later.result(LIMIT_S).id == "id2"
+
+
+def test_memory_that_cannot_remember_fails_no_save(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Place, "remember", None)
+    handle = bench.offer(1, "block")
+    assert handle is not None
+    bench.carrier.end()
+    assert handle.result(LIMIT_S).id == "id1"
+    assert not bench.queue.busy
+
+
+def test_one_that_waits_gives_way_when_the_newer_one_is_there_and_not_before(bench: Bench) -> None:
+    bench.offer(1, "coalesce")
+    waiting = bench.offer(2, "coalesce")
+    assert waiting is not None
+    assert bench.queue.admit("coalesce", two=True)
+    assert waiting.status == "writing"
+    bench.carrier.end()
+    bench.carrier.end()
+    assert waiting.result(LIMIT_S).id == "id2"
+
+
+def test_who_waits_for_long_is_told_for_whom(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(queue, "SLOW_S", 0.01)
+    bench.offer(1, "block")
+    ended = threading.Event()
+
+    class Ends(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            ended.set()
+
+    handler = Ends()
+    monkeypatch.setattr(queue.log, "handlers", [*queue.log.handlers, handler])
+    thread, admitted = in_thread(lambda: bench.queue.admit("block"))
+    assert ended.wait(LIMIT_S)
+    bench.carrier.end()
+    thread.join(LIMIT_S)
+    assert admitted == [True]
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"a save waits 0.01 s for step-000001.pt, which a thread of process {os.getpid()} is still writing"]

@@ -126,7 +126,9 @@ def test_what_is_worth_waiting_for(rules: tuple[str, ...], waits: bool) -> None:
     assert decisions.waits(rules) is waits
 
 
-@pytest.mark.parametrize(("gather", "random", "meets"), [(True, True, True), (True, False, False), (False, True, False)])
+@pytest.mark.parametrize(
+    ("gather", "random", "meets"), [(True, True, True), (True, False, False), (False, True, False)]
+)
 def test_ranks_meet_at_every_save_or_at_none(gather: bool, random: bool, meets: bool) -> None:
     config = CheckpointConfig(gather_random_states=gather, save_random_state=random, save_on_best_metric="loss")
     assert decisions.meets_on_all_ranks(config) is meets
