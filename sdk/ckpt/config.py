@@ -151,7 +151,8 @@ class CheckpointConfig:
     save_random_state: bool = True
     """Capture the random states of Python, NumPy and torch when the TrainingState holds none."""
     gather_random_states: bool = False
-    """Capture the random states of all ranks: all of them have to save at the same step."""
+    """Capture the random states of all ranks. Then all of them ask and save at the same moments, and rank 0 answers for
+    all whether a save is due."""
     use_incremental_saves: bool = True
     """Store equal tensors once where the store can. A run directory cannot: each of its checkpoints is one whole
     file that plain tools open, at either value, and run.json records what was asked for."""

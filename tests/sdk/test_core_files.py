@@ -167,8 +167,9 @@ def test_a_forked_child_does_not_hold_the_lock(tmp_path: Path) -> None:
     code = (
         "import os, sys, time\nfrom pathlib import Path\nfrom ckpt.files import FileLock\n"
         "path = Path(sys.argv[1])\nlock = FileLock(path)\nlock.acquire()\nheard, tell = os.pipe()\n"
-        "if os.fork() == 0:\n    os.close(tell)\n    os.read(heard, 1)\n    os._exit(0)\n"
-        "print(lock.held, FileLock(path).is_free(), FileLock(path).held_beside, lock.held_beside)\n"
+        "up, ready = os.pipe()\n"
+        "if os.fork() == 0:\n    os.close(tell)\n    os.write(ready, b'.')\n    os.read(heard, 1)\n    os._exit(0)\n"
+        "os.read(up, 1)\nprint(lock.held, FileLock(path).is_free(), FileLock(path).held_beside, lock.held_beside)\n"
         "lock.release()\nprint(FileLock(path).is_free())\nos.close(tell)\nos.wait()"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "l")], capture_output=True, text=True, timeout=60)

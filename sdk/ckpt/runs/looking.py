@@ -83,7 +83,7 @@ class Looking:
     def view(self) -> RunView:
         """The run with its checkpoints and the plan of its policy, as they are on disk now.
 
-        Raises OperationError when the directory is gone or cannot be read. Waits for what this handle's training is saving.
+        Waits for what this handle's training is saving. Raises OperationError when the directory is gone or unreadable.
         """
         from ckpt import scan
 

@@ -66,10 +66,12 @@ class Reading:
     ) -> LoadedCheckpoint:
         """The content of a checkpoint; changes nothing on disk or in the training.
 
-        `ref` (also under the name `commit_hash`) is a path, id, selector such as `best` or `step:40`, record, handle, or
-        another run as `Run.fork` takes it (`runs/exp1`, `exp1@best`); without it the newest, or with `load_best` the best. Where that one is damaged, the newest (next best)
-        whole one is loaded and a warning says so; a damaged `ref` raises CorruptError. `verify` compares the file's
-        hash first. Raises AddressError when there is nothing to load, IncompleteError, FormatError.
+        `ref` (also under the name `commit_hash`) is a path, id, selector such as `best` or `step:40`, record, handle,
+        or another run as `Run.fork` takes it (`runs/exp1`, `exp1@best`); without it the newest, or with `load_best`
+        the best. Where that one is damaged, the newest (next best) whole one is loaded and a warning says so; a
+        damaged `ref` raises CorruptError. `verify` compares the file's hash. Weights and optimizer states go where
+        `map_location` says, all else is on the CPU. Raises AddressError when there is nothing to load,
+        IncompleteError, FormatError, and UsageError for a device that is not here.
         """
         record, content = self._read(ref, load_best, commit_hash, map_location, verify)
         if record.run == self.run.id and record.seq is not None and not self._rules.history.has_past:

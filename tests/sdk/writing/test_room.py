@@ -41,3 +41,11 @@ def test_a_quota_is_told_where_the_disk_itself_has_room(tmp_path: Path) -> None:
     assert (told.kind, told.errno) == ("full", errno.EDQUOT)
     assert "5 kB" in told.message and "a quota or the number of files may be at its end" in told.message
     assert "quota or the number" not in no_room(job, tmp_path, Forecast(need=5_000, free=10), None).message
+
+
+def test_figures_are_of_one_family(tmp_path: Path) -> None:
+    job = Job(number=1, run=os.fsencode(tmp_path / "exp"), stem="step-000001")
+    told = no_room(job, tmp_path, Forecast(need=1_199_104, free=932 << 10)).message
+    assert "it needs 1.199 MB, and 954.4 kB is free" in told
+    told = no_room(job, tmp_path, Forecast(need=1_199_104, free=408_532 << 10), OSError(errno.EDQUOT, "")).message
+    assert "418.3 MB is free" in told

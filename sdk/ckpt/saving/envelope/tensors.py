@@ -109,6 +109,6 @@ def _reaches(tensor: torch.Tensor) -> int:
     if not tensor.numel() or tensor.is_quantized or tensor.is_nested:
         return 0
     if tensor.is_contiguous():
-        return (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
+        return int((tensor.storage_offset() + tensor.numel()) * tensor.element_size())
     steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return int((tensor.storage_offset() + steps + 1) * tensor.element_size())

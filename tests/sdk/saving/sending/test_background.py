@@ -408,7 +408,7 @@ def test_what_cannot_be_stored_takes_no_other_save_s_place(run: Run, gate: Gate)
     handles = [save(manager, step) for step in (1, 2)]
     empty = {"w": torch.empty(3)}
     empty["w"].untyped_storage().resize_(0)
-    with pytest.raises(StateError, match="without (data|its memory)"):
+    with pytest.raises(StateError, match=r"without (data|its memory)"):
         manager.save_checkpoint(empty, state(3))
     gate.opened.set()
     assert [handle.result(LIMIT_S).step for handle in handles] == [1, 2]
