@@ -42,8 +42,8 @@ class Inspection(Record, frozen=True, kw_only=True):
     """Which states a training finds in it: `model`, `optimizer`, `scheduler`, `scaler`, `data` (true or false), `rng`
     (`python`, `numpy`, `torch`, `cuda`: true or false; `ranks`: how many ranks have their own) and `topology`
     (`world_size` and whatever else is known of how the training was spread; {} when nothing is). Where the writer
-    says that its epoch was over, also `epoch_finished` (true); where it reports what it captured, also `captured` (names
-    of parts) and `left_out` (name to the reason)."""
+    says that its epoch was over, also `epoch_finished` (true); where it reports what it captured, also `captured`
+    (names of parts) and `left_out` (name to the reason)."""
     unknown_globals: tuple[str, ...] = ()
     """Names that the file's pickle imports and that have no plain meaning. Shown, never imported."""
     problems: tuple[str, ...] = ()

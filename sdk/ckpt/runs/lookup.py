@@ -55,7 +55,7 @@ def start_of(source: str | os.PathLike[str], base: Path, selector: str | None) -
 
 
 def names_start(source: Any, base: Path) -> bool:
-    """Whether this can be what `start_of` takes, and not a selector: a file, a run's directory or name, RUN@SELECTOR."""
+    """Whether `start_of` takes this, which is no selector: a file, a run's directory or name, RUN@SELECTOR."""
     if not isinstance(source, str | os.PathLike):
         return False
     text = os.fspath(source)

@@ -35,7 +35,8 @@ class MetricsFile:
         self._columns: dict[str, None] = {}
         self._rows: list[dict[str, Any]] = []
         self._flushed_at = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._flushing = False
         self._begun = False
 
     def add(self, row: dict[str, Any]) -> None:
@@ -47,22 +48,31 @@ class MetricsFile:
     def flush(self) -> None:
         """Brings the file up to date. Raises OSError; the rows then wait for the next time."""
         with self._lock:
-            rows = self._rows[:]
-            if not rows and (self._begun or not self._states.exists()):
-                return
-            if rows:
-                self._flushed_at = rows[-1]["at"]
-            known = len(self._columns)
-            self._learn(rows)
-            if not self._begun and self._up_to_date():
-                self._begun = True
-            elif not self._begun or len(self._columns) > known:
-                self._rewrite()
-                self._begun = True
-            else:
-                with open(self._path, "a", encoding="utf-8", newline="") as stream:
-                    self._write(stream, rows)
-            del self._rows[: len(rows)]
+            if self._flushing:
+                return  # a signal handler in the midst of it; the rows wait
+            self._flushing = True
+            try:
+                self._flush()
+            finally:
+                self._flushing = False
+
+    def _flush(self) -> None:
+        rows = self._rows[:]
+        if not rows and (self._begun or not self._states.exists()):
+            return
+        if rows:
+            self._flushed_at = rows[-1]["at"]
+        known = len(self._columns)
+        self._learn(rows)
+        if not self._begun and self._up_to_date():
+            self._begun = True
+        elif not self._begun or len(self._columns) > known:
+            self._rewrite()
+            self._begun = True
+        else:
+            with open(self._path, "a", encoding="utf-8", newline="") as stream:
+                self._write(stream, rows)
+        del self._rows[: len(rows)]
 
     def _up_to_date(self) -> bool:
         """Whether the file of an earlier attempt already ends with the last state; then its columns are taken over."""

@@ -7,12 +7,16 @@ saves while its own thread does can neither go on nor wait for itself, so it is 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from ckpt.exceptions import SaveError
 
 T = TypeVar("T")
+
+_LOOK_AGAIN_S = 0.2
+"""A handler that waits between the look and the wait of its own thread takes the word that both wait for."""
 
 
 class Turns:
@@ -61,8 +65,14 @@ class Turns:
         """
         if self._hands_over == threading.get_ident() and not ready():
             raise _refusal()
+        until = None if timeout is None else time.monotonic() + timeout
         with self.changed:
-            return self.changed.wait_for(ready, timeout)
+            while not ready():
+                left = _LOOK_AGAIN_S if until is None else min(_LOOK_AGAIN_S, until - time.monotonic())
+                if left <= 0:
+                    return False
+                self.changed.wait(left)
+        return True
 
     def notify(self) -> None:
         """Something has changed."""

@@ -222,7 +222,12 @@ class Trash:
         Of several within the same millisecond each is greater than those before it.
         """
         moment = f"{max(0, int(at * 1000)):011x}"
-        same = [name for name in self._entry_names() if name.startswith(moment)]
+        try:
+            same = [name for name in self._entry_names() if name.startswith(moment)]
+        except OSError as error:
+            raise OperationError(
+                f"{printable(str(self.directory))} cannot be read: {error.strerror}", hint="nothing was removed"
+            ) from error
         name = f"{int(max(same), 16) + 1:015x}" if same else moment + secrets.token_hex(2)
         while os.path.lexists(self.directory / name):
             name = f"{int(name, 16) + 1:015x}"
