@@ -6,10 +6,10 @@ made of them. Each is known when its place comes, so the bytes pass once.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from blake3 import blake3
+from isal import isal_zlib
 
 from ckpt.records import Record
 from ckpt.writing import zipped
@@ -81,7 +81,7 @@ class Sealer:
             length = min(len(block) - done, span.end - self._at)
             part = block[done : done + length]
             if span.summed:
-                self._crc = zlib.crc32(part, self._crc)
+                self._crc = isal_zlib.crc32(part, self._crc)
             elif span.patch:
                 start = self._at - (span.end - len(span.patch))
                 part[:] = span.patch[start : start + length]
@@ -102,7 +102,7 @@ class Sealer:
             yield _Span(end=end + len(described), patch=described)
         yield _Span(end=identity.offset)
         content = _identity(self._layout, self._crcs)
-        self._crcs.append(zlib.crc32(content))
+        self._crcs.append(isal_zlib.crc32(content))
         described = zipped.descriptor(identity.header, identity.size, self._crcs[-1])
         yield _Span(end=self._layout.size, patch=content + described + directory(self._layout, self._crcs))
 
