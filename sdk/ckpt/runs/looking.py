@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckpt.encoding import printable
-from ckpt.exceptions import OperationError, UsageError
+from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt.paths import RunPaths
 from ckpt.records import Checkpoint
 from ckpt.runs.lookup import checkpoint_of
@@ -99,13 +99,18 @@ class Looking:
 
     def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints, newest first; none for a silent handle while rank 0 has not made the run."""
-        if self._silent and (self._directory is None or not self.paths.manifest.is_file()):
-            return []
-        return list(self.view().checkpoints)
+        return [] if self._is_unmade else list(self.view().checkpoints)
 
     def checkpoint(self, ref: Any = None) -> Checkpoint:
         """One checkpoint: a path, an id, a selector such as `best` or `step:40`, a record or handle; None is latest.
 
         Raises AddressError that says what exists.
         """
+        if self._is_unmade:
+            raise AddressError("the run has no checkpoint: rank 0 has not made it yet")
         return checkpoint_of(self.view(), ref)
+
+    @property
+    def _is_unmade(self) -> bool:
+        """Whether this is a silent handle of a run that rank 0 has not made yet."""
+        return self._silent and (self._directory is None or not self.paths.manifest.is_file())

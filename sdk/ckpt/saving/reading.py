@@ -138,7 +138,7 @@ class Reading:
         counts from 0. `fallback` is a checkpoint to start from as long as the run has none of its own.
         The training goes on from there: rules for steps and epochs and the count of early stopping follow.
         """
-        if ref is None and fallback is not None and not has_any(self.run.view().checkpoints):
+        if ref is None and fallback is not None and not has_any(self.run.checkpoints()):
             ref, load_best = fallback, False
         record, content = self._read(ref, load_best, None, map_location, verify)
         report = restore(

@@ -268,3 +268,17 @@ def test_the_history_of_metrics_goes_on_behind_a_resume(tmp_path: Path) -> None:
         history = torch.load(str(saved), weights_only=True)["metrics_history"]
         assert history["global_step"] == expected
         assert history["acc"] == [step - 1 for step in expected]
+
+
+def test_a_rank_that_comes_before_the_run_is_made_takes_the_fallback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = torch.nn.Linear(2, 2)
+    save_checkpoint(tmp_path / "given.pt", {"model": given})
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    model = torch.nn.Linear(2, 2)
+    manager = CheckpointManager(tmp_path / "runs" / "new")
+    manager.restore_from_checkpoint(model, fallback=tmp_path / "given.pt", random=False)
+    assert torch.equal(model.weight, given.weight)
+    assert not (tmp_path / "runs").exists()
