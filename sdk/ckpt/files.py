@@ -119,12 +119,11 @@ def _open_regular(path: str | Path, flags: int, mode: int = 0o666) -> int:
     fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0), mode)
     try:
         kind = os.fstat(fd).st_mode
-    except OSError:
+        if not stat.S_ISREG(kind):
+            raise OSError(errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL, "not a regular file", str(path))
+    except BaseException:
         os.close(fd)
         raise
-    if not stat.S_ISREG(kind):
-        os.close(fd)
-        raise OSError(errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL, "not a regular file", str(path))
     return fd
 
 
@@ -249,15 +248,18 @@ class FileLock:
             return
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         fd = os.open(self.path, flags, 0o644)
-        deadline = time.monotonic() + wait_s
-        while not _try_lock(fd):
-            if time.monotonic() >= deadline and not _is_only_looked_at(fd):
-                os.close(fd)
-                holder = self.holder()
-                who = f"by process {holder['pid']}" if holder.get("pid") else "by another process"
-                on = f" on {holder['host']}" if holder.get("host") else ""
-                raise LockedError(f"{self.path} is held {who}{on}")
-            time.sleep(0.02)
+        try:
+            deadline = time.monotonic() + wait_s
+            while not _try_lock(fd):
+                if time.monotonic() >= deadline and not _is_only_looked_at(fd):
+                    holder = self.holder()
+                    who = f"by process {holder['pid']}" if holder.get("pid") else "by another process"
+                    on = f" on {holder['host']}" if holder.get("host") else ""
+                    raise LockedError(f"{self.path} is held {who}{on}")
+                time.sleep(0.02)
+        except BaseException:
+            os.close(fd)
+            raise
         self._fd = fd
         if note is not None:
             data = encoding.dumps(note)

@@ -19,6 +19,8 @@ import pytest
 
 from ckpt import files
 from ckpt.exceptions import LockedError
+from ckpt.formats.source import Source
+from ckpt.scan.live.growing import Growing
 
 
 def names(directory: Path) -> list[str]:
@@ -315,3 +317,30 @@ def test_lines_of_a_file_above_the_limit_are_an_error(tmp_path: Path) -> None:
     assert list(files.read_json_lines(path, limit=4)) == [1, 2]
     with pytest.raises(OSError, match="larger than 3 bytes"):
         list(files.read_json_lines(path, limit=3))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors are counted in /proc")
+@pytest.mark.parametrize("kind", ["json", "appender", "source", "growing"])
+def test_a_file_whose_kind_cannot_be_asked_is_closed(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.json"
+    path.write_text("{}")
+    openers: dict[str, Callable[..., object]] = {
+        "json": files.read_json,
+        "appender": files.Appender,
+        "source": Source,
+        "growing": Growing,
+    }
+
+    def fails(fd: int) -> os.stat_result:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def held() -> list[str]:
+        links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+        return [os.readlink(link) for link in links if os.path.islink(link)]
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="Input/output"):
+        patched.setattr(os, "fstat", fails)
+        openers[kind](path if kind != "growing" else str(path))
+    assert str(path) not in held()

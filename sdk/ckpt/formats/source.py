@@ -65,11 +65,14 @@ class Source:
         for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
             flags |= getattr(os, name, 0)
         opened = os.open(self.path, flags)
-        status = os.fstat(opened)
-        if not stat.S_ISREG(status.st_mode):
+        try:
+            status = os.fstat(opened)
+            if not stat.S_ISREG(status.st_mode):
+                code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+                raise OSError(code, f"not a regular file: {os.strerror(code)}", self.path)
+        except BaseException:
             os.close(opened)
-            code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
-            raise OSError(code, f"not a regular file: {os.strerror(code)}", self.path)
+            raise
         self._fd = opened
         return status
 

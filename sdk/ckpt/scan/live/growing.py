@@ -27,10 +27,13 @@ class Growing:
         for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
             flags |= getattr(os, name, 0)
         self._fd = os.open(path, flags)
-        info = os.fstat(self._fd)
-        if not stat.S_ISREG(info.st_mode):
+        try:
+            info = os.fstat(self._fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+        except BaseException:
             os.close(self._fd)
-            raise OSError(errno.EINVAL, "not a regular file", path)
+            raise
         self.identity = (info.st_dev, info.st_ino)
         self.size = info.st_size
 
