@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ckpt.hook import TrainingHook
+    from ckpt.loaders import LoaderSchedule, ResumableLoader, seed_worker
     from ckpt.records import Checkpoint
     from ckpt.retention import Policy
     from ckpt.runs import Run
@@ -42,9 +43,11 @@ _HOMES = {
     "CorruptError": "ckpt.exceptions",
     "FormatError": "ckpt.exceptions",
     "IncompleteError": "ckpt.exceptions",
+    "LoaderSchedule": "ckpt.loaders",
     "LockedError": "ckpt.exceptions",
     "OperationError": "ckpt.exceptions",
     "Policy": "ckpt.retention",
+    "ResumableLoader": "ckpt.loaders",
     "Run": "ckpt.runs",
     "SaveError": "ckpt.exceptions",
     "StateError": "ckpt.exceptions",
@@ -53,6 +56,7 @@ _HOMES = {
     "UsageError": "ckpt.exceptions",
     "load_checkpoint": "ckpt.saving.by_hand",
     "save_checkpoint": "ckpt.saving.by_hand",
+    "seed_worker": "ckpt.loaders",
 }
 
 _ROOMS = ("diff", "formats", "retention")
@@ -68,9 +72,11 @@ __all__ = [
     "CorruptError",
     "FormatError",
     "IncompleteError",
+    "LoaderSchedule",
     "LockedError",
     "OperationError",
     "Policy",
+    "ResumableLoader",
     "Run",
     "SaveError",
     "StateError",
@@ -79,6 +85,7 @@ __all__ = [
     "UsageError",
     "load_checkpoint",
     "save_checkpoint",
+    "seed_worker",
 ]
 
 
