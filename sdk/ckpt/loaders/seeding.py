@@ -1,4 +1,4 @@
-"""Seeds of epochs, batches and workers: a function of what they are for, so that nothing depends on when it is drawn."""
+"""Seeds of epochs, batches and workers: a function of what they are for, and never of when they are drawn."""
 
 from __future__ import annotations
 
