@@ -12,7 +12,6 @@ for epoch in range(hook.epoch, epochs):
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Mapping
 from types import TracebackType
@@ -31,6 +30,7 @@ from ckpt.saving.capture.arguments import (
     telling_loaders,
 )
 from ckpt.saving.capture.protocol import learning_rate_of
+from ckpt.saving.capture.taking import Training
 from ckpt.saving.restore.loading import has_any
 from ckpt.saving.when.last_save import save_last
 from ckpt.saving.when.missing_metric import MissingMetric
@@ -46,6 +46,10 @@ class TrainingHook:
     saved and everything kept. `model` is a module or a mapping of named modules; optimizers, schedulers and loaders are
     one or several. The hook steps none of them: call `epoch_end` behind the scheduler's own step, so that the scheduler
     is saved as the next epoch needs it. A loader that does not tell its position is left out, which the log says.
+
+    A `ckpt.ResumableLoader` goes on at the very next batch. Loaders whose names begin with val, test or eval are those
+    of the validation: `loaders={"train": train, "val": val}`. A training that stops in its validation does that one
+    again, and what stands between the training's loop and the validation too: step a scheduler behind both.
 
     Raises StateError, before anything is made, for an argument that is of another kind than its place, and UsageError
     for one that there is not.
@@ -92,6 +96,11 @@ class TrainingHook:
         self.run.under_way.afterwards(self._ended)
         self.manager = CheckpointManager(self.run, config, model_name, experiment_name)
         self.manager.leave_out(loaders)
+        self.manager.watch_optimizers(optimizer)
+        if self.manager.observed is not None:
+            self.manager.observed.knows(
+                Training(model, optimizer, scheduler, scaler, registered=self.manager.registered)
+            )
         self.epoch = start_epoch
         """The epoch that is being trained, or is next."""
         self.global_step = 0
@@ -102,7 +111,7 @@ class TrainingHook:
             "model_name": model_name,
             "experiment_name": experiment_name,
         }
-        self._losses: list[float] = []
+        self._epoch_begun = False
 
     def step(self, loss: Any, **metrics: Any) -> SavedCheckpoint | None:
         """One optimizer step is done: counts it, emits its state, and saves when a rule asks. Returns what was saved.
@@ -113,7 +122,8 @@ class TrainingHook:
         _refuse_nested(metrics, "step(loss, **metrics)")
         value = real(loss, "loss")
         self.global_step += 1
-        self._losses.append(value)
+        self._epoch_begun = True
+        self.manager.epoch_loss.add(value)
         return self._take(self._state(value, metrics), at_epoch_end=False)
 
     def epoch_end(self, epoch: int | None = None, *, loss: Any = None, **metrics: Any) -> SavedCheckpoint | None:
@@ -126,24 +136,24 @@ class TrainingHook:
         _refuse_nested(metrics, "epoch_end(epoch, **metrics)")
         if epoch is not None:
             self.epoch = _epoch(epoch, "epoch")
-        if loss is not None:
-            value = real(loss, "loss")
-        else:
-            value = math.fsum(self._losses) / len(self._losses) if self._all_finite() else math.nan
-        self._losses.clear()
+        value = self.manager.epoch_loss.mean if loss is None else real(loss, "loss")
+        self.manager.epoch_loss.clear()
         state = self._state(value, metrics)
         self.manager.check_early_stopping(state)
         saved = self._take(state, at_epoch_end=True)
         self._tell(self._missing.after_epoch())
         self.epoch += 1
+        self._epoch_begun = False
         return saved
 
-    def save(self, **metrics: Any) -> SavedCheckpoint | None:
-        """Saves now, inside an epoch or between two, whatever the rules say. Raises SaveError."""
+    def save(self, *, gradients: bool | None = None, **metrics: Any) -> SavedCheckpoint | None:
+        """Saves now, inside an epoch or between two, whatever the rules say. Raises SaveError.
+
+        `gradients` is as `CheckpointManager.save_checkpoint` has it.
+        """
         self._refuse_closed()
         _refuse_nested(metrics, "save(**metrics)")
-        loss = self._losses[-1] if self._losses else math.nan
-        return self._save(self._state(loss, metrics), at_epoch_end=False)
+        return self._save(self._state(self.manager.epoch_loss.last, metrics), at_epoch_end=False, gradients=gradients)
 
     def register(self, name: str, item: Any) -> None:
         """Has one more object in every checkpoint, as `CheckpointManager.register` does; before `resume()`."""
@@ -184,7 +194,8 @@ class TrainingHook:
             fallback=fallback,
         )
         self.epoch, self.global_step = report.next_epoch, report.next_step
-        self._losses.clear()
+        goes_on = not (report.start_of_fork or report.warm_start)
+        self._epoch_begun = goes_on and report.phase in ("training", "validation")
         return report
 
     def resume(self, *, strict: bool = True, fallback: Any = None) -> RestoreReport | None:
@@ -224,9 +235,6 @@ class TrainingHook:
             **self._facts,
         )
 
-    def _all_finite(self) -> bool:
-        return bool(self._losses) and all(math.isfinite(loss) for loss in self._losses)
-
     def _take(self, state: TrainingState, *, at_epoch_end: bool) -> SavedCheckpoint | None:
         self.run.emit(state)
         self._missing.look(state.metrics)
@@ -236,7 +244,12 @@ class TrainingHook:
         return self._save(state, at_epoch_end=at_epoch_end)
 
     def _save(
-        self, state: TrainingState, *, at_epoch_end: bool, after: BaseException | None = None
+        self,
+        state: TrainingState,
+        *,
+        at_epoch_end: bool,
+        after: BaseException | None = None,
+        gradients: bool | None = None,
     ) -> SavedCheckpoint | None:
         return self.manager.save_checkpoint(
             self.model,
@@ -246,7 +259,9 @@ class TrainingHook:
             scaler=self.scaler,
             loaders=self.loaders,
             at_epoch_end=at_epoch_end,
+            epoch_begun=at_epoch_end or self._epoch_begun,
             after=after,
+            gradients=gradients,
         )
 
     def __enter__(self) -> Self:
@@ -267,8 +282,7 @@ class TrainingHook:
         """Saves what an exception ends, if that is worth it."""
         if not self.manager.is_worth_saving(error, self.global_step):
             return None
-        loss = self._losses[-1] if self._losses else math.nan
-        return self._save(self._state(loss, {}), at_epoch_end=False, after=error)
+        return self._save(self._state(self.manager.epoch_loss.last, {}), at_epoch_end=False, after=error)
 
 
 def _refuse_unknown(arguments: Mapping[str, Any]) -> None:

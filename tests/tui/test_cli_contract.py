@@ -20,7 +20,7 @@ CKPT = str(Path(sys.executable).parent / "ckpt")
 COMMANDS = [
     "ls", "show", "inspect", "diff", "verify", "status", "doctor", "tag add", "tag rm", "pin", "unpin", "note", "plan",
     "apply", "prune", "trash ls", "trash restore", "trash purge", "undo", "restore", "fork", "watch add", "watch ls",
-    "watch rm", "events", "tui",
+    "watch rm", "events", "tui", "selftest",
 ]  # fmt: skip
 
 

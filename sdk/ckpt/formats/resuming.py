@@ -12,20 +12,23 @@ GENERATORS = ("python", "numpy", "torch", "cuda")
 """The random generators of a report."""
 NONE_GIVEN = "none was given"
 """The reason in a report of what was left out that says no more than that the part is not there."""
+_BETWEEN = ("epoch_end", "epoch_start")  # where a training stands that is in no epoch's data
 _NEEDED = ("python", "numpy", "torch")  # every training has them; whether it used a GPU, its checkpoint does not say
 
 
 class Resumption(Record, frozen=True, kw_only=True):
     """How a training goes on from a checkpoint, as far as that can be told.
 
-    `outcome` is exact (as if it had not stopped), differs (it goes on, without what is in `lacking`), weights (only
-    the model), partial (states of a training, but no model) or nothing.
+    `outcome` is exact (as if it had not stopped), differs (it goes on, but for what is in `lacking` and `caveats`),
+    weights (only the model), partial (states of a training, but no model) or nothing.
     """
 
     outcome: Outcome
     lacking: tuple[str, ...] = ()
     """What an exact resume needs and does not find: `rng` (of no generator at all), else `rng.NAME` for the single
     generators, `rng.ranks` (fewer ranks than the training had), `data` (the position in an epoch that is not over)."""
+    caveats: tuple[str, ...] = ()
+    """What else speaks against an exact one, or a fast one, by the writer's own word, as sentences."""
 
 
 def resumption(resume: Mapping[str, Any]) -> Resumption:
@@ -38,9 +41,11 @@ def resumption(resume: Mapping[str, Any]) -> Resumption:
         return Resumption(outcome="partial" if others else "nothing")
     if not resume.get("optimizer"):
         return Resumption(outcome="weights")
-    needs_position = not (resume.get("data") or resume.get("epoch_finished"))
+    is_between = resume.get("epoch_finished") or resume.get("phase") in _BETWEEN
+    needs_position = not (resume.get("data") or is_between)
     lacking = [*_lacking_generators(resume), *(("data",) if needs_position else ())]
-    return Resumption(outcome="differs" if lacking else "exact", lacking=tuple(lacking))
+    caveats = tuple(resume.get("caveats") or ())
+    return Resumption(outcome="differs" if lacking or caveats else "exact", lacking=tuple(lacking), caveats=caveats)
 
 
 def generators(resume: Mapping[str, Any]) -> tuple[str, ...]:

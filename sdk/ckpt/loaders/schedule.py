@@ -1,7 +1,370 @@
-"""LoaderSchedule: several loaders in one order."""
+"""LoaderSchedule: several loaders in one order, which tells where it stands and goes on there."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from ckpt.loaders.choices import choices_for, choices_from, choices_state
+from ckpt.loaders.loops import Loop
+from ckpt.loaders.schedule_arguments import Name, named_loaders, quota_of, turns_of
+from ckpt.loaders.schedule_state import (
+    VERSION,
+    check_setup,
+    count,
+    cycles_from,
+    iterator_state,
+    progress_from,
+    setup_of,
+)
+from ckpt.loaders.sources import END, source_of
+from ckpt.loaders.strategies import (
+    Progress,
+    Then,
+    after_batch,
+    after_end,
+    batches_of,
+    is_exhausted,
+    is_over,
+    next_loader,
+)
+from ckpt.saving.capture.generators import capture_random
+
+log = logging.getLogger("ckpt.saving")
+
 
 class LoaderSchedule:
-    """Several loaders in one order, which it tells and goes on in."""
+    """Several loaders in one order: iterating gives `(name, batch)`, or `(number, batch)` for loaders without names.
+
+    `loaders` is a mapping of names to loaders, or a sequence of them. A loader is a `ckpt.ResumableLoader`, which goes
+    on exactly and at once; another schedule; any iterable with `state_dict()` and `load_state_dict()`; or any other
+    iterable, whose batches are read again and dropped on a resume.
+
+    `strategy` says who is next:
+
+    | strategy        | who is next                                                                            |
+    | --------------- | -------------------------------------------------------------------------------------- |
+    | `"round_robin"` | each loader in turn, one batch a turn                                                  |
+    | `"alternating"` | as `pattern` says, a list of names or numbers (`["a", "a", "b"]`); without, each once  |
+    | `"weighted"`    | drawn with `weights`, one for each loader; without, all alike                          |
+    | `"sequential"`  | one loader until its part is given, then the next one                                  |
+
+    `epoch_length` says when an epoch is over, and who cycles, which is to begin anew within the epoch:
+
+    | epoch length    | in turns or drawn                                 | sequential                           |
+    | --------------- | ------------------------------------------------- | ------------------------------------ |
+    | `"shortest"`    | when a loader is next that has no batch left      | each gives as many as the shortest   |
+    | `"longest"`     | when all were gone through; shorter ones cycle    | each gives as many as the longest    |
+    | `"once"`        | when all were gone through once; nobody cycles    | the same                             |
+    | a number        | after so many batches; who comes to an end cycles | the same; the first follows the last |
+    | `"infinite"`    | never; who comes to an end cycles                 | the same; the first follows the last |
+
+    The default is `"longest"`, for sequential schedules `"once"`. With a number or `"infinite"` an epoch is a piece of
+    one endless order: the next one goes on where this one stopped, so that endless data, and epochs shorter than the
+    data, lose nothing. With the other three all loaders begin anew with each epoch.
+
+    A loader without a length is known to be at its end when it is asked and has no batch; sequential schedules to the
+    shortest or longest need all lengths. A loader of weight 0 is never asked, and does not count. Leaving the loop
+    early ends the epoch.
+
+    `seed` is for `"weighted"` alone: the order of an epoch depends on it and on the epoch's number. None is
+    `torch.initial_seed()`, and under `torch.distributed` that of rank 0 on all ranks, asked for when the first epoch
+    begins: there all ranks have to begin one, or a seed be given.
+
+    Raises UsageError for arguments that mean no order; while iterating, for a loader that gives no batch at all.
+    """
+
+    def __init__(
+        self,
+        loaders: Mapping[str, Any] | Sequence[Any],
+        strategy: str = "round_robin",
+        epoch_length: str | int | None = None,
+        *,
+        weights: Mapping[str, float] | Sequence[float] | None = None,
+        pattern: Sequence[Name] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.loaders = named_loaders(loaders)
+        self.names: tuple[Name, ...] = tuple(self.loaders)
+        self._turns = turns_of(self.names, strategy, epoch_length, weights, pattern)
+        self._sources = [source_of(loader, name) for name, loader in self.loaders.items()]
+        self._seed = seed
+        self._progress = Progress(given=[0] * self._turns.loaders)
+        self._choices: np.random.RandomState | None = None
+        self._quota: int | None = None
+        self._epoch = 0
+        self._is_open = False
+        self._exhausted = False
+        self._total = 0
+        self._run: object | None = None
+        """Stands for the iterator that is under way."""
+        self._start: dict[str, Any] | None = None
+        """The state that the epoch began with."""
+        self.generators_at_start: dict[str, Any] | None = None
+        """The random states of Python, NumPy and torch when the epoch began; None before."""
+        self._loop = Loop()
+        self.generators_at_end: dict[str, Any] | None = None
+        """Those when the last epoch ended; None before."""
+
+    @property
+    def strategy(self) -> str:
+        """Who is next."""
+        return self._turns.strategy
+
+    @property
+    def epoch_length(self) -> str | int:
+        """When an epoch is over."""
+        return self._turns.length
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is under way or next, from 0."""
+        self._settle()
+        return self._epoch + (not self._is_open and self._had_turn)
+
+    @property
+    def batch_idx(self) -> int:
+        """Batches given in the epoch that is under way, or in the last one."""
+        return self._progress.position
+
+    @property
+    def resumes_by(self) -> str:
+        """How a resume goes on, by the loader that is worst at it: "position", "state" or "skipping"."""
+        ways = {source.resumes_by for source in self._sources}
+        return next((way for way in ("skipping", "state") if way in ways), "position")
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Why a resume may not be exact or takes its time, as sentences; () when it is exact and fast."""
+        return tuple(caveat for source in self._sources for caveat in source.caveats)
+
+    def __len__(self) -> int:
+        """Batches of an epoch. Raises TypeError where chance decides, for no end, and without the loaders' lengths."""
+        lengths = [source.length for source in self._sources]
+        known = [length for length in lengths if length is not None]
+        if isinstance(self._turns.length, int):
+            return self._turns.length
+        found = batches_of(self._turns, known) if len(known) == len(lengths) else None
+        if found is None:
+            raise TypeError(f"the length of an epoch is not known: {self.strategy} to {self.epoch_length}")
+        return found
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes an epoch the next one. Nothing happens where it is the next one, or under way.
+
+        Otherwise all begins anew, and loaders that have `set_epoch` are told too.
+        """
+        if epoch == self.epoch:
+            return
+        self._end(self._run)
+        self._forget()
+        self._epoch = epoch
+        for loader in self.loaders.values():
+            if callable(getattr(loader, "set_epoch", None)):
+                loader.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the schedule stands after the batch that was given last, as plain data: what the format's document
+        has, and what it takes to go on exactly.
+        """
+        self._settle()
+        progress = self._progress
+        states = [source.state() for source in self._sources]
+        has_ended = not self._exhausted and self._has_ended()
+        return {
+            "version": VERSION,
+            "schedule_position": progress.position,
+            "loader_states": states,
+            "total_batches": self._total,
+            "loader_cycles": {i: source.passes for i, source in enumerate(self._sources)},
+            "prefetched_batches": sum(_prefetched(state) for state in states),
+            "choice_rng": choices_state(self._choices),
+            "batch_idx": progress.position,
+            "exhausted": self._exhausted or has_ended,
+            "epoch": self._epoch,
+            "epoch_open": self._is_open,
+            "unasked": has_ended,
+            "turn": progress.turn,
+            "given": list(progress.given),
+            "through": sorted(progress.through),
+            "seed": self._seed,
+            **setup_of(self._turns, self.names),
+            "resumes_by": self.resumes_by,
+            "caveats": list(self.caveats),
+            "at_start": self._start,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from where a state was told: the next iterator gives the batch after the one that was given last.
+
+        A state at the first batch of an epoch that was under way begins that epoch anew. Raises StateError for a state
+        of other loaders or another order, and for a damaged one.
+        """
+        state = iterator_state(state)
+        check_setup(self._turns, self.names, state)
+        start = state.get("at_start")
+        exhausted = state.get("exhausted") is True
+        is_first = state.get("epoch_open") is True and state.get("schedule_position") == 0 and not exhausted
+        if is_first and isinstance(start, Mapping):
+            check_setup(self._turns, self.names, start)
+            state = start
+        progress, cycles = progress_from(self._turns, state), cycles_from(self._turns, state)
+        choices = choices_from(state.get("choice_rng"))
+        epoch = count(state.get("epoch", 0), "epoch")
+        total = count(state.get("total_batches") or 0, "total_batches")
+        self._run = None
+        for source, its, passes in zip(self._sources, state["loader_states"], cycles, strict=True):
+            source.give(its)
+            source.passes = passes
+        # What only seems to have no more batches is asked, as it was by a training that went on.
+        self._progress, self._choices = progress, choices
+        self._exhausted = exhausted and state.get("unasked") is not True
+        self._epoch, self._total = epoch, total
+        self._is_open = state.get("epoch_open", progress.position > 0) is True
+        self._start = dict(start) if isinstance(start, Mapping) else None
+        self._seed = state.get("seed", self._seed)
+        self.generators_at_start = None
+        log.debug(
+            "restored the schedule: epoch %d at batch %d; %s",
+            *(epoch, progress.position, ", ".join(f"{s.name} after {s.passes} passes" for s in self._sources)),
+        )
+
+    def __iter__(self) -> Iterator[tuple[Name, Any]]:
+        """The batches of an epoch, or the rest of one whose state was loaded."""
+        run = object()
+        self._begin(run)
+        try:
+            while self._run is run and (taken := self._next()) is not None:
+                yield taken
+        except GeneratorExit:
+            self._leave(run)
+            raise
+        self._end(run)
+
+    def _next(self) -> tuple[Name, Any] | None:
+        """The next batch with its loader's name; None when the epoch is over."""
+        turns, progress, quota = self._turns, self._progress, self._quota
+        while not (self._exhausted or is_over(turns, progress, quota)):
+            loader = next_loader(turns, progress, self._draw)
+            source = self._sources[loader]
+            batch = source.take()
+            if batch is END:
+                then = after_end(turns, progress, loader)
+                log.debug("loader %r came to its end the %d. time: %s", source.name, source.passes, then.value)
+                if then is Then.OVER:
+                    break
+                if then is Then.PASS:
+                    continue
+                batch = source.take()
+            self._total += 1
+            after_batch(turns, progress, loader, quota, turns.length == "longest" and source.gave_all)
+            return source.name, batch
+        self._exhausted = True
+        return None
+
+    def _draw(self) -> float:
+        if self._choices is None:
+            self._choices = choices_for(self._agreed_seed(), self._epoch)
+        return float(self._choices.random_sample())
+
+    def _has_ended(self) -> bool:
+        """Whether the epoch that is under way has no more batches, as far as that is known before somebody is asked."""
+        if self._run is None or (self._turns.weights and self._choices is None):
+            return False
+        choices = np.random.RandomState()
+        if self._choices is not None:
+            choices.set_state(self._choices.get_state())
+        return is_exhausted(
+            self._turns,
+            self._progress,
+            self._quota,
+            choices.random_sample,
+            lambda loader: self._sources[loader].has_ended(),
+        )
+
+    def _begin(self, run: object) -> None:
+        """Begins the next epoch, or goes on with one whose state was loaded."""
+        if self._run is not None:
+            log.debug("the schedule's epoch %d is left at batch %d: another begins", self._epoch, self.batch_idx)
+            self._end(self._run)
+        quota = quota_of(self._turns, {source.name: source.length for source in self._sources})
+        if self._turns.weights:
+            self._agreed_seed()
+        goes_on = self._is_open
+        if not goes_on:
+            self._begin_anew()
+        if self.batch_idx == 0:
+            self.generators_at_start = capture_random()
+        self._run, self._quota, self._is_open = run, quota, True
+        self._loop = Loop()
+        log.debug(
+            "scheduled epoch %d from batch %d on: %s over %s, epoch_length %s",
+            *(self._epoch, self.batch_idx, self.strategy, ", ".join(map(str, self.names)), self.epoch_length),
+        )
+
+    def _begin_anew(self) -> None:
+        """Makes the next epoch the present one, at its beginning."""
+        if self._had_turn:
+            self._epoch += 1
+        if self._turns.goes_on:
+            self._exhausted = False
+            self._progress = Progress(turn=self._progress.turn, given=[0] * self._turns.loaders)
+        else:
+            self._forget()
+        self._start, self._is_open = None, True
+        self._start = self.state_dict()
+
+    def _forget(self) -> None:
+        """All loaders begin anew with what they give next."""
+        self._exhausted, self._choices = False, None
+        self._progress = Progress(given=[0] * self._turns.loaders)
+        for source in self._sources:
+            source.leave()
+            source.passes = 0
+
+    def _leave(self, run: object) -> None:
+        """The loop was left: by `break`, which ends the epoch, or by an exception, at which it is still under way."""
+        if self._is_open and self._run is run:
+            self._loop.leave()
+            self.generators_at_end = capture_random()
+
+    def _settle(self) -> None:
+        """Ends an epoch whose loop was left by `break`."""
+        if self._run is not None and self._loop.ended:
+            self._end(self._run)
+
+    def _end(self, run: object | None) -> None:
+        """Ends the epoch of an iterator, unless another has taken its place. Loaders that do not go on are left."""
+        if not self._is_open or self._run is not run:
+            return
+        self._run, self._is_open = None, False
+        if not self._loop.is_left:
+            self.generators_at_end = capture_random()
+        if not self._turns.goes_on:
+            for source in self._sources:
+                source.leave()
+        log.debug("advanced: epoch %d of the schedule is over after %d batches", self._epoch, self.batch_idx)
+
+    @property
+    def _had_turn(self) -> bool:
+        return self._exhausted or self._progress.position > 0
+
+    def _agreed_seed(self) -> int:
+        """The seed; on all ranks the same."""
+        if self._seed is None:
+            self._seed = torch.initial_seed()
+            if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+                agreed = [self._seed]
+                dist.broadcast_object_list(agreed, src=0)
+                self._seed = agreed[0]
+        return self._seed
+
+
+def _prefetched(state: Mapping[str, Any]) -> int:
+    found = state.get("prefetched", state.get("prefetched_batches"))
+    return found if isinstance(found, int) else 0

@@ -17,6 +17,7 @@ from ckpt.exceptions import CorruptError, IncompleteError, OperationError, Usage
 from ckpt.formats import inspect
 from ckpt.paths import CHECKPOINT_SUFFIX, MARKER_SUFFIX, POINTER_NAMES, RunPaths
 from ckpt.records import Checkpoint, Run, checkpoint_id
+from ckpt.runs import redirecting
 from ckpt.runs.directories import check_name
 from ckpt.runs.manifest import new_manifest, write_new
 
@@ -57,7 +58,7 @@ def fork(checkpoint: Checkpoint, parent: Run, destination: Path, *, progress: fi
     except BaseException:
         shutil.rmtree(destination, ignore_errors=True)
         raise
-    if parent.own:
+    if parent.own and not redirecting.is_spared(Path(parent.path)):
         _tell_parent(checkpoint, parent, manifest)
     return destination
 

@@ -12,6 +12,7 @@ from ckpt.exceptions import AddressError
 from ckpt.paths import CHECKPOINT_SUFFIX, RunPaths
 from ckpt.records import Checkpoint
 from ckpt.refs import select
+from ckpt.runs import redirecting
 
 if TYPE_CHECKING:
     from ckpt.scan import RunView
@@ -21,10 +22,10 @@ def find(path: str | os.PathLike[str], base_dir: str | os.PathLike[str]) -> Path
     """The directory of an own run. Raises AddressError that names what is near."""
     text = os.fspath(path)
     base = Path(os.path.abspath(base_dir))
-    candidates = [Path(os.path.abspath(text)), base / text]
-    for candidate in candidates:
-        if RunPaths(candidate).manifest.is_file():
-            return candidate
+    for candidate in (Path(os.path.abspath(text)), base / text):
+        for place in redirecting.places(candidate):
+            if RunPaths(place).manifest.is_file():
+                return place
     known = sorted(e for e in (os.listdir(base) if base.is_dir() else ()) if RunPaths(base / e).manifest.is_file())
     near = difflib.get_close_matches(text, known, n=3, cutoff=0.5) or known[:8]
     raise AddressError(
@@ -62,7 +63,8 @@ def names_start(source: Any, base: Path) -> bool:
     name = text.rpartition("@")[0] if "@" in os.path.basename(text) else ""
     if name or os.path.isfile(text):
         return True
-    return any(RunPaths(Path(place)).manifest.is_file() for place in (os.path.abspath(text), base / text))
+    candidates = (Path(os.path.abspath(text)), base / text)
+    return any(RunPaths(place).manifest.is_file() for path in candidates for place in redirecting.places(path))
 
 
 def checkpoint_of(view: RunView, ref: Any) -> Checkpoint:

@@ -15,6 +15,7 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -23,8 +24,9 @@ from ckpt import files
 from ckpt.encoding import printable
 from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt.paths import RunPaths
+from ckpt.runs import redirecting
 from ckpt.runs.announcing import announce
-from ckpt.runs.attempts import Ending, at_exit, ending_of
+from ckpt.runs.attempts import Ending, at_exit, ending_of, how_started
 from ckpt.runs.config_file import plain_config
 from ckpt.runs.directories import adopt, check_name, make_directory, numbered
 from ckpt.runs.feed import StateFeed
@@ -51,6 +53,8 @@ class Run(Marking):
         super().__init__(directory, silent=silent)
         self._lock: files.FileLock | None = None
         self._feed: StateFeed | None = None
+        self.listener: Callable[[TrainingState], None] | None = None
+        """Is told of every state that is emitted, whether or not this handle writes."""
 
     @classmethod
     def create(
@@ -71,7 +75,7 @@ class Run(Marking):
         that is taken or unusable, StateError for a config that cannot be written, OperationError when the directory
         cannot be made.
         """
-        base = Path(os.path.abspath(base_dir))
+        base = redirecting.written(Path(os.path.abspath(base_dir)))
         fixed = None if name is None else check_name(name)
         if rank() > 0:
             return cls(None if fixed is None else base / fixed, silent=True)
@@ -110,7 +114,8 @@ class Run(Marking):
 
         `path` is a run directory, or a name below `base_dir`. Raises AddressError when no such run exists.
         """
-        return cls(find(path, base_dir), silent=rank() > 0)
+        directory = find(path, base_dir)
+        return cls(directory, silent=rank() > 0 or redirecting.is_spared(directory))
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], base_dir: str | os.PathLike[str] = BASE_DIR) -> Self:
@@ -118,7 +123,7 @@ class Run(Marking):
 
         Raises AddressError when no such run exists, and LockedError, naming the process, while another trains it.
         """
-        run = cls.open(path, base_dir)
+        run = cls(redirecting.trained(find(path, base_dir)), silent=rank() > 0)
         run.begin()
         return run
 
@@ -129,7 +134,7 @@ class Run(Marking):
         Raises UsageError for a directory that holds other frameworks' checkpoints, OperationError when it cannot be
         made.
         """
-        path = Path(os.path.abspath(directory))
+        path = redirecting.written(Path(os.path.abspath(directory)))
         if rank() > 0:
             return cls(path, silent=True)
         if not RunPaths(path).manifest.exists():
@@ -153,7 +158,7 @@ class Run(Marking):
         `config` replaces the parent's hyper-parameters. Raises AddressError, IncompleteError, CorruptError, UsageError
         for a taken name, OperationError.
         """
-        base = Path(os.path.abspath(base_dir))
+        base = redirecting.written(Path(os.path.abspath(base_dir)))
         fixed = None if name is None else check_name(name)
         if rank() > 0:
             return cls(None if fixed is None else base / fixed, silent=True)
@@ -197,7 +202,7 @@ class Run(Marking):
             acquire(lock, self.name)
             self._manifest = read_manifest(self.paths.directory)
             host, earlier = socket.gethostname(), self._manifest.get("attempts") or ()
-            started = {"started": time.time(), "pid": os.getpid(), "host": host}
+            started = {"started": time.time(), "pid": os.getpid(), "host": host, **how_started()}
             self.update(attempts=[*earlier, started], ending=None)
             files.make_directory(self.paths.checkpoints)
             recover(self.paths, only_here=all(attempt.get("host") == host for attempt in earlier))
@@ -218,6 +223,8 @@ class Run(Marking):
         A disk that is full or gone does not stop the training: the first failure warns, later states try again.
         Raises UsageError when this handle does not train.
         """
+        if self.listener is not None:
+            self.listener(state)
         if self._silent:
             return
         if self._feed is None or not self.training:

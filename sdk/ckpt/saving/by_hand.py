@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from ckpt import files
 from ckpt.encoding import printable
 from ckpt.exceptions import SaveError
 from ckpt.paths import CHECKPOINT_SUFFIX, POINTER_NAMES, RunPaths
+from ckpt.runs import redirecting
 from ckpt.runs.lookup import names_start, start_of
 from ckpt.runs.run import BASE_DIR
 from ckpt.saving.capture.configs import config_of
-from ckpt.saving.capture.ranks import gather_random, rank_and_world
-from ckpt.saving.capture.taking import Switches, take
+from ckpt.saving.capture.gradients import capture_gradients
+from ckpt.saving.capture.ranks import gather, rank_and_world
+from ckpt.saving.capture.taking import Switches, own_states, take
 from ckpt.saving.capture.trainers import look_at
 from ckpt.saving.envelope import to_envelope
 from ckpt.saving.restore import RestoreReport, restore
@@ -24,6 +27,7 @@ from ckpt.saving.restore.loading import read_file
 from ckpt.saving.sending.packing import pack
 from ckpt.saving.sending.staging import live_image
 from ckpt.saving.when.history import read_marker
+from ckpt.selftest.recording import recorder
 from ckpt.writing import committing
 from ckpt.writing.performing import write_proven
 
@@ -31,27 +35,36 @@ log = logging.getLogger("ckpt.saving")
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str], trainer: Any, *, random: bool = True, gather_random_states: bool = False
+    path: str | os.PathLike[str],
+    trainer: Any,
+    *,
+    random: bool = True,
+    gather_random_states: bool = False,
+    gradients: bool | None = None,
 ) -> Path:
     """Saves all of a trainer's state to a file and returns its path; what is there is replaced, whole or not at all.
 
     The file is of format v1, durable when this returns, and loads with `torch.load(weights_only=True)`. With
-    `gather_random_states` every rank has to call it, and the file has the random states of all; only rank 0 writes.
+    `gather_random_states` every rank has to call it, and the file has the random states and the loaders' states of all;
+    only rank 0 writes. `gradients` is as `CheckpointManager.save_checkpoint` has it.
+
     Raises StateError for what cannot be stored and SaveError when the write failed; the old file stays then.
     """
-    target = _free(path)
-    by_rank = gather_random() if random and gather_random_states else None
+    target = redirecting.written_file(_free(path))
+    by_rank = gather(lambda: own_states(look_at(trainer).training.loaders)) if gather_random_states else None
     if rank_and_world()[0] != 0:
         return target
     seen = look_at(trainer)
+    own = seen.training
+    found = capture_gradients(own.weights, own.registered, own.optimizers, wanted=gradients)
     content = take(
-        seen.training,
+        replace(own, gradients=found.tensors, left_out={**own.left_out, **found.left_out}),
         seen.state,
         Switches(random=random),
         model_config=seen.fields.get("model_config"),
         config=seen.config,
         metrics_history=config_of(seen.fields.get("metrics_history")),
-        random_by_rank=by_rank,
+        by_rank=by_rank,
     )
     content.resume = config_of(seen.fields.get("resume_state")) or {}
     _write(target, to_envelope(content))
@@ -89,12 +102,16 @@ def load_checkpoint(
         weights_only=weights_only,
     )
     seen.set_counts(report.next_epoch, report.next_step)
+    found = recorder()
+    if found is not None:
+        found.read(report.next_step)
     return report
 
 
 def _source(path: str | os.PathLike[str]) -> Path:
     """The file to read: a plain one, or that of the checkpoint of a run which is named so."""
-    source = Path(os.path.abspath(os.fsdecode(path)))
+    places = redirecting.places(Path(os.path.abspath(os.fsdecode(path))))
+    source = next((place for place in places if place.is_file()), places[-1])
     if not source.is_file() and names_start(path, Path(BASE_DIR)):
         return Path(start_of(path, Path(BASE_DIR), None)[1].path)
     return source

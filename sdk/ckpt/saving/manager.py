@@ -23,11 +23,15 @@ from ckpt.paths import checkpoint_stem
 from ckpt.runs import Run
 from ckpt.saving.after.callbacks import Callbacks, HasCallbacks
 from ckpt.saving.after.following import Following, Sent
+from ckpt.saving.capture import observing
 from ckpt.saving.capture.arguments import refuse_wrong_states, telling_loaders
+from ckpt.saving.capture.epoch_loss import EpochLoss
+from ckpt.saving.capture.gradients import capture_gradients
 from ckpt.saving.capture.metrics_history import MetricsHistory
-from ckpt.saving.capture.ranks import agree, gather_random
+from ckpt.saving.capture.ranks import agree, gather
 from ckpt.saving.capture.registry import Registry
-from ckpt.saving.capture.taking import Training
+from ckpt.saving.capture.steps import watch
+from ckpt.saving.capture.taking import Training, own_states
 from ckpt.saving.handle import SavedCheckpoint
 from ckpt.saving.reading import Reading
 from ckpt.saving.sending import snapshot
@@ -70,6 +74,8 @@ class CheckpointManager(Reading, HasCallbacks):
         self._model_config = model_config
         self._registry = Registry()
         self._metrics = MetricsHistory()
+        self.epoch_loss = EpochLoss()
+        """The losses of the epoch that is under way, as a loop's hook adds them up."""
         self._sender = Sender(self.run, self.config)
         self._rules = Rules(self.run, self.config)
         self._callbacks = Callbacks()
@@ -80,6 +86,10 @@ class CheckpointManager(Reading, HasCallbacks):
         self.run.under_way.afterwards(self._signals.close)
         self._described = False
         self._told_of_loaders = False
+        self.observed = observing.here()
+        """What a self-test sees of this training; None when none goes on."""
+        if self.observed is not None:
+            self.run.listener = self.observed.step
         if self.run.training:
             self._describe()
         if self.run.training or self.run.silent:
@@ -99,6 +109,18 @@ class CheckpointManager(Reading, HasCallbacks):
         replaces it. Raises StateError for a name that means a part of every training, and for what has no state.
         """
         self._registry.add(name, item)
+
+    @property
+    def registered(self) -> Mapping[str, Any]:
+        """The registered objects by name."""
+        return self._registry.objects
+
+    def watch_optimizers(self, optimizers: Any) -> None:
+        """Watches the steps of one or several optimizers from now on, so that each save knows which gradients count.
+
+        The first save with an optimizer does it too, and a restore; but only from then on it is known.
+        """
+        watch(optimizers)
 
     def leave_out(self, loaders: Any) -> tuple[Any, dict[str, str]]:
         """The loaders that can be saved, and why the others are left out; the log says that once.
@@ -131,7 +153,7 @@ class CheckpointManager(Reading, HasCallbacks):
             due = agree(due)
         # What is told may raise, and ranks must not wait for one that did.
         self._settle()
-        return due
+        return due if self.observed is None else self.observed.asked(state) or due
 
     def save_checkpoint(
         self,
@@ -143,7 +165,9 @@ class CheckpointManager(Reading, HasCallbacks):
         scaler: Any = None,
         loaders: Any = None,
         at_epoch_end: bool | None = None,
+        epoch_begun: bool | None = None,
         after: BaseException | None = None,
+        gradients: bool | None = None,
     ) -> SavedCheckpoint | None:
         """Saves a checkpoint beside the training and returns its handle; None on ranks that write nothing.
 
@@ -152,6 +176,13 @@ class CheckpointManager(Reading, HasCallbacks):
         loaders are one or several objects with `state_dict()`, or such states; without them those held in `state` are
         saved. `after` is the exception that ends the training. A save for which a signal waits is durable when this
         returns, if that takes no longer than `signal_save_within`; then the signal is handed on.
+
+        Where in its epoch the training stands is what the loaders tell: in its training, in its validation (loaders
+        whose names begin with val, test or eval), or between two. `at_epoch_end` says it for loops without such
+        loaders, and `epoch_begun=False` that no step of the state's epoch was done yet.
+
+        In the midst of an accumulation the gradients are saved too: those that were added since their optimizer's last
+        step. `gradients` True saves all that there are, False none.
 
         All of it is copied when this returns, and may change. The handle's `result()` waits until the checkpoint is
         durable; by then pointers and tags have moved and the run's policy is applied. With `background=False` that is
@@ -172,13 +203,15 @@ class CheckpointManager(Reading, HasCallbacks):
         urgent: Urgent = "exception" if after is not None else "signal" if signalled else None
         if not isinstance(state, TrainingState):
             raise StateError(f"state is a {type(state).__name__}", hint="give a TrainingState")
+        if epoch_begun is None and state.global_step == self._begins_at:
+            epoch_begun = False
         refuse_wrong_states(optimizers, schedulers, scaler)
         kept, left_out = self.leave_out(loaders)
         if not self.run.silent:
             self._sender.outbox.queue.turns.refuse_within()
         # Before anything that may fail on one rank alone, for which the others would wait for ever.
         meets = after is None and decisions.meets_on_all_ranks(self.config)
-        random_by_rank = gather_random() if meets else None
+        by_rank = gather(partial(own_states, kept, at_epoch_end, epoch_begun)) if meets else None
         self._metrics.add(state)
         # The loop may change its own while this one is saved.
         state = dataclasses.replace(state, metrics=dict(state.metrics))
@@ -187,8 +220,23 @@ class CheckpointManager(Reading, HasCallbacks):
             self._rules.history.add(self._rules.saved(state, rules, self._rules.history.next_seq))
             self._signals.hand_on()
             return None
-        training = Training(weights, optimizers, schedulers, scaler, kept, self._registry.objects, left_out)
-        given = Given(training, at_epoch_end, random_by_rank, self._metrics.to_plain())
+        registered = self._registry.objects
+        found = capture_gradients(weights, registered, optimizers, wanted=gradients)
+        left_out = {**left_out, **found.left_out}
+        training = Training(weights, optimizers, schedulers, scaler, kept, registered, left_out, found.tensors)
+        given = Given(
+            training,
+            at_epoch_end,
+            epoch_begun,
+            interrupted=None if after is None else type(after).__name__,
+            by_rank=by_rank,
+            metrics_history=self._metrics.to_plain(),
+            early_stopping=self._rules.patience.state,
+            epoch_loss=self.epoch_loss.to_plain(),
+        )
+        if self.observed is not None:
+            self.observed.knows(training)
+            self.observed.step(state)
         try:
             save = partial(self._save, given, state, urgent, cause, began)
             handle = self._sender.outbox.queue.in_turn(save)
@@ -198,6 +246,8 @@ class CheckpointManager(Reading, HasCallbacks):
             if signalled:
                 self._signals.hand_on()
         self._hear_of_failures(urgent, but=handle)
+        if self.observed is not None:
+            self.observed.saved(state, handle)
         return handle
 
     def _begin(self) -> None:

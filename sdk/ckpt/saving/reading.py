@@ -11,10 +11,13 @@ from ckpt.records import Checkpoint
 from ckpt.runs import Run
 from ckpt.runs.lookup import names_start, start_of
 from ckpt.saving.capture.arguments import telling_loaders
+from ckpt.saving.capture.epoch_loss import EpochLoss
 from ckpt.saving.capture.metrics_history import MetricsHistory
+from ckpt.saving.capture.observing import Observing
 from ckpt.saving.capture.registry import Registry
 from ckpt.saving.capture.taking import Training
 from ckpt.saving.envelope import Content, Migration
+from ckpt.saving.envelope.content import Phase
 from ckpt.saving.restore import RestoreReport, restore
 from ckpt.saving.restore.loading import has_any, newest_whole, read_checkpoint
 from ckpt.saving.when.rules import Rules
@@ -37,9 +40,16 @@ class LoadedCheckpoint(TypedDict):
     commit_hash: str
     """Id of the checkpoint."""
     epoch_finished: bool | None
+    phase: Phase | None
+    """Where in its epoch the training stood: in its training, its validation, or between two."""
+    resume_state: Mapping[str, Any]
+    """The format's `resume_state`: `phase` and counts, and what the trainer's own has."""
     model_config: Mapping[str, Any] | None
     config: Mapping[str, Any] | None
     """The run's hyper-parameters at the save."""
+    gradients: Mapping[str, Any] | None
+    """Those that counted, in the midst of an accumulation, by the names of their parameters; {} when none did."""
+    early_stopping: Mapping[str, Any] | None
     captured: Mapping[str, Any]
     """States of registered objects by name."""
     metrics_history: Mapping[str, Any] | None
@@ -51,7 +61,15 @@ class Reading:
     """Loading and looking. All of it waits for what is being saved, so what was saved before is found."""
 
     run: Run
+    next_epoch: int = 0
+    """The epoch that a loop begins with: after a restore that of its report, before one 0."""
+    next_step: int = 0
+    """The global step that it counts on from."""
+    _begins_at: int | None = None
+    """The step at which an epoch is not begun yet, after a restore from between two."""
+    observed: Observing | None
     _registry: Registry
+    epoch_loss: EpochLoss
     _metrics: MetricsHistory
     _rules: Rules
 
@@ -74,6 +92,8 @@ class Reading:
         IncompleteError, FormatError, and UsageError for a device that is not here.
         """
         record, content = self._read(ref, load_best, commit_hash, map_location, verify)
+        if self.observed is not None:
+            self.observed.read(content.state.global_step)
         if record.run == self.run.id and record.seq is not None and not self._rules.history.has_past:
             # Who loads before the first save goes on from there, in a way of their own.
             self._rules.history.go_on_from(record.seq)
@@ -89,8 +109,12 @@ class Reading:
             path=record.path,
             commit_hash=record.id,
             epoch_finished=content.epoch_finished,
+            phase=content.phase,
+            resume_state=content.resume,
             model_config=content.model_config,
             config=content.config_snapshot,
+            gradients=content.gradients,
+            early_stopping=content.early_stopping,
             captured=content.captured or {},
             metrics_history=content.metrics_history,
             migration=content.migration,
@@ -141,26 +165,60 @@ class Reading:
         if ref is None and fallback is not None and not has_any(self.run.checkpoints()):
             ref, load_best = fallback, False
         record, content = self._read(ref, load_best, None, map_location, verify)
+        training = Training(model, optimizers, schedulers, scaler, telling_loaders(loaders)[0], self._registry.objects)
         report = restore(
             content,
             path=record.path,
             checkpoint=record.id,
             start_of_fork=record.label == "fork",
-            training=Training(
-                model, optimizers, schedulers, scaler, telling_loaders(loaders)[0], self._registry.objects
-            ),
+            training=training,
             strict=strict,
             random=random,
             weights_only=weights_only,
         )
+        if self.observed is not None:
+            self.observed.knows(training)
+            self.observed.read(report.next_step)
+        self.next_epoch, self.next_step = report.next_epoch, report.next_step
+        self._begins_at = report.next_step if report.phase == "between" else None
+        goes_on = not (weights_only or report.start_of_fork)
+        self.epoch_loss = EpochLoss(content.resume.get("epoch_loss") if goes_on else None)
         if weights_only:
             return report
-        if not report.start_of_fork:
+        if goes_on:
             self._metrics = MetricsHistory(content.metrics_history)
-        if record.run == self.run.id and record.seq is not None:
-            self._rules.history.go_on_from(record.seq)
-            self._rules.patience.return_to(report.next_step)
+        own = record.seq if record.run == self.run.id else None
+        if own is not None:
+            self._rules.history.go_on_from(own)
+        self._rules.patience.go_on_from(report.next_step, content.early_stopping, is_own=own is not None)
         return report
+
+    def resume(
+        self,
+        model: Any,
+        optimizers: Any = None,
+        schedulers: Any = None,
+        scaler: Any = None,
+        *,
+        loaders: Any = None,
+        strict: bool = True,
+        fallback: Any = None,
+    ) -> RestoreReport | None:
+        """Goes on from the run's newest whole checkpoint; as long as it has none, from `fallback`, else None.
+
+        The same lines start a training and go on with it:
+
+            manager = CheckpointManager("runs/exp1", CheckpointConfig(save_every_n_steps=100))
+            manager.resume(model, optimizer, scheduler, loaders=loader)
+            for epoch in range(manager.next_epoch, epochs):
+
+        Raises as `restore_from_checkpoint` does.
+        """
+        if fallback is None and not has_any(self.run.checkpoints()):
+            return None
+        return self.restore_from_checkpoint(
+            model, optimizers, schedulers, scaler, loaders=loaders, strict=strict, fallback=fallback
+        )
 
     # Looking
 

@@ -40,6 +40,16 @@ def test_outcomes(changes: dict[str, Any], outcome: str, lacking: tuple[str, ...
     assert (found.outcome, found.lacking) == (outcome, lacking)
 
 
+def test_what_the_writer_says_against_it_is_heard() -> None:
+    found = resumption({**FULL, "caveats": ["train: seeded anew"]})
+    assert (found.outcome, found.lacking, found.caveats) == ("differs", (), ("train: seeded anew",))
+
+
+@pytest.mark.parametrize(("phase", "outcome"), [("epoch_start", "exact"), ("train_batch", "differs")])
+def test_before_the_first_step_of_an_epoch_no_position_is_needed(phase: str, outcome: str) -> None:
+    assert resumption({**FULL, "data": False, "phase": phase}).outcome == outcome
+
+
 def test_an_empty_report_tells_of_nothing() -> None:
     assert resumption({}).outcome == "nothing"
 

@@ -20,6 +20,17 @@ _EFFECTS = {
 _SHOWN = frozenset(
     {"model", "optimizer", "scheduler", "scaler", "loaders", "config", "model_config", "metrics_history"}
 )
+_WAYS = {
+    "position": "at once",
+    "state": "at once, by its state",
+    "skipping": "by skipping, which takes the longer the later it stopped",
+}
+_PHASES = {
+    "train_batch": "in the midst of an epoch's training",
+    "val_batch": "in an epoch's validation, which begins anew",
+    "epoch_end": "at the end of an epoch",
+    "epoch_start": "before the first step of an epoch",
+}
 _OUTCOMES = {
     "exact": "resumes exactly, as far as can be told",
     "weights": "weights only",
@@ -31,7 +42,7 @@ _OUTCOMES = {
 def resume_verdict(found: Resumption) -> str:
     """How a training goes on from a checkpoint, as a sentence without its full stop."""
     if found.outcome == "differs":
-        return "resumes, but " + "; ".join(_EFFECTS[part] for part in found.lacking)
+        return "resumes, but " + "; ".join([*(_EFFECTS[part] for part in found.lacking), *found.caveats])
     return _OUTCOMES[found.outcome]
 
 
@@ -46,10 +57,19 @@ def resume_rows(resume: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         *((part, "yes" if resume.get(part) else _NO) for part in ("model", "optimizer", "scheduler", "scaler")),
         ("random", random),
-        ("data position", "yes" if resume.get("data") else _NO),
+        ("data position", _position(resume)),
+        *([("saved", phase)] if (phase := _PHASES.get(str(resume.get("phase")))) else []),
         *([("topology", topology)] if topology else []),
         *_reported(resume),
     ]
+
+
+def _position(resume: Mapping[str, Any]) -> str:
+    """Whether the position in the data is there, and how each loader comes back to it."""
+    if not resume.get("data"):
+        return _NO
+    ways = [f"{name} {_WAYS.get(how, how)}" for name, how in (resume.get("resumes_by") or {}).items()]
+    return ", ".join(ways) or "yes"
 
 
 def _reported(resume: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -57,6 +57,8 @@ class Layout:
     """Place of the writer's own report of what it captured and what it left out."""
     epoch_finished: str = ""
     """Place of whether the epoch was over, after which no position in the data is needed."""
+    phase: str = ""
+    """Place of where in its epoch the training stood."""
     monitor: tuple[str, ...] = ()
     """Places of the name of the metric that the framework compares by."""
     best: tuple[str, Mode] | None = None

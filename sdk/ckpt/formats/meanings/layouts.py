@@ -24,6 +24,7 @@ CKPT = Layout(
     topology=(("world_size", "world_size"),),
     report="capture_report",
     epoch_finished="resume_state.epoch_finished",
+    phase="resume_state.phase",
 )
 
 _CKPT_BEFORE = replace(

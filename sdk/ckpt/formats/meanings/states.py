@@ -71,19 +71,30 @@ def resume(whole: Any, top: Mapping[Any, Any], layout: Layout, topology: Mapping
 
 
 def _reported(top: Mapping[Any, Any], layout: Layout) -> dict[str, Any]:
-    """The writer's own word on what is in the file: `captured`, and `left_out` with the reasons; {} without it."""
+    """The writer's own word on what is in the file and on how a training goes on from it; {} without it."""
     report = fields_of(at(top, layout.report)) if layout.report else None
     if report is None:
         return {}
-    captured, left_out = report.get("captured"), fields_of(report.get("left_out"))
-    names = captured if type(captured) is list else []
+    phase = at(top, layout.phase) if layout.phase else None
     return {
-        "captured": [printable(name[:_MAX_TEXT]) for name in names[:_MAX_PARTS] if type(name) is str],
-        "left_out": {
-            printable(name[:_MAX_TEXT]): printable(why[:_MAX_TEXT])
-            for name, why in islice((left_out or {}).items(), _MAX_PARTS)
-            if type(name) is str and type(why) is str
-        },
+        **({"phase": printable(phase[:_MAX_TEXT])} if type(phase) is str else {}),
+        "captured": _texts(report.get("captured")),
+        "left_out": _texts_by_name(fields_of(report.get("left_out"))),
+        "resumes_by": _texts_by_name(fields_of(report.get("resumes_by"))),
+        "caveats": _texts(report.get("caveats")),
+    }
+
+
+def _texts(value: Any) -> list[str]:
+    texts = value[:_MAX_PARTS] if type(value) is list else []
+    return [printable(text[:_MAX_TEXT]) for text in texts if type(text) is str]
+
+
+def _texts_by_name(fields: Mapping[Any, Any] | None) -> dict[str, str]:
+    return {
+        printable(name[:_MAX_TEXT]): printable(text[:_MAX_TEXT])
+        for name, text in islice((fields or {}).items(), _MAX_PARTS)
+        if type(name) is str and type(text) is str
     }
 
 

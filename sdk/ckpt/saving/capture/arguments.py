@@ -71,12 +71,20 @@ def telling_loaders(loaders: Any) -> tuple[Any, dict[str, str]]:
         where = f"loaders.{name}" if named else f"loaders[{name}]" if len(items) > 1 else "loaders"
         if not _is_loader(item):
             raise StateError(f"{where} is {a(item)}", hint="give one loader, a list of loaders or named loaders")
-        left_out[where] = f"{a(item)} tells no position; torchdata's StatefulDataLoader does"
+        left_out[where] = f"{a(item)} tells no position; {_that_does(item)}"
     if not left_out:
         return loaders, {}
     if not kept:
         return None, {"loaders": next(iter(left_out.values()))}
     return kept if named else list(kept.values()), left_out
+
+
+def _that_does(item: Any) -> str:
+    """What to give in the place of a loader that tells no position."""
+    ours = (
+        "ckpt.ResumableLoader.of(loader)" if isinstance(item, torch.utils.data.DataLoader) else "a ckpt.ResumableLoader"
+    )
+    return f"{ours} does, and so does torchdata's StatefulDataLoader"
 
 
 def a(item: Any) -> str:

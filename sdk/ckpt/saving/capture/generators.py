@@ -32,23 +32,17 @@ def capture_random() -> dict[str, Any]:
 
     Raises StateError when NumPy's global generator is of another kind than it is at first.
     """
-    numpy_state: Mapping[str, Any] = np.random.get_state(legacy=False)
-    if numpy_state["bit_generator"] != "MT19937":
+    state: Mapping[str, Any] = np.random.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
         raise StateError(
-            f"rng.numpy: NumPy's global generator is a {numpy_state['bit_generator']}, whose state is not captured",
+            f"rng.numpy: NumPy's global generator is a {state['bit_generator']}, whose state is not captured",
             hint="save without random states, and register a numpy.random.Generator of that kind instead",
         )
     in_use = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     cuda = torch.cuda.get_rng_state_all() if in_use else None
     return {
         "python_random": random.getstate(),
-        "numpy_random": (
-            "MT19937",
-            torch.from_numpy(np.asarray(numpy_state["state"]["key"]).astype(np.int64)),
-            int(numpy_state["state"]["pos"]),
-            int(numpy_state["has_gauss"]),
-            float(numpy_state["gauss"]),
-        ),
+        "numpy_random": plain_numpy_state(state),
         "torch_cpu": torch.get_rng_state(),
         "torch_cuda": cuda,
     }
@@ -89,7 +83,7 @@ def prove_random(states: Mapping[str, Any]) -> ProvenStates:
             proven["python_random"] = (version, tuple(inner), gauss)
             random.Random().setstate(proven["python_random"])
         if "numpy_random" in wanted:
-            proven["numpy_random"] = _numpy_state(wanted["numpy_random"])
+            proven["numpy_random"] = numpy_state(wanted["numpy_random"])
             np.random.RandomState().set_state(proven["numpy_random"])
         if "torch_cpu" in wanted:
             proven["torch_cpu"] = wanted["torch_cpu"].cpu()
@@ -117,7 +111,18 @@ def restore_random(states: Mapping[str, Any]) -> list[str]:
     return list(proven.left)
 
 
-def _numpy_state(state: Any) -> tuple[Any, ...]:
+def plain_numpy_state(state: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The state of a Mersenne Twister, as `get_state(legacy=False)` of NumPy tells it, as plain data."""
+    return (
+        "MT19937",
+        torch.from_numpy(np.asarray(state["state"]["key"]).astype(np.int64)),
+        int(state["state"]["pos"]),
+        int(state["has_gauss"]),
+        float(state["gauss"]),
+    )
+
+
+def numpy_state(state: Any) -> tuple[Any, ...]:
     """NumPy's state as a tuple, from the tuple or from the mapping that newer versions give."""
     if isinstance(state, Mapping):
         inner = state.get("state", state)

@@ -1,15 +1,14 @@
-"""Random states of all processes of a training, each to its own."""
+"""What each process of a training has of its own: random states and positions in the data, each back to its own."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
-
-from ckpt.saving.capture.generators import capture_random
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -35,17 +34,41 @@ def agree(answer: bool) -> bool:
     return answers[0]
 
 
-def gather_random() -> list[dict[str, Any]] | None:
-    """The random states of all ranks, by rank, on rank 0; None on the others and outside of `torch.distributed`.
+@dataclass(frozen=True)
+class OwnStates:
+    """What one process of a training goes on with and no other does."""
 
-    Every rank has to call it: it waits for all of them.
+    random: Mapping[str, Any]
+    loaders: list[Any] | None = None
+
+
+def gather(own: Callable[[], OwnStates]) -> list[OwnStates | None] | None:
+    """What all ranks have of their own, by rank, on rank 0; None on the others and outside of `torch.distributed`.
+
+    Every rank has to call it: it waits for all of them. One that raises what `own` raises does so behind that, and is
+    None in the list.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() < 2:
         return None
     _ready()
     found: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-    dist.gather_object(capture_random(), found, dst=0)
+    try:
+        mine: OwnStates | None = own()
+    except Exception:
+        dist.gather_object(None, found, dst=0)
+        raise
+    dist.gather_object(mine, found, dst=0)
     return found
+
+
+def own_loaders(first: list[Any] | None, by_rank: Sequence[Any] | None) -> list[Any] | None:
+    """The saved loaders' states that are this process's own.
+
+    `first` are those of rank 0. They say where the training stands, so a rank whose own are not there takes them.
+    """
+    rank, _ = rank_and_world()
+    own = by_rank[rank] if by_rank is not None and 0 < rank < len(by_rank) else None
+    return list(own) if isinstance(own, list | tuple) else first
 
 
 def _ready() -> None:

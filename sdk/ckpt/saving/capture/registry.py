@@ -9,7 +9,20 @@ from typing import Any
 from ckpt.exceptions import StateError
 from ckpt.saving.capture.protocol import has_state
 
-TAKEN = frozenset({"model", "optimizer", "scheduler", "scaler", "loaders", "metrics_history", "config", "model_config"})
+TAKEN = frozenset(
+    {
+        "model",
+        "optimizer",
+        "scheduler",
+        "scaler",
+        "loaders",
+        "gradients",
+        "early_stopping",
+        "metrics_history",
+        "config",
+        "model_config",
+    }
+)
 """Names of parts that a training has anyway."""
 
 

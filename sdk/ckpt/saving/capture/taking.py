@@ -8,9 +8,14 @@ from typing import Any
 
 from ckpt.formats.resuming import NONE_GIVEN
 from ckpt.saving.capture import protocol
+from ckpt.saving.capture.choices import lifted
 from ckpt.saving.capture.configs import config_of
+from ckpt.saving.capture.environment import environment_of, nondeterminism
 from ckpt.saving.capture.generators import capture_random
-from ckpt.saving.capture.ranks import rank_and_world
+from ckpt.saving.capture.gradients import has_numbers
+from ckpt.saving.capture.loaders import all_at_one_position, caveats_of, resumes_by, seen_loaders
+from ckpt.saving.capture.phases import moment_of
+from ckpt.saving.capture.ranks import OwnStates, rank_and_world
 from ckpt.saving.capture.weights import is_modules, named, weights_of
 from ckpt.saving.envelope.content import Content
 from ckpt.saving.envelope.report import CaptureReport
@@ -34,6 +39,8 @@ class Training:
     registered: Mapping[str, Any] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     """What is known not to be captured, and why."""
+    gradients: Mapping[str, Any] | None = None
+    """Those that count, as `capture_gradients` finds them."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +59,31 @@ def take(
     *,
     model_config: Any = None,
     config: Any = None,
-    epoch_finished: bool | None = None,
+    at_epoch_end: bool | None = None,
+    epoch_begun: bool | None = None,
+    interrupted: str | None = None,
     metrics_history: dict[str, Any] | None = None,
-    random_by_rank: list[Any] | None = None,
+    by_rank: list[OwnStates | None] | None = None,
+    early_stopping: Mapping[str, Any] | None = None,
 ) -> Content:
     """The states to store; what the state itself holds fills in for objects that are not given.
 
-    A random state that the training state holds is taken instead of the generators' own. Tensors share memory with the
-    training. Raises StateError for an object that has no state.
+    `at_epoch_end` and `epoch_begun` are as `moment_of` has them; `interrupted` names an exception that ends the
+    training. A random state that the training state holds is taken instead of the generators' own. Tensors share memory
+    with the training. Raises StateError for an object that has no state.
     """
     loaders = protocol.state_dicts_of(training.loaders, "loaders")
+    moment = moment_of(seen_loaders(training.loaders, loaders or ()), at_epoch_end, epoch_begun)
     manager = loaders[0] if loaders is not None and len(loaders) == 1 and _is_manager(loaders[0]) else None
     scaler = protocol.state_dicts_of(training.scaler, "scaler")
     captured = {name: protocol.state_of(item, name) for name, item in training.registered.items()}
     choice = captured.pop(CHOICE_RNG, None)
+    stored = list(moment.states)
+    if choice is None and manager is None:
+        stored, choice = lifted(stored)
     random = None
     if switches.random:
-        random = state.random_state if state.random_state is not None else capture_random()
+        random = state.random_state if state.random_state is not None else moment.random or capture_random()
     content = Content(
         weights=weights_of(training.weights),
         state=state,
@@ -76,24 +91,39 @@ def take(
         schedulers=_states(switches.scheduler, training.schedulers, state.scheduler_state, "schedulers"),
         scaler=scaler[0] if scaler else None,
         random=random,
-        random_by_rank=random_by_rank if switches.random else None,
-        loaders=None if manager is not None else loaders,
+        random_by_rank=_by_rank(by_rank, "random", random) if switches.random else None,
+        loaders=None if manager is not None or loaders is None else stored,
         loader_manager=manager,
         choice_random=choice,
+        loaders_by_rank=None if loaders is None else _by_rank(by_rank, "loaders", list(moment.states)),
+        gradients=training.gradients,
+        early_stopping=early_stopping,
         captured=captured or None,
         names=_names(training),
         metrics_history=metrics_history,
         model_config=config_of(model_config),
         config_snapshot=config_of(config) or None,
-        epoch_finished=epoch_finished,
+        epoch_finished=moment.epoch_finished,
+        phase=moment.phase,
         world_size=rank_and_world()[1],
+        environment=environment_of(training.weights),
     )
-    content.report = report_of(content, training, switches)
+    caveats = (*moment.caveats, *caveats_of(training.loaders, moment.phase, interrupted), *nondeterminism())
+    content.report = report_of(content, training, switches, caveats)
     return content
 
 
-def report_of(content: Content, training: Training, switches: Switches) -> CaptureReport:
-    """What is in a content and what is not. Pure."""
+def own_states(loaders: Any, at_epoch_end: bool | None = None, epoch_begun: bool | None = None) -> OwnStates:
+    """What this process goes on with and the others do not: its loaders' states, and the random states of now, or those
+    that its validation began with.
+    """
+    states = protocol.state_dicts_of(loaders, "loaders")
+    moment = moment_of(seen_loaders(loaders, states or ()), at_epoch_end, epoch_begun)
+    return OwnStates(moment.random or capture_random(), None if states is None else list(moment.states))
+
+
+def report_of(content: Content, training: Training, switches: Switches, caveats: tuple[str, ...] = ()) -> CaptureReport:
+    """What is in a content and what is not."""
     off = {"optimizer": switches.optimizer, "scheduler": switches.scheduler, "rng": switches.random}
     there: dict[str, Any] = {
         "model": content.weights,
@@ -127,8 +157,25 @@ def report_of(content: Content, training: Training, switches: Switches) -> Captu
         else:
             others = "rank 1 was" if world == 2 else f"ranks 1 to {world - 1} were"
             left_out["rng.ranks"] = f"{others} not asked: gather_random_states is off"
+    if world > 1 and content.loaders_by_rank is not None:
+        captured.append("loaders.ranks")
+    elif world > 1 and "loaders" in captured and not all_at_one_position(training.loaders):
+        left_out["loaders.ranks"] = "those of rank 0 stand for all: gather_random_states is off"
+    if world > 1 and any(has_numbers(gradient) for gradient in (content.gradients or {}).values()):
+        left_out["gradients.ranks"] = "those of rank 0 stand for all: inside of no_sync() each rank has its own"
+    captured += [part for part in ("gradients", "early_stopping") if getattr(content, part)]
     captured += list(content.captured or {})
-    return CaptureReport(captured=tuple(captured), left_out={**left_out, **training.left_out})
+    return CaptureReport(
+        captured=tuple(captured),
+        left_out={**left_out, **training.left_out},
+        resumes_by=resumes_by(training.loaders),
+        caveats=caveats,
+    )
+
+
+def _by_rank(by_rank: list[OwnStates | None] | None, part: str, first: Any) -> list[Any] | None:
+    """One part of what all ranks have of their own; of rank 0 what stands in the file anyway."""
+    return None if by_rank is None else [first, *(getattr(own, part, None) for own in by_rank[1:])]
 
 
 def _states(wanted: bool, objects: Any, held: Any, what: str) -> list[Any] | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ckpt.saving.envelope.migration import Migration
 from ckpt.saving.envelope.report import CaptureReport
 from ckpt.state import TrainingState
 
 FORMAT_VERSION = 1
+
+Phase = Literal["training", "validation", "between"]
+"""Where in an epoch a training stands: in its training, in its validation, or between two epochs."""
 
 
 class Columns(dict[str, list[Any]]):
@@ -33,8 +36,14 @@ class Content:
     loaders: list[Any] | None = None
     loader_manager: Mapping[str, Any] | None = None
     """The state of one object that looks after all loaders, where there is one."""
+    loaders_by_rank: list[Any] | None = None
+    """The loaders' states of all processes, by rank, each in the order of `loaders`."""
     choice_random: Any = None
     """The generator that chooses among several loaders."""
+    gradients: Mapping[str, Any] | None = None
+    """Those that counted, in the midst of an accumulation, by the names of their parameters; {} when none did."""
+    early_stopping: Mapping[str, Any] | None = None
+    """What the looks at the monitored metric amounted to."""
     captured: dict[str, Any] | None = None
     """States of registered objects by name."""
     names: dict[str, list[str]] = field(default_factory=dict)
@@ -44,10 +53,14 @@ class Content:
     config_snapshot: Mapping[str, Any] | None = None
     epoch_finished: bool | None = None
     """Whether the epoch was over; None when nobody said."""
+    phase: Phase | None = None
+    """Where in the epoch the training stood; None when that is not known."""
     resume: dict[str, Any] = field(default_factory=dict)
     """What `resume_state` holds besides; after reading all of it."""
     world_size: int | None = None
     """How many processes trained."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    """Versions and machine that the training ran with, by name; {} in files that do not tell."""
     report: CaptureReport | None = None
     """What was captured and what was left out; None in files of older layouts."""
     migration: Migration | None = None

@@ -47,6 +47,9 @@ KINDS: dict[str, tuple[type, ...]] = {
     "amp_scaler_state": (Mapping,),
     "rng_states": (Mapping,),
     "rng_states_by_rank": (list, tuple),
+    "loader_states_by_rank": (list, tuple),
+    "gradients": (Mapping,),
+    "early_stopping": (Mapping,),
     "dataloader_manager_state": (Mapping,),
     "resume_state": (Mapping,),
     "metrics": (Mapping,),
@@ -60,6 +63,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "epoch": (int, float),
     "global_step": (int, float),
     "world_size": (int,),
+    "environment": (Mapping,),
     "save_timestamp": (int, float),
 }
 """What stands under the keys of format v1, where it is not None."""
@@ -94,6 +98,16 @@ def may_hold_data(weights: Mapping[str, Any], name: str) -> bool:
     versions of its parts, it may.
     """
     return name.endswith("_extra_state") or hasattr(weights, "_metadata")
+
+
+def is_schedule(state: Any) -> bool:
+    """Whether a state is the Iterator State of a schedule of several loaders, as `LoaderSchedule` tells it."""
+    return isinstance(state, Mapping) and "strategy" in state and "loader_states" in state
+
+
+def is_validation(name: str | None) -> bool:
+    """Whether a loader of this name is one of the validation, and not of the training."""
+    return name is not None and name.lower().startswith(("val", "test", "eval"))
 
 
 def wrong_kind(envelope: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ import torch
 from ckpt.encoding import printable
 from ckpt.exceptions import FormatError, StateError
 from ckpt.saving.envelope import places
-from ckpt.saving.envelope.content import FORMAT_VERSION, Content
+from ckpt.saving.envelope.content import FORMAT_VERSION, Content, Phase
 from ckpt.saving.envelope.migration import Migration
 from ckpt.saving.envelope.plain import from_plain
 from ckpt.saving.envelope.report import CaptureReport
@@ -62,14 +62,19 @@ def _content(envelope: Mapping[str, Any], layout: str, where: str) -> Content:
         loaders=loaders,
         loader_manager=manager,
         choice_random=parts.any("choice_rng"),
+        loaders_by_rank=parts.plain("loader_states_by_rank"),
+        gradients=parts.plain("gradients"),
+        early_stopping=parts.plain("early_stopping"),
         captured=parts.plain("captured"),
         names=_names(names) if isinstance(names, Mapping) else {},
         metrics_history=parts.mapping("metrics_history"),
         model_config=parts.mapping("model_config"),
         config_snapshot=parts.mapping("config"),
         epoch_finished=finished if isinstance(finished, bool) else _finished(resume),
+        phase=_phase(resume),
         resume=resume,
         world_size=envelope.get("world_size"),
+        environment=parts.plain("environment") or {},
         report=CaptureReport.from_plain(envelope.get("capture_report")),
     )
     if layout != places.PRESENT:
@@ -150,11 +155,23 @@ def _loaders(parts: _Parts) -> tuple[Any, list[Any] | None]:
     manager = parts.mapping("loaders")
     if manager is None:
         return None, None
-    iterator = manager.get("train_iterator_state")
-    states = (iterator if isinstance(iterator, Mapping) else manager).get("loader_states")
-    several = states if isinstance(states, list) else None
-    is_list_alone = isinstance(iterator, Mapping) and iterator.get("schedule_position") is None
-    return (None if is_list_alone and several is not None else manager), several
+    iterators = [manager.get(key) for key in ("train_iterator_state", "val_iterator_state")]
+    told = [iterator for iterator in iterators if isinstance(iterator, Mapping)]
+    if not told:
+        states = manager.get("loader_states")
+        return manager, states if isinstance(states, list) else None
+    found = [_loader_states(iterator) for iterator in told]
+    several = [state for states in found for state in states] if all(states is not None for states in found) else None
+    is_ours = all(places.is_schedule(it) or it.get("schedule_position") is None for it in told)
+    return (None if is_ours and several is not None else manager), several
+
+
+def _loader_states(iterator: Mapping[str, Any]) -> Any:
+    """The states of single loaders in an Iterator State; one of a schedule is that of one loader."""
+    if places.is_schedule(iterator):
+        return [iterator]
+    states = iterator.get("loader_states")
+    return states if isinstance(states, list) else None
 
 
 def _is_pickled(value: Any) -> bool:
@@ -170,6 +187,17 @@ def _names(names: Mapping[Any, Any]) -> dict[str, list[str]]:
         for kind, several in names.items()
         if isinstance(several, list | tuple)
     }
+
+
+def _phase(resume: Mapping[str, Any]) -> Phase | None:
+    """Where in the epoch the training stood, by the format's names and by those of its first writer."""
+    phase = resume.get("phase")
+    phase = phase.lower() if isinstance(phase, str) else ""
+    if phase.endswith(("epoch_end", "epoch_start")):
+        return "between"
+    if "batch" not in phase:
+        return None
+    return "validation" if phase.startswith("val") else "training"
 
 
 def _finished(resume: Mapping[str, Any]) -> bool | None:

@@ -10,6 +10,7 @@ import msgspec
 from ckpt.encoding import printable
 from ckpt.formats.resuming import NONE_GIVEN
 from ckpt.records import Record
+from ckpt.saving.envelope.content import Phase
 from ckpt.saving.envelope.migration import Migration
 
 _SHOWN = 10
@@ -54,6 +55,9 @@ class RestoreReport(Record, frozen=True, kw_only=True):
     global_step: int
     epoch_finished: bool | None
     """Whether the checkpoint was made at the end of its epoch; None when the training did not tell."""
+    phase: Phase | None = None
+    """Where in its epoch the training stood: in its training, its validation, or between two; None when that is not
+    known."""
     loaded: tuple[str, ...]
     skipped: tuple[SkippedTensor, ...] = ()
     converted: tuple[str, ...] = ()
@@ -62,6 +66,8 @@ class RestoreReport(Record, frozen=True, kw_only=True):
     schedulers: int = 0
     loaders: int = 0
     scaler: bool = False
+    gradients: int = 0
+    """How many parameters have the gradients back that counted, in the midst of an accumulation."""
     registered: tuple[str, ...] = ()
     """Names of registered objects whose states are back."""
     random: bool = False
@@ -74,6 +80,11 @@ class RestoreReport(Record, frozen=True, kw_only=True):
     """What was asked for or saved and was not restored, as sentences."""
     left_out: dict[str, str] = msgspec.field(default_factory=dict)
     """What the checkpoint never held, by part of the training, and why; as it was told at the save."""
+    resumes_by: dict[str, str] = msgspec.field(default_factory=dict)
+    """Loader to how it goes on: `position` and `state` at once, `skipping` by reading and dropping what came before."""
+    caveats: tuple[str, ...] = ()
+    """Why the training may not go on to the bit as if it had not stopped, or only slowly, as sentences; () when nothing
+    is known."""
     migration: Migration | None = None
     """How the file was read, when it is of an older layout or of another maker."""
 
@@ -106,6 +117,7 @@ class RestoreReport(Record, frozen=True, kw_only=True):
             ("converted to the model's dtype", self.converted),
             ("not restored", self.notes),
             ("left out at the save", reasons),
+            ("but", self.caveats),
             ("read as", () if self.migration is None else (self.migration,)),
         ):
             if items:
@@ -114,6 +126,6 @@ class RestoreReport(Record, frozen=True, kw_only=True):
 
     def _restored(self) -> list[str]:
         counts = [("tensor", len(self.loaded)), ("optimizer", self.optimizers), ("scheduler", self.schedulers)]
-        counts += [("scaler", int(self.scaler)), ("loader", self.loaders)]
+        counts += [("scaler", int(self.scaler)), ("loader", self.loaders), ("gradient", self.gradients)]
         found = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts if count]
         return [*found, *map(printable, self.registered), *(["random states"] if self.random else [])]

@@ -9,14 +9,20 @@ import torch
 
 from ckpt.encoding import printable
 from ckpt.exceptions import CheckpointError
+from ckpt.saving.capture.choices import put_back
 from ckpt.saving.capture.generators import ProvenStates, prove_random
-from ckpt.saving.capture.ranks import own_random
+from ckpt.saving.capture.gradients import trained
+from ckpt.saving.capture.ranks import own_loaders, own_random
+from ckpt.saving.capture.steps import watch
 from ckpt.saving.capture.taking import CHOICE_RNG, Training
 from ckpt.saving.envelope import Content
 from ckpt.saving.restore import states
+from ckpt.saving.restore.exactness import caveats_of
+from ckpt.saving.restore.gradients import GradientsToSet
 from ckpt.saving.restore.interrupts import interrupts_wait
 from ckpt.saving.restore.report import RestoreReport, listed
 from ckpt.saving.restore.states import Matched, Pair
+from ckpt.saving.restore.telling import tell_restore
 from ckpt.saving.restore.weights import WeightsToLoad
 
 
@@ -36,12 +42,14 @@ def restore(
     With `strict`, whatever does not fit raises CheckpointError and nothing is changed. Without, tensors whose name and
     shape fit are restored, and the other objects only when all of them did; of those, one that refuses is left as it
     was and told of. With `weights_only` the model alone is restored. Where a state looked as if it fitted and is
-    refused after all, CheckpointError is raised and what was changed is put back; so it is on an interrupt. Random
-    states are set last.
+    refused after all, CheckpointError is raised and what was changed is put back; so it is on an interrupt. Loaders
+    come first, then registered objects, optimizers and weights; random states are set last, and nothing draws from them
+    before the training does. One warning tells why the training may not go on to the bit, if it may not.
     """
     weights = None if training.weights is None else WeightsToLoad(training.weights, content.weights)
     kinds = {} if weights_only else _matched(content, training)
     problems = [problem for found in kinds.values() for problem in found.problems]
+    gradients = None if weights is None or weights_only else _gradients(content, training)
     skipped = () if weights is None else weights.skipped
     if strict and (skipped or problems):
         raise CheckpointError(
@@ -49,17 +57,22 @@ def restore(
             hint="strict=False restores what fits and reports the rest",
         )
     proven, notes = _proven(content, random and not weights_only)
+    notes += () if gradients is None else gradients.notes
     notes = [*problems, *([] if weights_only else _unclaimed(content, training)), *notes]
     if skipped:
         notes += [f"the {kind} state was not restored: not all weights fit" for kind, m in kinds.items() if m.pairs]
-        kinds = {}
-    given, refused = _change(weights, kinds, proven, strict=strict)
-    return RestoreReport(
+        notes += ["the gradients were not restored: not all weights fit"] if content.gradients and gradients else []
+        kinds, gradients = {}, None
+    given, refused = _change(weights, kinds, gradients, proven, strict=strict)
+    goes_on = not (start_of_fork or weights_only)
+    caveats = caveats_of(content, training, random=random) if goes_on else ()
+    report = RestoreReport(
         checkpoint=checkpoint,
         path=path,
         epoch=content.state.epoch,
         global_step=content.state.global_step,
         epoch_finished=content.epoch_finished,
+        phase=content.phase,
         loaded=() if weights is None else tuple(weights.fitting),
         skipped=skipped,
         converted=() if weights is None else weights.converted,
@@ -67,14 +80,19 @@ def restore(
         schedulers=_count(given, "scheduler"),
         loaders=_count(given, "loader"),
         scaler=bool(_count(given, "scaler")),
+        gradients=0 if gradients is None else gradients.count,
         registered=tuple(name for name in training.registered if _count(given, f"'{name}'")),
         random=bool(proven.states),
         start_of_fork=start_of_fork,
         warm_start=weights_only,
         notes=(*notes, *refused),
         left_out={} if content.report is None else content.report.left_out,
+        resumes_by={} if content.report is None else content.report.resumes_by,
+        caveats=caveats,
         migration=content.migration,
     )
+    tell_restore(report, given)
+    return report
 
 
 def _matched(content: Content, training: Training) -> dict[str, Matched]:
@@ -82,15 +100,16 @@ def _matched(content: Content, training: Training) -> dict[str, Matched]:
     captured = dict(content.captured or {})
     if content.choice_random is not None:
         captured.setdefault(CHOICE_RNG, content.choice_random)
-    loaders = content.loaders
+    loaders = put_back(content.loaders, content.choice_random)
     if content.loader_manager is not None and _is_one(training.loaders):
         loaders = [content.loader_manager]
+    loaders = own_loaders(loaders, content.loaders_by_rank)
     return {
+        "loader": states.match("loader", training.loaders, loaders, names.get("loaders", ())),
+        "registered": states.match_registered(training.registered, captured),
         "optimizer": states.match("optimizer", training.optimizers, content.optimizers, names.get("optimizers", ())),
         "scheduler": states.match("scheduler", training.schedulers, content.schedulers, names.get("schedulers", ())),
         "scaler": states.match("scaler", training.scaler, None if content.scaler is None else [content.scaler]),
-        "loader": states.match("loader", training.loaders, loaders, names.get("loaders", ())),
-        "registered": states.match_registered(training.registered, captured),
     }
 
 
@@ -100,6 +119,12 @@ def _unclaimed(content: Content, training: Training) -> list[str]:
         for name in content.captured or {}
         if name not in training.registered
     ]
+
+
+def _gradients(content: Content, training: Training) -> GradientsToSet:
+    """The checkpoint's gradients beside the training's parameters; its optimizers are watched from here on."""
+    watch(training.optimizers)
+    return GradientsToSet(trained(training.weights, training.registered), content.gradients)
 
 
 def _is_one(objects: Any) -> bool:
@@ -119,7 +144,12 @@ def _proven(content: Content, wanted: bool) -> tuple[ProvenStates, list[str]]:
 
 
 def _change(
-    weights: WeightsToLoad | None, kinds: Mapping[str, Matched], proven: ProvenStates, *, strict: bool
+    weights: WeightsToLoad | None,
+    kinds: Mapping[str, Matched],
+    gradients: GradientsToSet | None,
+    proven: ProvenStates,
+    *,
+    strict: bool,
 ) -> tuple[list[Pair], list[str]]:
     """Changes the training. Returns what took its state, and what is to be told of what did not."""
     pairs = [pair for found in kinds.values() for pair in found.pairs]
@@ -133,6 +163,8 @@ def _change(
         except BaseException:
             states.take_back(before)
             raise
+        if gradients is not None:
+            gradients.set()
         proven.set()
     return given, refused
 

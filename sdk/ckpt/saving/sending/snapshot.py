@@ -10,6 +10,7 @@ from typing import Any
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import finite
 from ckpt.runs import Run
+from ckpt.saving.capture.ranks import OwnStates
 from ckpt.saving.capture.taking import Switches, Training, take
 from ckpt.saving.envelope import Content
 from ckpt.saving.when.history import Saved
@@ -22,9 +23,15 @@ class Given:
 
     training: Training
     at_epoch_end: bool | None = None
-    random_by_rank: list[Any] | None = None
-    """The random states of all processes, where they were gathered."""
+    epoch_begun: bool | None = None
+    """Whether a step of the state's epoch was done; None where that is not known."""
+    interrupted: str | None = None
+    """Name of the exception that ends the training."""
+    by_rank: list[OwnStates | None] | None = None
+    """What the processes have of their own, where it was gathered."""
     metrics_history: dict[str, Any] | None = None
+    early_stopping: dict[str, Any] | None = None
+    epoch_loss: dict[str, Any] | None = None
 
 
 def content(
@@ -39,16 +46,21 @@ def content(
     A random state that the state holds is taken instead of the generators' own. Raises StateError.
     """
     switches = Switches(config.save_optimizer_state, config.save_scheduler_state, config.save_random_state)
-    return take(
+    found = take(
         given.training,
         state,
         switches,
         model_config=model_config,
         config=run_config,
-        epoch_finished=given.at_epoch_end,
+        at_epoch_end=given.at_epoch_end,
+        epoch_begun=given.epoch_begun,
+        interrupted=given.interrupted,
         metrics_history=given.metrics_history,
-        random_by_rank=given.random_by_rank,
+        by_rank=given.by_rank,
+        early_stopping=given.early_stopping,
     )
+    found.resume = {} if given.epoch_loss is None else {"epoch_loss": given.epoch_loss}
+    return found
 
 
 def marker(

@@ -80,14 +80,112 @@ dist.destroy_process_group()
 """
 
 
-def train(path: Path, gather: bool, script: str = SCRIPT) -> list[list[Any]]:
+LOADING = """
+import json, sys
+import torch, torch.distributed as dist
+import ckpt
+torch.set_num_threads(1)
+path, how = sys.argv[1], sys.argv[2]
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+
+class Shards:
+    '''Each rank reads files of its own, and is further in them than the others.'''
+
+    def __init__(self):
+        self.place = None
+    def __iter__(self):
+        yield 0
+    def state_dict(self):
+        if how == "broken" and rank:
+            raise RuntimeError("no state now")
+        return {"place": self.place, "rank": rank}
+    def load_state_dict(self, state):
+        self.place = state["place"]
+
+class Position(Shards):
+    resumes_by = "position"
+
+kind = Position if how == "position" else Shards
+loaders = {"val_a": kind(), "train": kind()}
+loaders["val_a"].place, loaders["train"].place = f"v{rank}", f"t{rank}"
+model = torch.nn.Linear(2, 1)
+try:
+    ckpt.save_checkpoint(path, {"model": model, "loaders": loaders}, gather_random_states=how in ("yes", "broken"))
+except RuntimeError:
+    assert how == "broken" and rank
+dist.barrier()
+loaders = {"val_a": kind(), "train": kind()}
+report = ckpt.load_checkpoint(path, {"model": model, "loaders": loaders})
+places = [loaders["val_a"].place, loaders["train"].place]
+caveats = [told for told in report.caveats if "rank" in told]
+print(json.dumps([rank, places, "loaders.ranks" in report.left_out, len(caveats)]), flush=True)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+ACCUMULATING = """
+import json, sys
+import torch, torch.distributed as dist
+from ckpt import CheckpointConfig, CheckpointManager, TrainingState
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+config = CheckpointConfig(gather_random_states=True)
+
+def made():
+    torch.manual_seed(0)
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    return model, optimizer
+
+def micro(model, optimizer, i):
+    draw = torch.Generator().manual_seed(10 * i + rank)
+    model(torch.randn(3, 4, generator=draw)).pow(2).mean().backward()
+    if (i + 1) % 4 == 0:
+        optimizer.step()
+        optimizer.zero_grad()
+
+whole, optimizer = made()
+for i in range(10):
+    micro(whole, optimizer, i)
+first, optimizer = made()
+if rank:
+    dist.barrier()
+manager = CheckpointManager(sys.argv[1], config)
+manager.watch_optimizers(optimizer)
+if not rank:
+    manager.run.begin()
+    dist.barrier()
+for i in range(6):
+    micro(first, optimizer, i)
+handle = manager.save_checkpoint(first, TrainingState(0, 6, 0.1, 0.5), optimizers=optimizer)
+if not rank:
+    handle.result()
+    manager.run.close()
+dist.barrier()
+second, optimizer = made()
+report = CheckpointManager(sys.argv[1], config).restore_from_checkpoint(second, optimizer)
+for i in range(6, 10):
+    micro(second, optimizer, i)
+same = all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters()))
+told = [caveat for caveat in report.caveats if "gradients" in caveat]
+print(json.dumps([rank, same, report.gradients, len(told)]), flush=True)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def train(path: Path, gather: bool | str, script: str = SCRIPT) -> list[list[Any]]:
+    how = gather if isinstance(gather, str) else "yes" if gather else "no"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo"}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(path), "yes" if gather else "no"],
+            [sys.executable, "-c", script, str(path), how],
             env={**os.environ, **place, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -118,6 +216,39 @@ def test_gathered_states_go_back_each_to_its_own_rank(tmp_path: Path) -> None:
     assert content.report is not None
     assert "rng.ranks" in content.report.captured
     assert ckpt.formats.inspect(tmp_path / "a.pt").resume["rng"]["ranks"] == 2
+
+
+def test_gathered_loaders_go_back_each_to_its_own_rank(tmp_path: Path) -> None:
+    told = train(tmp_path / "a.pt", gather=True, script=LOADING)
+    assert told == [[0, ["v0", "t0"], False, 0], [1, ["v1", "t1"], False, 0]]
+    content = read_file(tmp_path / "a.pt")
+    assert content.loaders_by_rank is not None
+    assert content.loaders_by_rank[0] == content.loaders
+    assert content.names["loaders"] == ["train", "val_a"]
+    assert [state["place"] for state in content.loaders_by_rank[1]] == ["t1", "v1"]
+    assert content.report is not None
+    assert "loaders.ranks" in content.report.captured
+
+
+@pytest.mark.parametrize(("how", "is_told"), [("no", True), ("position", False)])
+def test_without_gathering_all_loaders_take_the_position_of_the_first(tmp_path: Path, how: str, is_told: bool) -> None:
+    told = train(tmp_path / "a.pt", gather=how, script=LOADING)
+    assert told == [[rank, ["v0", "t0"], is_told, int(is_told)] for rank in (0, 1)]
+
+
+def test_an_accumulation_of_several_ranks_goes_on_to_the_bit(tmp_path: Path) -> None:
+    """What each has is the mean over all of them, unless it adds up inside of no_sync(), of which the report tells."""
+    told = train(tmp_path / "r", gather=True, script=ACCUMULATING)
+    assert told == [[0, True, 2, 1], [1, True, 2, 1]]
+
+
+def test_a_rank_whose_loader_fails_keeps_no_other_waiting(tmp_path: Path) -> None:
+    told = train(tmp_path / "a.pt", gather="broken", script=LOADING)
+    assert [places for _, places, _, _ in told] == [["v0", "t0"], ["v0", "t0"]]
+    content = read_file(tmp_path / "a.pt")
+    assert (content.loaders_by_rank, content.random_by_rank) != (None, None)
+    assert content.loaders_by_rank is not None
+    assert content.loaders_by_rank[1] is None
 
 
 def test_ranks_whose_losses_disagree_have_one_answer_and_save_together(tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""Where in an epoch a training is saved, and the loaders' states that go on from there. Pure.
+
+A loader tells of itself by its state: `epoch_open` (an iterator of it is under way), `exhausted` and `epoch`. States
+without `epoch_open` are stored as they are, and decide nothing.
+
+What a resumed loop does is to run its epoch from the top. So a loader that had its turn in the epoch gives nothing when
+it is asked again, one that is under way goes on, and what comes after the training is done again whole, with the random
+numbers that were there when the training's loader came to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ckpt.saving.envelope.content import Phase
+from ckpt.saving.envelope.places import is_schedule, is_validation
+
+_NOT_REPEATED = "it was saved in a validation within the epoch's training, which is not repeated"
+_OTHER_RANDOM = "the validation is done again, but with other random numbers: its loader does not tell those"
+
+
+@dataclass(frozen=True, eq=False)
+class SeenLoader:
+    """One loader of a training, as far as the decision goes."""
+
+    state: Any
+    name: str | None = None
+    random_at_start: Any = None
+    """The random states when its epoch began; None where it does not tell."""
+    random_at_end: Any = None
+    """Those when its last epoch ended."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether its state says where it stands."""
+        return isinstance(self.state, Mapping) and isinstance(self.state.get("epoch_open"), bool)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an iterator of it is under way."""
+        return self.tells and self.state["epoch_open"] is True
+
+    @property
+    def had_turn(self) -> bool:
+        """Whether it gave batches in an epoch that is over for it."""
+        return self.tells and not self.is_open and (bool(self.state.get("exhausted")) or _position(self.state) > 0)
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that it is in, or gave last."""
+        return _last_epoch(self.state)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a training stands, and what of its loaders and random generators is stored."""
+
+    phase: Phase | None
+    epoch_finished: bool | None
+    states: tuple[Any, ...]
+    """One for each loader, in their order."""
+    random: Any = None
+    """The random states to store; None for those of now."""
+    caveats: tuple[str, ...] = ()
+
+
+def moment_of(
+    loaders: Sequence[SeenLoader], at_epoch_end: bool | None = None, epoch_begun: bool | None = None
+) -> Moment:
+    """Decides it from the loaders' states and from what the caller said.
+
+    `at_epoch_end` is None for a caller who does not tell; `epoch_begun` says whether a step of the epoch was done.
+    Loaders whose names begin with val, test or eval are those of the validation.
+    """
+    training = [loader for loader in loaders if not is_validation(loader.name)]
+    under_way = [loader for loader in training if loader.is_open]
+    validating = [loader for loader in loaders if is_validation(loader.name) and loader.is_open]
+    if at_epoch_end:
+        return Moment("between", True, _states(loaders, _closed_at_end))
+    if validating and under_way:
+        return _validation_within(loaders, validating)
+    if validating:
+        return _validation(loaders, validating)
+    if under_way:
+        epochs = [loader.epoch for loader in under_way]
+        had_turn = [loader for loader in training if loader.had_turn and loader.epoch in epochs]
+        return Moment("training", False, _states(loaders, lambda loader: _ended_if(loader, had_turn)))
+    states = _states(loaders, lambda loader: loader.state)
+    telling = [loader for loader in training if loader.tells]
+    if not telling or len(telling) < len(training) or not all(loader.had_turn for loader in telling):
+        if at_epoch_end is None:
+            return Moment(None, None, states)
+        return Moment("between" if epoch_begun is False else "training", False, states)
+    if epoch_begun is False:
+        return Moment("between", False, states)
+    if at_epoch_end is None:
+        return Moment("between", True, states)
+    return _validation(loaders, [])
+
+
+def _validation(loaders: Sequence[SeenLoader], validating: Sequence[SeenLoader]) -> Moment:
+    """The epoch's training is over; its validation is under way, is yet to come, or is over."""
+    epochs = [loader.epoch for loader in validating]
+    begun = [
+        loader
+        for loader in loaders
+        if is_validation(loader.name) and (loader.is_open or (loader.had_turn and loader.epoch in epochs))
+    ]
+    had_turn = [loader for loader in loaders if not is_validation(loader.name) and loader.had_turn]
+
+    def stored(loader: SeenLoader) -> Any:
+        return _at_beginning(loader.state) if loader in begun else _ended_if(loader, had_turn)
+
+    random = [loader.random_at_end for loader in had_turn[-1:]] + [loader.random_at_start for loader in begun[:1]]
+    found = next((states for states in random if states is not None), None)
+    caveats = (_OTHER_RANDOM,) if begun and found is None else ()
+    return Moment("validation", False, _states(loaders, stored), found, caveats)
+
+
+def _validation_within(loaders: Sequence[SeenLoader], validating: Sequence[SeenLoader]) -> Moment:
+    """The training goes on after a validation that a resumed loop does not come by again."""
+    states = _states(loaders, lambda loader: _closed(loader.state) if loader in validating else loader.state)
+    random = validating[0].random_at_start
+    caveats = (_NOT_REPEATED,) if random is not None else (_NOT_REPEATED, _OTHER_RANDOM)
+    return Moment("validation", False, states, random, caveats)
+
+
+def _states(loaders: Sequence[SeenLoader], stored: Any) -> tuple[Any, ...]:
+    return tuple(stored(loader) if loader.tells else loader.state for loader in loaders)
+
+
+def _closed_at_end(loader: SeenLoader) -> Any:
+    """At the end of an epoch: an iterator that somebody holds on to, and that has more to give, goes on."""
+    return _closed(loader.state) if loader.state.get("exhausted") else loader.state
+
+
+def _closed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What begins with the next epoch."""
+    if is_schedule(state):
+        return {**state, "epoch_open": False, "exhausted": True}
+    return {**state, "epoch": _following(state), "epoch_open": False, "exhausted": True}
+
+
+def _ended_if(loader: SeenLoader, had_turn: Sequence[SeenLoader]) -> Any:
+    """What gives nothing at first, and then goes on with the next epoch, if it had its turn."""
+    if loader not in had_turn:
+        return loader.state
+    return {**loader.state, "epoch": loader.epoch, "exhausted": True, "epoch_open": True}
+
+
+def _at_beginning(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What begins the epoch again that it is in, or gave last."""
+    if isinstance(state.get("at_start"), Mapping):
+        return dict(state["at_start"])
+    sampler = state.get("sampler_state")
+    held = sampler.get("held_at_start", sampler.get("held")) if isinstance(sampler, Mapping) else None
+    anew = {"batch_idx": 0, "sample_idx": 0, "exhausted": False, "epoch_open": False, "prefetched": 0, "next_reader": 0}
+    cleared: dict[str, Any] = {"dataset_state": None, "readers": [], "generators": None}
+    cleared["sampler_state"] = {"held": held} if held else None
+    return {**state, **anew, **cleared, "epoch": _last_epoch(state)}
+
+
+def _last_epoch(state: Mapping[str, Any]) -> int | None:
+    """The epoch that a loader is in, or gave last; one that is not under way tells its next, a schedule its last."""
+    epoch = state.get("epoch")
+    if not isinstance(epoch, int):
+        return None
+    return epoch if state.get("epoch_open") or is_schedule(state) else max(0, epoch - 1)
+
+
+def _following(state: Mapping[str, Any]) -> int | None:
+    epoch = _last_epoch(state)
+    return None if epoch is None else epoch + 1
+
+
+def _position(state: Mapping[str, Any]) -> int:
+    place = state.get("batch_idx")
+    return place if isinstance(place, int) else 0

@@ -1,0 +1,61 @@
+"""Why a training that goes on from a checkpoint may not be the same to the bit as one that did not stop."""
+
+from __future__ import annotations
+
+from ckpt.saving.capture.environment import differences, environment_of
+from ckpt.saving.capture.ranks import rank_and_world
+from ckpt.saving.capture.taking import Training
+from ckpt.saving.envelope import Content
+
+
+def caveats_of(content: Content, training: Training, *, random: bool = True) -> tuple[str, ...]:
+    """What speaks against it, as sentences; () where nothing is known, and for files that do not report on themselves.
+
+    `random` says whether random states are wanted. Looks at the machine, and changes nothing.
+    """
+    if content.report is None:
+        return ()
+    return (
+        *content.report.caveats,
+        *_of_position(content, training),
+        *_of_random(content, wanted=random),
+        *_of_world(content),
+        *_of_ranks(content),
+        *differences(content.environment, environment_of(training.weights)),
+    )
+
+
+def _of_position(content: Content, training: Training) -> tuple[str, ...]:
+    if content.epoch_finished or content.phase == "between":
+        return ()
+    is_saved = content.loaders is not None or content.loader_manager is not None
+    if is_saved and training.loaders is not None:
+        return ()
+    if not is_saved:
+        return (
+            "the position in the data was not saved, so the epoch's data begins again: "
+            "give loaders= a ckpt.ResumableLoader, which takes what a DataLoader takes",
+        )
+    return ("no loaders were given to restore, so the epoch's data begins again: give loaders= those of the save",)
+
+
+def _of_random(content: Content, *, wanted: bool) -> tuple[str, ...]:
+    if content.random is None:
+        return ("random states were not saved, so dropout and shuffling differ: save_random_state=True saves them",)
+    return () if wanted else ("random states were not wanted, so dropout and shuffling differ",)
+
+
+def _of_world(content: Content) -> tuple[str, ...]:
+    saved, now = content.world_size or 1, rank_and_world()[1]
+    if saved == now:
+        return ()
+    return (f"saved by {saved} processes, now there are {now}: each has other data and random numbers",)
+
+
+def _of_ranks(content: Content) -> tuple[str, ...]:
+    left_out = {} if content.report is None else content.report.left_out
+    told = {
+        "loaders.ranks": "all ranks take rank 0's position in the data: gather_random_states=True saves each its own",
+        "gradients.ranks": "all ranks take rank 0's gradients, which are not their own where no_sync() was used",
+    }
+    return tuple(sentence for part, sentence in told.items() if part in left_out)

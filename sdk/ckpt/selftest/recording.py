@@ -1,0 +1,146 @@
+"""In the training: writes down what it is at each step, and ends or kills it where the plan of the self-test says.
+
+Only the process that makes the recording is recorded: neither its children nor a second training in it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ckpt.runs.rank import rank
+from ckpt.selftest.plan import Plan, read_plan
+from ckpt.selftest.steps import Digests, Event, Step, encode
+
+Parts = Callable[[], Mapping[str, Any]]
+
+
+class Recorder:
+    """Writes the recording of this process."""
+
+    def __init__(self, plan: Plan, fd: int) -> None:
+        self._plan = plan
+        self._fd = fd
+        self._pid = os.getpid()
+        self._owner: object = None
+        self._last: int | None = None
+        self._count = 0
+        self._asks = False
+        self._batches: list[Digests] = []
+        self._saved: set[int] = set()
+        self._lock = threading.Lock()
+        self._event("began")
+
+    @property
+    def here(self) -> bool:
+        """Whether this process is the one that is recorded, and not a child that was forked from it."""
+        return os.getpid() == self._pid
+
+    def batch(self, batch: Any) -> None:
+        """A loader gives this batch to the training now."""
+        if self.here:
+            from ckpt.selftest.hashing import digests
+
+            found = digests(batch)
+            with self._lock:
+                self._batches.append(found)
+
+    def step(self, owner: object, step: int, epoch: float, parts: Parts) -> None:
+        """The training is at a step; what it is made of is asked for once a step. Does not return at the last.
+
+        `owner` tells several trainings of one process apart: the first that makes a step is recorded.
+        """
+        if not self.here or (self._last is not None and step <= self._last):
+            return
+        self._owner = self._owner or owner
+        if self._owner is not owner:
+            return
+        from ckpt.selftest.hashing import digest, digests
+
+        found = dict(parts())
+        # A generator is one thing, whatever its state is made of.
+        hashed = {"random": {name: digest(state) for name, state in found.pop("random").items()}}
+        hashed |= {name: digests(part) for name, part in found.items()}
+        with self._lock:
+            batches, self._batches = self._batches, []
+        self._write(encode(Step(step=step, epoch=epoch, parts=hashed, batches=batches)))
+        self._last, self._count = step, self._count + 1
+        plan = self._plan
+        if plan.kill_at is not None and step >= plan.kill_at:
+            self._event("killed", step)
+            os.kill(self._pid, signal.SIGKILL)
+        enough = plan.most_steps is not None and self._count >= plan.most_steps
+        if enough or (plan.end_at is not None and step >= plan.end_at):
+            self._event("ended", step)
+            _leave()
+
+    def wants_save(self, step: int) -> bool:
+        """Whether the plan asks for a checkpoint of this step that was not saved yet."""
+        if not self._asks:
+            self._asks = True
+            self._event("asks", step)
+        return self.here and step == self._plan.save_at and step not in self._saved
+
+    def saved(self, step: int) -> None:
+        """A checkpoint of this step is durable."""
+        self._saved.add(step)
+        self._event("saved", step)
+
+    def read(self, step: int) -> None:
+        """The training loaded a checkpoint of this step."""
+        self._event("read", step)
+
+    def _event(self, what: Any, step: int | None = None) -> None:
+        if self.here:
+            self._write(encode(Event(what=what, step=step)))
+
+    def _write(self, line: bytes) -> None:
+        with self._lock:
+            while line:
+                line = line[os.write(self._fd, line) :]
+
+
+@cache
+def recorder() -> Recorder | None:
+    """The recorder of this process; None when no self-test goes on, or another process is the recorded one."""
+    plan = read_plan()
+    if plan is None or rank() > 0:
+        return None
+    try:
+        fd = os.open(Path(plan.recording), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return None
+    return Recorder(plan, fd)
+
+
+def heard(batches: Iterator[Any]) -> Iterator[Any]:
+    """The batches that a loader gives, each told to the recorder; the very same iterator when nobody listens."""
+    found = recorder()
+    return batches if found is None or not found.here else _heard(batches, found)
+
+
+def _heard(batches: Iterator[Any], found: Recorder) -> Iterator[Any]:
+    try:
+        for batch in batches:
+            found.batch(batch)
+            yield batch
+    finally:
+        # A loop that is left ends the loader's epoch at once.
+        if isinstance(batches, Generator):
+            batches.close()
+
+
+def _leave() -> None:
+    """Ends the process at once: threads, workers and handlers at exit could keep it for as long as they like."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            continue
+    os._exit(0)

@@ -1,0 +1,97 @@
+"""One start of a training: in bounded time, with what it says kept, and nothing of it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ckpt import files
+from ckpt.records import Record
+from ckpt.runs.redirecting import VARIABLE
+from ckpt.selftest.commands import Command
+from ckpt.selftest.plan import Plan, write_plan
+
+_TAIL = 20  # lines
+_TAIL_BYTES = 16384
+_CLEAN_S = 10.0
+
+
+class Ended(Record, frozen=True, kw_only=True):
+    """How a start of the training ended."""
+
+    code: int | None
+    """Exit code, negative for a signal; None when its time was up."""
+    tail: str
+    """The last lines of what it printed."""
+
+
+def start(command: Command, plan: Plan, private: Path, timeout_s: float) -> Ended:
+    """Runs a training until it ends, or until its time is up, and ends all that it started.
+
+    Everything that it makes of runs, and all that it tells a daemon, goes into the directory `private`. Raises OSError
+    when it cannot be started.
+    """
+    path = private / "plan.json"
+    write_plan(path, plan)
+    log = private / "output.txt"
+    env = {
+        **os.environ,
+        VARIABLE: str(path),
+        "CKPTD_STATE_HOME": str(private / "state"),
+        "CKPTD_RUNTIME_DIR": str(private / "state"),
+        "CKPTD_AUTOSTART": "0",
+    }
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command.argv,
+            cwd=command.cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    code: int | None = None
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = process.wait(timeout_s)
+    finally:
+        _end_all(process, path)
+    return Ended(code=code, tail=_tail(log))
+
+
+def _end_all(process: subprocess.Popen[bytes], plan: Path) -> None:
+    """Kills what is left of a start: the process, its group, and what left the group but still has the plan."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + _CLEAN_S
+    while (left := list(_started_with(plan))) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _started_with(plan: Path) -> Iterator[int]:
+    """Processes whose environment names the plan, where the system tells of environments."""
+    mark = os.fsencode(f"{VARIABLE}={plan}")
+    for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if entry.isdigit() and int(entry) != os.getpid():
+            with contextlib.suppress(OSError):
+                if mark in Path("/proc", entry, "environ").read_bytes().split(b"\0") and files.pid_alive(int(entry)):
+                    yield int(entry)
+
+
+def _tail(log: Path) -> str:
+    with log.open("rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))
+        text = stream.read().decode("utf-8", "backslashreplace")
+    return "\n".join(text.rstrip().splitlines()[-_TAIL:])

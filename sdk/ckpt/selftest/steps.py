@@ -1,0 +1,85 @@
+"""A recording, line by line: what a training was at each step, and when it saved, read a checkpoint or was killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ckpt.records import Record
+
+Digests = dict[str, str]
+"""Name to digest, or to the value itself where it is a number."""
+
+
+class Step(Record, frozen=True, kw_only=True, tag="step", tag_field="kind"):
+    """The training after one step."""
+
+    step: int
+    epoch: float
+    parts: dict[str, Digests]
+    """By part (`random`, `loss`, `optimizer`, …); a part that was not known yet is not there."""
+    batches: list[Digests] = msgspec.field(default_factory=list)
+    """The batches that loaders gave since the step before, in their order."""
+
+
+class Event(Record, frozen=True, kw_only=True, tag="event", tag_field="kind"):
+    """Something else that the training did."""
+
+    what: Literal["began", "asks", "saved", "read", "killed", "ended"]
+    """`asks` that the training asks whether to save; `read` is a checkpoint that was loaded; `ended` that the training
+    got as far as it should."""
+    step: int | None = None
+    """Of the checkpoint, or of the training."""
+
+
+Line = Step | Event
+_decoder = msgspec.json.Decoder(Line)
+
+
+class Recording(Record, frozen=True, kw_only=True):
+    """What one start of a training did."""
+
+    steps: dict[int, Step]
+    events: tuple[Event, ...]
+    went_on_from: int | None = None
+    """The step of the checkpoint that was read before the first step was made; None when none was."""
+
+    def has(self, what: str) -> bool:
+        """Whether there is an event of a kind."""
+        return any(event.what == what for event in self.events)
+
+    def of(self, what: str) -> list[int]:
+        """The steps of all events of a kind, in their order."""
+        return [event.step for event in self.events if event.what == what and event.step is not None]
+
+    @property
+    def last(self) -> int | None:
+        """The last step."""
+        return max(self.steps, default=None)
+
+
+def encode(line: Line) -> bytes:
+    """A line of a recording."""
+    return msgspec.json.encode(line) + b"\n"
+
+
+def read(path: Path) -> Recording:
+    """A recording, as far as it was written; an empty one when there is no file. Raises OSError."""
+    steps: dict[int, Step] = {}
+    events: list[Event] = []
+    went_on_from: int | None = None
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        lines = []
+    for text in lines[:-1]:
+        line = _decoder.decode(text)
+        if isinstance(line, Event):
+            events.append(line)
+            if line.what == "read" and not steps:
+                went_on_from = line.step
+            continue
+        steps[line.step] = line
+    return Recording(steps=steps, events=tuple(events), went_on_from=went_on_from)

@@ -1,0 +1,98 @@
+"""A loop left by `break` ends its epoch; one left by an exception is under way while that is handled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from ckpt.loaders import LoaderSchedule, ResumableLoader
+
+
+def through(batches: Iterable[Any]) -> Iterator[Any]:
+    yield from batches
+
+
+def by_hand(batches: Iterable[Any]) -> Iterator[Any]:
+    for batch in batches:
+        yield [batch]
+
+
+def numbered(batches: Iterable[Any]) -> Iterator[Any]:
+    return (batch for _, batch in enumerate(batches))
+
+
+def loader() -> Any:
+    return ResumableLoader(list(range(10)), batch_size=2)
+
+
+def schedule() -> Any:
+    return LoaderSchedule({"a": loader()}, "sequential")
+
+
+MAKERS = pytest.mark.parametrize("make", [loader, schedule])
+WRAPPERS = pytest.mark.parametrize("wrapped", [iter, through, by_hand, numbered])
+
+
+class Saves:
+    """Asks for the state where a training's exception leaves its block."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+        self.told: dict[str, Any] = {}
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> bool:
+        self.told = self.loader.state_dict()
+        return True
+
+
+@MAKERS
+@WRAPPERS
+def test_an_exception_finds_the_epoch_under_way(make: Callable[[], Any], wrapped: Any) -> None:
+    data = make()
+    saves = Saves(data)
+    with saves:
+        for number, _ in enumerate(wrapped(data)):
+            if number == 2:
+                raise ValueError
+    assert (saves.told["epoch_open"], saves.told["batch_idx"], saves.told["epoch"]) == (True, 3, 0)
+
+
+@MAKERS
+@WRAPPERS
+def test_a_break_ends_the_epoch(make: Callable[[], Any], wrapped: Any) -> None:
+    data = make()
+    for _ in wrapped(data):
+        break
+    assert (data.state_dict()["epoch_open"], data.epoch) == (False, 1)
+
+
+@MAKERS
+@WRAPPERS
+def test_an_exception_behind_a_break_finds_the_epoch_over(make: Callable[[], Any], wrapped: Any) -> None:
+    data = make()
+    saves = Saves(data)
+    with saves:
+        for _ in wrapped(data):
+            break
+        raise ValueError
+    assert saves.told["epoch_open"] is False
+
+
+@MAKERS
+def test_an_exception_of_a_function_that_trains(make: Callable[[], Any]) -> None:
+    data = make()
+
+    def train() -> None:
+        for _ in data:
+            raise ValueError
+
+    try:
+        train()
+    except ValueError:
+        assert data.state_dict()["epoch_open"] is True
+    assert data.state_dict()["epoch_open"] is False
+    assert sum(1 for _ in data) == 5

@@ -1,0 +1,141 @@
+"""Where in an epoch a training is saved, decided from its loaders' states and from what the caller said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ckpt.saving.capture.phases import Moment, SeenLoader, moment_of
+
+
+def under_way(epoch: int = 1, batch: int = 2, *, exhausted: bool = False) -> dict[str, Any]:
+    return {"batch_idx": batch, "epoch": epoch, "epoch_open": True, "exhausted": exhausted, "prefetched": 3}
+
+
+def over(epoch: int = 1) -> dict[str, Any]:
+    """A loader that gave all of an epoch: it tells the next one."""
+    return {"batch_idx": 0, "epoch": epoch + 1, "epoch_open": False, "exhausted": True, "prefetched": 0}
+
+
+FRESH = {"batch_idx": 0, "epoch": 0, "epoch_open": False, "exhausted": False, "prefetched": 0}
+OTHER = {"_snapshot": 3}
+
+
+def seen(**states: Any) -> list[SeenLoader]:
+    return [SeenLoader(state, name, f"start of {name}", f"end of {name}") for name, state in states.items()]
+
+
+@pytest.mark.parametrize(
+    ("loaders", "at_epoch_end", "epoch_begun", "phase", "finished"),
+    [
+        ({"train": under_way()}, False, True, "training", False),
+        ({"train": under_way()}, None, None, "training", False),
+        ({"train": under_way(exhausted=True)}, False, True, "training", False),
+        ({"train": under_way(), "val": over()}, None, None, "training", False),
+        ({"train": over(), "val": under_way()}, False, True, "validation", False),
+        ({"train": over(), "val": under_way()}, None, None, "validation", False),
+        ({"train": FRESH, "val": under_way()}, False, False, "validation", False),
+        ({"train": under_way(), "Validation": under_way()}, False, True, "validation", False),
+        ({"train": over()}, False, True, "validation", False),
+        ({"train": over()}, False, False, "between", False),
+        ({"train": over()}, False, None, "validation", False),
+        ({"train": over()}, None, None, "between", True),
+        ({"train": over()}, None, False, "between", False),
+        ({"train": over(), "val": over()}, True, True, "between", True),
+        ({"train": under_way()}, True, True, "between", True),
+        ({"train": FRESH}, None, None, None, None),
+        ({"train": FRESH}, False, False, "between", False),
+        ({}, False, True, "training", False),
+        ({}, None, None, None, None),
+        ({"train": OTHER}, False, True, "training", False),
+        ({"train": OTHER}, None, None, None, None),
+        ({"train": OTHER}, True, True, "between", True),
+        ({"train": over(), "more": OTHER}, None, None, None, None),
+    ],
+)
+def test_phases(
+    loaders: dict[str, Any], at_epoch_end: bool | None, epoch_begun: bool | None, phase: str | None, finished: Any
+) -> None:
+    found = moment_of(seen(**loaders), at_epoch_end, epoch_begun)
+    assert (found.phase, found.epoch_finished) == (phase, finished)
+
+
+def states(loaders: list[SeenLoader], moment: Moment) -> dict[str | None, Any]:
+    return {loader.name: state for loader, state in zip(loaders, moment.states, strict=True)}
+
+
+def test_a_validation_begins_anew_behind_a_training_that_gives_nothing() -> None:
+    loaders = seen(train=over(4), val=under_way(4, 7))
+    moment = moment_of(loaders, False, True)
+    found = states(loaders, moment)
+    assert {key: found["train"][key] for key in ("epoch", "epoch_open", "exhausted")} == {
+        "epoch": 4,
+        "epoch_open": True,
+        "exhausted": True,
+    }
+    assert {key: found["val"][key] for key in ("epoch", "batch_idx", "exhausted", "prefetched")} == {
+        "epoch": 4,
+        "batch_idx": 0,
+        "exhausted": False,
+        "prefetched": 0,
+    }
+    assert (moment.random, moment.caveats) == ("end of train", ())
+
+
+def test_a_loader_that_tells_its_beginning_has_it_back() -> None:
+    beginning = {"epoch": 4, "schedule_position": 0}
+    loaders = seen(train=over(4), val={**under_way(4, 7), "at_start": beginning})
+    assert states(loaders, moment_of(loaders, False, True))["val"] == beginning
+
+
+def test_parts_of_the_validation_that_are_over_begin_anew_too() -> None:
+    loaders = seen(train=over(4), val_a=over(4), val_b=under_way(4), val_c=over(3))
+    found = states(loaders, moment_of(loaders, False, True))
+    assert (found["val_a"]["epoch"], found["val_a"]["exhausted"]) == (4, False)
+    assert found["val_b"]["batch_idx"] == 0
+    assert found["val_c"] == over(3)
+
+
+def test_random_numbers_of_the_validation_come_from_its_loader_where_the_training_tells_none() -> None:
+    loaders = [SeenLoader(FRESH, "train"), SeenLoader(under_way(), "val", "start of val")]
+    assert moment_of(loaders, False, True).random == "start of val"
+    blind = moment_of([SeenLoader(over(), "train"), SeenLoader(under_way(), "val")], False, True)
+    assert blind.random is None
+    assert "other random numbers" in blind.caveats[0]
+
+
+def test_a_validation_within_the_training_is_not_repeated() -> None:
+    loaders = seen(train=under_way(4, 20), val=under_way(9))
+    moment = moment_of(loaders, False, True)
+    found = states(loaders, moment)
+    assert found["train"] == under_way(4, 20)
+    assert (found["val"]["epoch"], found["val"]["epoch_open"]) == (10, False)
+    assert moment.random == "start of val"
+    assert "not repeated" in moment.caveats[0]
+
+
+def test_a_training_loader_that_had_its_turn_gives_nothing_beside_one_under_way() -> None:
+    loaders = seen(first=over(4), second=under_way(4), third=over(3))
+    found = states(loaders, moment_of(loaders, False, True))
+    assert (found["first"]["epoch"], found["first"]["epoch_open"]) == (4, True)
+    assert (found["second"], found["third"]) == (under_way(4), over(3))
+
+
+def test_at_the_end_of_an_epoch_an_iterator_goes_on_only_if_it_has_more() -> None:
+    loaders = seen(held=under_way(4), done=under_way(4, exhausted=True))
+    found = states(loaders, moment_of(loaders, True))
+    assert found["held"]["epoch_open"] is True
+    assert (found["done"]["epoch_open"], found["done"]["epoch"]) == (False, 5)
+
+
+def test_a_schedule_tells_the_epoch_that_it_gave_last() -> None:
+    schedule = {**over(4), "epoch": 4, "strategy": "weighted", "loader_states": [{}]}
+    loaders = seen(train=schedule, val=under_way(4))
+    found = states(loaders, moment_of(loaders, False, True))["train"]
+    assert (found["epoch"], found["epoch_open"]) == (4, True)
+
+
+def test_states_of_other_kinds_are_stored_as_they_are() -> None:
+    loaders = seen(train=OTHER, val={"batch_idx": 3})
+    assert moment_of(loaders, True).states == (OTHER, {"batch_idx": 3})

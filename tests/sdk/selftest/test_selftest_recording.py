@@ -1,0 +1,111 @@
+"""What a training's own process writes down, and what it costs where nothing is recorded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ckpt import CheckpointConfig, TrainingHook
+from ckpt.runs.redirecting import VARIABLE
+from ckpt.selftest import recording
+from ckpt.selftest.plan import Plan, write_plan
+from ckpt.selftest.recording import heard
+from ckpt.selftest.steps import Recording, read
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """This process is recorded; gives a function that reads what was written."""
+    recording.recorder.cache_clear()
+    path = tmp_path / "private" / "recording.jsonl"
+    path.parent.mkdir()
+    write_plan(path.parent / "plan.json", Plan(recording=str(path), save_at=2))
+    monkeypatch.setenv(VARIABLE, str(path.parent / "plan.json"))
+    monkeypatch.chdir(tmp_path)
+    # DataLoader is changed for the life of a process, which is not to be this one.
+    monkeypatch.setattr("ckpt.selftest.dataloaders.listen", lambda tell: None)
+    yield lambda: read(path)
+    found = recording.recorder()
+    assert found is not None
+    os.close(found._fd)
+    recording.recorder.cache_clear()
+
+
+def test_batches_that_nobody_listens_to_are_passed_on_as_they_are() -> None:
+    batches = iter([1, 2])
+    assert heard(batches) is batches
+
+
+def test_every_step_is_written_once_with_all_that_a_checkpoint_holds(recorded: Any) -> None:
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.5)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    with TrainingHook(model, "run", CheckpointConfig(), optimizer, scheduler) as hook:
+        hook.register("generator", torch.Generator())
+        for batch in heard(iter([torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2)])):
+            optimizer.zero_grad()
+            loss = model(batch).sum()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            hook.step(loss)
+        hook.epoch_end()
+    found: Recording = recorded()
+    assert list(found.steps) == [1, 2, 3] and found.of("saved") == [2]
+    assert [len(step.batches) for step in found.steps.values()] == [1, 1, 1]
+    last = found.steps[3]
+    assert list(last.parts) == ["random", "loss", "optimizer", "scheduler", "registered", "weights"]
+    assert set(last.parts["random"]) == {"python", "numpy", "torch"}
+    assert list(last.parts["weights"]) == ["weight", "bias"] and list(last.parts["registered"]) == ["generator"]
+    assert last.parts["loss"] == {"loss": repr(float(loss.detach()))}
+    assert "state.weight.exp_avg" in last.parts["optimizer"]
+    assert last.parts["optimizer"]["param_groups.0.lr"] == repr(scheduler.get_last_lr()[0])
+    assert found.steps[2].batches == last.batches != found.steps[1].batches
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_and_a_second_training_are_not_recorded(recorded: Any) -> None:
+    hooks = [TrainingHook(nn.Linear(1, 1), name, CheckpointConfig()) for name in ("first", "second")]
+    hooks[0].step(1.0)
+    hooks[1].step(2.0)
+    hooks[1].step(2.0)
+    child = os.fork()
+    if child == 0:
+        next(heard(iter([torch.zeros(1)])))
+        found = recording.recorder()
+        assert found is not None
+        found.step(object(), 9, 0, dict)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    for hook in hooks:
+        hook.close()
+    assert list(recorded().steps) == [1] and recorded().steps[1].parts["loss"] == {"loss": "1.0"}
+
+
+def test_a_loop_over_a_loader_that_is_left_closes_the_loader(recorded: Any) -> None:
+    closed = []
+
+    def batches() -> Iterator[int]:
+        try:
+            yield from range(3)
+        finally:
+            closed.append(True)
+
+    for _ in heard(batches()):
+        break
+    assert closed == [True]
+
+
+def test_ranks_that_write_nothing_are_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording.recorder.cache_clear()
+    write_plan(tmp_path / "plan.json", Plan(recording=str(tmp_path / "recording.jsonl")))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "plan.json"))
+    monkeypatch.setenv("RANK", "1")
+    assert recording.recorder() is None and not (tmp_path / "recording.jsonl").exists()
+    recording.recorder.cache_clear()

@@ -1,0 +1,31 @@
+"""What a self-test found, as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckpt.selftest.running import Verdict
+from ckpt_tui.output import Paint
+from ckpt_tui.tables import wrapped
+from ckpt_tui.wording import plural
+
+
+def verdict_lines(found: Verdict, *, paint: Paint, width: int | None) -> Iterator[str]:
+    """The answer, what differs first with both values, and what that usually means."""
+    difference = found.first_difference
+    how = f"saved at step {found.saved_at_step}, killed at step {found.killed_at_step}"
+    if difference is None:
+        yield f"{paint('exact', 'green')}    {how}: {plural(found.compared_steps, 'step')} behind it, all the same"
+    elif difference.between == "starts":
+        yield f"{paint('differs', 'red')}  two starts of the script, without a stop, first at step {difference.step}"
+    else:
+        same = plural(difference.after, "step")
+        yield f"{paint('differs', 'red')}  {how}: {same} the same, then step {difference.step} differs"
+    if difference is not None:
+        second = "second" if difference.between == "starts" else "resumed"
+        yield f"  first      {paint(difference.what, 'bold')}: {paint(difference.name)}"
+        yield f"  reference  {paint(difference.reference or 'not there')}"
+        yield f"  {second:<9}  {paint(difference.resumed or 'not there')}"
+    for note in found.notes:
+        yield ""
+        yield from wrapped(note, width)
