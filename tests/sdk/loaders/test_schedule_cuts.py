@@ -20,7 +20,7 @@ from ckpt.loaders.strategies import LENGTHS, STRATEGIES
 torch.set_num_threads(1)
 
 EPOCHS = 3
-LONGEST_RUN = 24
+LONGEST_RUN = 18
 """Batches that are looked at of an order without an end."""
 
 
