@@ -12,15 +12,15 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from ckpt.exceptions import StateError, UsageError
-from ckpt.loaders.epoch import SampleEpoch, StreamEpoch
-from ckpt.loaders.inner import Feed, inner_loader, refuse_pipes
-from ckpt.loaders.loops import Loop
+from ckpt.loaders.fitting import caveats_of, refuse_other
+from ckpt.loaders.leaving import Loop
 from ckpt.loaders.positions import Position, ReaderState, position_of
-from ckpt.loaders.proving import caveats_of, refuse_other
-from ckpt.loaders.readers import plain_states
-from ckpt.loaders.samples import SampleSource
-from ckpt.loaders.serving import Reading, begin_epoch
-from ckpt.loaders.streams import StreamSource
+from ckpt.loaders.reading.epoch import SampleEpoch, StreamEpoch
+from ckpt.loaders.reading.inner import Feed, inner_loader, refuse_pipes
+from ckpt.loaders.reading.readers import plain_states
+from ckpt.loaders.reading.samples import SampleSource
+from ckpt.loaders.reading.serving import Reading, begin_epoch
+from ckpt.loaders.reading.streams import StreamSource
 from ckpt.saving.capture.generators import capture_random
 from ckpt.selftest.recording import heard
 

@@ -30,7 +30,7 @@ from ckpt.saving.capture.gradients import capture_gradients
 from ckpt.saving.capture.metrics_history import MetricsHistory
 from ckpt.saving.capture.ranks import agree, gather
 from ckpt.saving.capture.registry import Registry
-from ckpt.saving.capture.steps import watch
+from ckpt.saving.capture.stepping import watch
 from ckpt.saving.capture.taking import Training, own_states
 from ckpt.saving.handle import SavedCheckpoint
 from ckpt.saving.reading import Reading

@@ -6,7 +6,7 @@ import random
 
 from ckpt.exceptions import UsageError
 from ckpt.records import Record
-from ckpt.selftest.steps import Recording
+from ckpt.selftest.recording_file import Recording
 
 _FAR = 5
 """The kill comes at most so many steps behind the save, so that there is enough to compare."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
 from ckpt.records import Record
-from ckpt.selftest.steps import Digests, Recording, Step
+from ckpt.selftest.recording_file import Digests, Recording, Step
 
 Between = Literal["starts", "resume"]
 _CAUSAL = ("random", "loss", "optimizer", "scheduler", "scaler", "registered", "weights")

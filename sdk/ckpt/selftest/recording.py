@@ -16,7 +16,7 @@ from typing import Any
 
 from ckpt.runs.rank import rank
 from ckpt.selftest.plan import Plan, read_plan
-from ckpt.selftest.steps import Digests, Event, Step, encode
+from ckpt.selftest.recording_file import Digests, Event, Step, encode
 
 Parts = Callable[[], Mapping[str, Any]]
 

@@ -22,8 +22,8 @@ from ckpt.selftest.choosing import Moments, choose
 from ckpt.selftest.commands import Command
 from ckpt.selftest.comparing import Comparison, Difference
 from ckpt.selftest.plan import Plan
+from ckpt.selftest.recording_file import Recording, read
 from ckpt.selftest.starting import Ended
-from ckpt.selftest.steps import Recording, read
 
 STEPS = 30
 TIMEOUT_S = 600.0

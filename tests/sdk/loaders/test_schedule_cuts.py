@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import ckpt
-from ckpt.loaders.schedule_arguments import turns_of
-from ckpt.loaders.strategies import LENGTHS, STRATEGIES
+from ckpt.loaders.schedules.arguments import turns_of
+from ckpt.loaders.schedules.strategies import LENGTHS, STRATEGIES
 
 torch.set_num_threads(1)
 

@@ -11,7 +11,7 @@ from ckpt.exceptions import UsageError
 from ckpt.selftest.choosing import choose
 from ckpt.selftest.comparing import Comparison, compare, moving, unseeded
 from ckpt.selftest.guidance import advice, seeding
-from ckpt.selftest.steps import Digests, Event, Recording, Step, encode, read
+from ckpt.selftest.recording_file import Digests, Event, Recording, Step, encode, read
 
 
 def step(number: int, *, epoch: float = 0, batches: list[Digests] | None = None, **parts: Digests) -> Step:

@@ -16,7 +16,7 @@ from ckpt.runs.redirecting import VARIABLE
 from ckpt.selftest import recording
 from ckpt.selftest.plan import Plan, write_plan
 from ckpt.selftest.recording import heard
-from ckpt.selftest.steps import Recording, read
+from ckpt.selftest.recording_file import Recording, read
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ PARTS = {
     "keeping": ("plan", "apply", "prune", "undo", "trash"),
     "copying": ("restore", "fork"),
     "space": ("du",),
-    "proving": ("selftest",),
+    "selftest": ("selftest",),
     "watching": ("events", "tui", "watch"),
 }
 """The commands and groups of each module of `ckpt_tui.commands`."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ckpt.saving.capture.protocol import several
-from ckpt.saving.capture.steps import Verdict, parameters_of, watch_of
+from ckpt.saving.capture.stepping import Verdict, parameters_of, watch_of
 from ckpt.saving.capture.weights import is_modules, named, plain_naming, unwrap
 
 GRADIENTS = "gradients"

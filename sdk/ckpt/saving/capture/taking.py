@@ -8,7 +8,7 @@ from typing import Any
 
 from ckpt.formats.resuming import NONE_GIVEN
 from ckpt.saving.capture import protocol
-from ckpt.saving.capture.choices import lifted
+from ckpt.saving.capture.choice_rng import lifted
 from ckpt.saving.capture.configs import config_of
 from ckpt.saving.capture.environment import environment_of, nondeterminism
 from ckpt.saving.capture.generators import capture_random

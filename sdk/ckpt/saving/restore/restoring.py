@@ -9,11 +9,11 @@ import torch
 
 from ckpt.encoding import printable
 from ckpt.exceptions import CheckpointError
-from ckpt.saving.capture.choices import put_back
+from ckpt.saving.capture.choice_rng import put_back
 from ckpt.saving.capture.generators import ProvenStates, prove_random
 from ckpt.saving.capture.gradients import trained
 from ckpt.saving.capture.ranks import own_loaders, own_random
-from ckpt.saving.capture.steps import watch
+from ckpt.saving.capture.stepping import watch
 from ckpt.saving.capture.taking import CHOICE_RNG, Training
 from ckpt.saving.envelope import Content
 from ckpt.saving.restore import states

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, IterDataPipe, MapDataPipe, RandomSampler, SequentialSampler
 
 from ckpt.exceptions import UsageError
-from ckpt.loaders.order import OwnOrder
-from ckpt.loaders.serving import WorkerStart, as_it_is
+from ckpt.loaders.order.own import OwnOrder
+from ckpt.loaders.reading.serving import WorkerStart, as_it_is
 
 
 class Feed:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckpt.exceptions import UsageError
-from ckpt.loaders.strategies import LENGTHS, STRATEGIES, Turns
+from ckpt.loaders.schedules.strategies import LENGTHS, STRATEGIES, Turns
 from ckpt.retention.spelling import nearest
 
 Name = str | int

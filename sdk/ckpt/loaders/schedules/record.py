@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckpt.exceptions import StateError
-from ckpt.loaders.strategies import Progress, Turns
+from ckpt.loaders.schedules.strategies import Progress, Turns
 
 VERSION = 1
 

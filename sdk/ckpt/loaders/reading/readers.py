@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ckpt.loaders.positions import Position, ReaderState
+from ckpt.loaders.reading.serving import Start, Told
 from ckpt.loaders.seeding import derived, rank
-from ckpt.loaders.serving import Start, Told
 
 
 class Readers:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from ckpt.loaders.choices import choices_for, choices_from, choices_state
-from ckpt.loaders.loops import Loop
-from ckpt.loaders.schedule_arguments import Name, named_loaders, quota_of, turns_of
-from ckpt.loaders.schedule_state import (
+from ckpt.loaders.leaving import Loop
+from ckpt.loaders.schedules.arguments import Name, named_loaders, quota_of, turns_of
+from ckpt.loaders.schedules.choices import choices_for, choices_from, choices_state
+from ckpt.loaders.schedules.record import (
     VERSION,
     check_setup,
     count,
@@ -22,8 +22,8 @@ from ckpt.loaders.schedule_state import (
     progress_from,
     setup_of,
 )
-from ckpt.loaders.sources import END, source_of
-from ckpt.loaders.strategies import (
+from ckpt.loaders.schedules.sources import END, source_of
+from ckpt.loaders.schedules.strategies import (
     Progress,
     Then,
     after_batch,

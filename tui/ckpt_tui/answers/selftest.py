@@ -52,7 +52,7 @@ def answer_selftest(
         )
 
         def human() -> Iterable[str]:
-            from ckpt_tui.render.proving import verdict_lines
+            from ckpt_tui.render.selftest import verdict_lines
 
             return verdict_lines(found, paint=out.paint, width=out.width)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from ckpt.loaders.epoch import SampleEpoch
-from ckpt.loaders.inner import own_order
-from ckpt.loaders.order import OwnOrder
+from ckpt.loaders.order.own import OwnOrder
+from ckpt.loaders.order.samplers import SamplerOrder
 from ckpt.loaders.positions import Position, ReaderState
-from ckpt.loaders.readers import Readers
-from ckpt.loaders.samplers import SamplerOrder
-from ckpt.loaders.serving import Reading, ServedByWorkers, ServedSamples, give
+from ckpt.loaders.reading.epoch import SampleEpoch
+from ckpt.loaders.reading.inner import own_order
+from ckpt.loaders.reading.readers import Readers
+from ckpt.loaders.reading.serving import Reading, ServedByWorkers, ServedSamples, give
 from ckpt.saving.capture.protocol import has_state
 
 log = logging.getLogger("ckpt.saving")

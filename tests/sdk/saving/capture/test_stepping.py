@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ckpt.saving.capture.steps import parameters_of, watch, watch_of
+from ckpt.saving.capture.stepping import parameters_of, watch, watch_of
 
 torch.set_num_threads(1)
 

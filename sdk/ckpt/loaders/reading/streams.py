@@ -9,10 +9,10 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from ckpt.loaders.epoch import StreamEpoch
 from ckpt.loaders.positions import Position, ReaderState
-from ckpt.loaders.readers import Readers
-from ckpt.loaders.serving import Reading, ServedStream
+from ckpt.loaders.reading.epoch import StreamEpoch
+from ckpt.loaders.reading.readers import Readers
+from ckpt.loaders.reading.serving import Reading, ServedStream
 from ckpt.saving.capture.protocol import has_state
 from ckpt.telling import tell
 

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from ckpt.loaders.order import Order, Pending
-from ckpt.loaders.readers import Readers
+from ckpt.loaders.order.own import Order, Pending
+from ckpt.loaders.reading.readers import Readers
+from ckpt.loaders.reading.serving import Start, Task, Told
 from ckpt.loaders.seeding import derived, rank
-from ckpt.loaders.serving import Start, Task, Told
 
 
 class SampleEpoch:

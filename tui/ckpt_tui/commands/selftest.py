@@ -50,7 +50,7 @@ def selftest(
       ckpt selftest train.py --resume-with '--resume {run}'
       ckpt selftest runs/exp3 --json
     """
-    from ckpt_tui.answers.proving import answer_selftest
+    from ckpt_tui.answers.selftest import answer_selftest
 
     answer_selftest(
         target,
