@@ -97,10 +97,7 @@ class TrainingHook:
         self.manager = CheckpointManager(self.run, config, model_name, experiment_name)
         self.manager.leave_out(loaders)
         self.manager.watch_optimizers(optimizer)
-        if self.manager.observed is not None:
-            self.manager.observed.knows(
-                Training(model, optimizer, scheduler, scaler, registered=self.manager.registered)
-            )
+        self.manager.observed.knows(Training(model, optimizer, scheduler, scaler, registered=self.manager.registered))
         self.epoch = start_epoch
         """The epoch that is being trained, or is next."""
         self.global_step = 0
@@ -124,6 +121,7 @@ class TrainingHook:
         self.global_step += 1
         self._epoch_begun = True
         self.manager.epoch_loss.add(value)
+        self.manager.note_step(self.loaders)
         return self._take(self._state(value, metrics), at_epoch_end=False)
 
     def epoch_end(self, epoch: int | None = None, *, loss: Any = None, **metrics: Any) -> SavedCheckpoint | None:

@@ -40,22 +40,14 @@ def weights(directory: Path, ref: str = "latest") -> dict[str, torch.Tensor]:
     return dict(torch.load(path, weights_only=True)["model_state_dict"])
 
 
-def test_the_plain_loop_trains_and_goes_on(tmp_path: Path) -> None:
-    done = example(tmp_path, "plain_loop.py", "--epochs", "2", "--runs", "out", "--name", "digits")
+def epochs(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What a training says of its epochs."""
+    return [line for line in done.stdout.splitlines() if line.startswith("epoch ")]
+
+
+def test_the_plain_loop_trains_and_goes_on_in_the_midst_of_an_epoch_with_the_same_bits(tmp_path: Path) -> None:
+    done = example(tmp_path, "plain_loop.py", "--epochs", "12", "--runs", "out", "--name", "whole")
     assert done.stdout.splitlines()[0].startswith("epoch 0: val_loss ")
-    done = example(tmp_path, "plain_loop.py", "--epochs", "5", "--runs", "out", "--name", "digits")
-    assert done.stdout.splitlines()[0].startswith("epoch 2: ")
-    kept = Run.open(tmp_path / "out" / "digits").checkpoints()
-    assert {c.epoch for c in kept} >= {4, 3}
-    accuracy = kept[0].metrics["accuracy"]
-    assert accuracy > 0.85
-    example(tmp_path, "plain_loop.py", "--epochs", "1", "--lr", "0.01")
-    assert manifest(tmp_path / "runs" / "exp1")["config"]["lr"] == 0.01
-    assert manifest(tmp_path / "runs" / "exp1")["ending"] == "finished"
-
-
-def test_the_plain_loop_goes_on_in_the_midst_of_an_epoch_with_the_same_bits(tmp_path: Path) -> None:
-    example(tmp_path, "plain_loop.py", "--epochs", "12", "--runs", "out", "--name", "whole")
     argv = ("--epochs", "12", "--runs", "out", "--name", "parts")
     with subprocess.Popen(command("plain_loop.py", *argv), cwd=tmp_path, stdout=subprocess.DEVNULL) as training:
         deadline = time.monotonic() + 90
@@ -66,8 +58,19 @@ def test_the_plain_loop_goes_on_in_the_midst_of_an_epoch_with_the_same_bits(tmp_
         training.send_signal(signal.SIGKILL)
         training.wait(30)
     assert manifest(tmp_path / "out" / "parts")["ending"] is None
-    example(tmp_path, "plain_loop.py", *argv)
+    again = epochs(example(tmp_path, "plain_loop.py", *argv))
+    assert 0 < len(again) <= 12
+    assert again == epochs(done)[-len(again) :]
     assert values.same(weights(tmp_path / "out" / "parts"), weights(tmp_path / "out" / "whole"))
+    kept = Run.open(tmp_path / "out" / "parts").checkpoints()
+    assert {c.epoch for c in kept} >= {11, 10}
+    assert kept[0].metrics["accuracy"] > 0.85
+
+
+def test_the_plain_loop_takes_another_rate_and_names_its_runs(tmp_path: Path) -> None:
+    example(tmp_path, "plain_loop.py", "--epochs", "1", "--lr", "0.01")
+    assert manifest(tmp_path / "runs" / "exp1")["config"]["lr"] == 0.01
+    assert manifest(tmp_path / "runs" / "exp1")["ending"] == "finished"
 
 
 def test_a_training_that_is_killed_and_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:

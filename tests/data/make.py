@@ -1,9 +1,9 @@
 """Makes the checkpoint files in this directory: `python tests/data/make.py DIRECTORY`.
 
 Every file is of one layout that has to keep loading. They were made once, each with the code of its time or, for other
-makers' layouts, as those write them; this script says how, and the tests run no more of it than `training()`. A layout
-that is added later gets a file of its own; no file here is made anew. Each `NAME.pt` has the weights, counts and
-momenta of `training()`.
+makers' layouts, as those write them; this script says how, and the tests run no more of it than `training()` and
+`loaders()`. A layout that is added later gets a file of its own; no file here is made anew. Each `NAME.pt` has the
+weights, counts and momenta of `training()`.
 """
 
 from __future__ import annotations
@@ -56,6 +56,36 @@ def present(directory: Path) -> None:
         "config": {"lr": 0.1, "layers": (3, 2, 1)},
     }
     ckpt.save_checkpoint(directory / "v1.pt", trainer)
+
+
+def loaders() -> dict[str, Any]:
+    """A schedule of two loaders for a training, and one for its validation, none of which gave anything yet."""
+    import ckpt
+
+    parts = {
+        "a": ckpt.ResumableLoader(list(range(20)), batch_size=2, shuffle=True, seed=SEED),
+        "b": ckpt.ResumableLoader(list(range(100, 112)), batch_size=3, shuffle=True, seed=SEED),
+    }
+    return {
+        "train": ckpt.LoaderSchedule(parts, "weighted", epoch_length=9, weights={"a": 2.0, "b": 1.0}, seed=SEED),
+        "val": ckpt.ResumableLoader(list(range(200, 206)), batch_size=2, shuffle=True, seed=SEED),
+    }
+
+
+def present_loaders(directory: Path) -> None:
+    """Format v1 as this project writes it, in the midst of the third epoch of `loaders()`."""
+    import ckpt
+
+    model, optimizer, scheduler = training()
+    given = loaders()
+    for _ in range(2):
+        list(given["train"])
+        list(given["val"])
+    batches = iter(given["train"])
+    for _ in range(4):
+        next(batches)
+    trainer = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "epoch": 2, "global_step": 7}
+    ckpt.save_checkpoint(directory / "v1-loaders.pt", {**trainer, "loaders": given})
 
 
 def without_report(directory: Path) -> None:
@@ -254,5 +284,5 @@ def weights(directory: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     place = Path(sys.argv[1])
-    for make in (present, without_report, document, first_writer, single, weights):
+    for make in (present, present_loaders, without_report, document, first_writer, single, weights):
         make(place)

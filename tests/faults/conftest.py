@@ -42,11 +42,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
-    """Random numbers of this test and round; its seed is in the report of a failure."""
-    turn = request.node.callspec.params.get("turn", 0) if hasattr(request.node, "callspec") else 0
-    seed = SEED + turn
+    """Random numbers of this test, its parameters and round; its seed is in the report of a failure."""
+    given = dict(request.node.callspec.params) if hasattr(request.node, "callspec") else {}
+    seed = SEED + given.pop("turn", 0)
     print(f"CKPTD_FAULT_SEED={seed}")
-    return random.Random(f"{seed} {request.node.originalname}")
+    told = " ".join(value for _, value in sorted(given.items()) if isinstance(value, str))
+    return random.Random(f"{seed} {request.node.originalname} {told}")
 
 
 Check = Callable[[], Any]

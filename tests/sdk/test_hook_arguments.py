@@ -116,8 +116,8 @@ def test_a_loader_that_tells_no_position_is_left_out_and_told_of_once(
     caplog.set_level(logging.WARNING)
     with TrainingHook(MODEL, tmp_path / "r", loaders=Plain()) as hook:
         assert [record.message for record in caplog.records] == [
-            "checkpoints are saved without a position in the data: "
-            "loaders: a Plain tells no position; a ckpt.ResumableLoader does, and so does torchdata's StatefulDataLoader"
+            "checkpoints are saved without a position in the data: loaders: a Plain tells no position; "
+            "a ckpt.ResumableLoader does, and so does torchdata's StatefulDataLoader"
         ]
         hook.epoch_end(0, loss=1)
         hook.epoch_end(1, loss=1)

@@ -4,8 +4,12 @@ loader.py      ResumableLoader: torch's DataLoader with a position
 order/         which samples come next
 reading/       an epoch's samples, read here or in workers
 schedules/     LoaderSchedule: several loaders in one order
-positions.py   what a loader tells of itself         fitting.py  whether it can go on from there
-seeding.py     seeds of epochs, batches and workers  leaving.py  how a loop over a loader was left
+arguments.py   what a loader was made with
+iteration.py   the iterator that it hands out        leaving.py  how a loop over it was left
+positions.py   what it tells of itself               proving.py  whether what it is given is such
+fitting.py     whether it can go on from there       caveats.py  what it cannot promise
+seeding.py     seeds of epochs, batches and workers  own_generators.py  random generators of a sampler's own
+numpy_global.py  NumPy's, taken away and given back
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a position is one of this loader's data, and what a loader cannot promise."""
+"""Whether a loader can go on from a position."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from torch.utils.data import DataLoader
 
 from ckpt.exceptions import StateError
 from ckpt.loaders.positions import Position
-from ckpt.loaders.seeding import generators_of
-from ckpt.saving.capture.protocol import has_state
+from ckpt.loaders.reading.inner import length_of
 from ckpt.telling import tell
 
 log = logging.getLogger("ckpt.saving")
@@ -28,12 +27,14 @@ def refuse_other(position: Position, plain: DataLoader[Any], kind: str) -> None:
         )
     size = plain.batch_size
     if not streams and position.samples is not None:
-        samples = len(plain.dataset)  # type: ignore[arg-type]
+        samples = length_of(plain.dataset)
         if samples != position.samples:
             raise StateError(
                 f"the data set had {position.samples} samples, and has {samples}",
                 hint="go on with the data of the checkpoint, or begin its epoch anew: leave the loader's state out",
             )
+    if kind in ("sequential", "shuffled") and position.sample_idx is None and not position.exhausted:
+        _refuse_too_far(position, plain)
     workers = position.num_workers
     readers = len(position.readers)
     here = max(1, plain.num_workers)
@@ -65,29 +66,18 @@ def refuse_other(position: Position, plain: DataLoader[Any], kind: str) -> None:
         )
 
 
-def caveats_of(plain: DataLoader[Any], kind: str, resumes_by: str) -> tuple[str, ...]:
-    """Why a loader does not go on exactly, or not in constant time. Pure."""
-    found = []
-    dataset = type(plain.dataset).__name__
-    if plain.num_workers and not plain.in_order:
-        found.append("in_order=False: batches come as workers finish them, and no resume repeats that")
-    if resumes_by == "skipping" and kind != "iterable":
-        found.append(
-            f"the {kind} has no state_dict(): its indices are drawn again and dropped, without reading their samples"
-        )
-    elif resumes_by == "skipping":
-        found.append(f"the {dataset} has no state_dict(): all samples before the position are read again and dropped")
-    held = generators_of(plain.dataset)
-    if held and not has_state(plain.dataset):
-        found.append(
-            f"the {dataset} holds random generators of its own ({', '.join(held)}) whose states are not kept: give it "
-            "state_dict() and load_state_dict(), or draw from the global generators"
-        )
-    return tuple(found)
-
-
 def _give_up_stream(position: Position) -> None:
     raise StateError(
         f"the loader's state is at batch {position.batch_idx} of a stream, and tells nothing of its readers",
         hint="give what ResumableLoader.state_dict() told",
     )
+
+
+def _refuse_too_far(position: Position, plain: DataLoader[Any]) -> None:
+    before = (position.batch_idx - 1) * (position.batch_size or plain.batch_size or 1)
+    samples = length_of(plain.dataset) or 0
+    if position.batch_idx and before >= samples:
+        raise StateError(
+            f"the loader's state is at batch {position.batch_idx}, and the data set has only {samples} samples",
+            hint="give what ResumableLoader.state_dict() told",
+        )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from types import CodeType
+import threading
+from collections.abc import Iterator
+from types import CodeType, FrameType
 
 
 class Loop:
@@ -12,22 +14,28 @@ class Loop:
 
     Python closes an iterator alike when its loop is left by `break` and by an exception, and before a `with` or an
     `except` around the loop gets the exception. So the instruction is kept at which that was done, and looked for in
-    the exception that is being handled when somebody asks.
+    the exception that is being handled when somebody asks, and in those that it came from. An exception that was
+    swallowed, as `contextlib.suppress` does, cannot be told from a `break`.
     """
 
     def __init__(self) -> None:
         self._left_at: set[tuple[CodeType, int]] = set()
+        self._thread = 0
 
-    def leave(self) -> None:
-        """Notes that the loop was left before its end; called by a method of the loader that its generator calls."""
-        frame = sys._getframe(3)
-        while frame is not None:
-            self._left_at.add((frame.f_code, frame.f_lasti))
+    def leave(self, frame: FrameType | None) -> bool:
+        """Notes that the loop was left before its end; `frame` is what closed the iterator.
+
+        False, and nothing is noted, where no loop is left: the interpreter ends.
+        """
+        if frame is None or sys.is_finalizing():
+            return False
+        self._thread = threading.get_ident()
+        following: FrameType | None = frame
+        while following is not None:
+            self._left_at.add((following.f_code, following.f_lasti))
             # A generator in between, such as that of a progress bar, is closed by the loop that it feeds.
-            following = frame.f_back
-            if following is None or not frame.f_code.co_flags & inspect.CO_GENERATOR:
-                return
-            frame = following
+            following = following.f_back if following.f_code.co_flags & inspect.CO_GENERATOR else None
+        return True
 
     @property
     def is_left(self) -> bool:
@@ -37,13 +45,30 @@ class Loop:
     @property
     def ended(self) -> bool:
         """Whether it was left, and not by the exception that is being handled."""
-        return self.is_left and not self._is_left_by_exception()
+        return self.is_left and not any(map(self._left_by, _handled(self._thread)))
 
-    def _is_left_by_exception(self) -> bool:
-        error = sys.exc_info()[1]
-        trace = None if error is None else error.__traceback__
+    def _left_by(self, error: BaseException) -> bool:
+        trace = error.__traceback__
         while trace is not None:
             if (trace.tb_frame.f_code, trace.tb_lasti) in self._left_at:
                 return True
             trace = trace.tb_next
         return False
+
+
+def _handled(thread: int) -> Iterator[BaseException]:
+    """The exception that a thread handles, those that it was raised from, and those that it is made of."""
+    if thread == threading.get_ident():
+        found: object = sys.exc_info()[1]
+    else:
+        found = sys._current_exceptions().get(thread)
+        # Until Python 3.12 it is what sys.exc_info() returns.
+        found = found[1] if isinstance(found, tuple) else found
+    waiting, seen = [found], set()
+    while waiting:
+        error = waiting.pop()
+        if not isinstance(error, BaseException) or id(error) in seen:
+            continue
+        seen.add(id(error))
+        yield error
+        waiting += [error.__context__, error.__cause__, *getattr(error, "exceptions", ())]

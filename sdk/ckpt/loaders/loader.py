@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from types import FrameType
 from typing import Any, Self
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from ckpt.exceptions import StateError, UsageError
-from ckpt.loaders.fitting import caveats_of, refuse_other
+from ckpt.loaders.arguments import Arguments
+from ckpt.loaders.caveats import caveats_of, slow_of
+from ckpt.loaders.fitting import refuse_other
+from ckpt.loaders.iteration import Begun, Iteration
 from ckpt.loaders.leaving import Loop
-from ckpt.loaders.positions import Position, ReaderState, position_of
+from ckpt.loaders.positions import Position, ReaderState
+from ckpt.loaders.proving import position_of
 from ckpt.loaders.reading.epoch import SampleEpoch, StreamEpoch
-from ckpt.loaders.reading.inner import Feed, inner_loader, refuse_pipes
+from ckpt.loaders.reading.inner import Feed, inner_loader, refuse_pipes, seed_workers
 from ckpt.loaders.reading.readers import plain_states
 from ckpt.loaders.reading.samples import SampleSource
 from ckpt.loaders.reading.serving import Reading, begin_epoch
 from ckpt.loaders.reading.streams import StreamSource
 from ckpt.saving.capture.generators import capture_random
-from ckpt.selftest.recording import heard
 
 log = logging.getLogger("ckpt.saving")
 
+_OF_THIS_PROCESS = ("_source", "_feed", "_inner", "_under_way", "_iteration", "_loop", "_before", "_carried")
+"""Attributes that a copy of a loader does not have from it."""
 
-class ResumableLoader:
+
+class ResumableLoader(Arguments):
     """torch's DataLoader, with the same arguments, that tells its position and goes on at the very next batch.
 
     The position is what the training took, not what workers read ahead. Nothing is ever drawn from the training's
@@ -90,11 +97,19 @@ class ResumableLoader:
 
     @classmethod
     def of(cls, dataloader: Any, *, seed: int | None = None, snapshot_every_n_batches: int = 1) -> Self:
-        """A resumable loader with all that a DataLoader was made with. Raises UsageError for what is no DataLoader."""
+        """A resumable loader with all that a DataLoader was made with; `dataloader` itself stays as it is.
+
+        Raises UsageError for what is no DataLoader, and for one that gives its batches in a way of its own.
+        """
         if not isinstance(dataloader, DataLoader):
             raise UsageError(
                 f"ResumableLoader.of takes a torch.utils.data.DataLoader, not a {type(dataloader).__name__}",
                 hint="make one: ResumableLoader(dataset, batch_size=…, shuffle=True)",
+            )
+        if type(dataloader).__iter__ is not DataLoader.__iter__:
+            raise UsageError(
+                f"{type(dataloader).__name__} iterates in a way of its own, which a ResumableLoader would leave out",
+                hint="take over a plain torch.utils.data.DataLoader, and wrap what it gives",
             )
         refuse_pipes(dataloader.dataset)
         loader = cls.__new__(cls)
@@ -111,6 +126,7 @@ class ResumableLoader:
                 )
         self._plain = plain
         self._seed = seed
+        self._every = every
         batched = plain.batch_sampler is not None
         reading = Reading(plain.collate_fn, plain.batch_size, plain.drop_last, batched, every)
         streams = isinstance(plain.dataset, IterableDataset)
@@ -125,23 +141,17 @@ class ResumableLoader:
         """Where the next iteration goes on."""
         self._carried: tuple[ReaderState, ...] = ()
         """What readers have from the epoch that is over."""
-        self._at_start: dict[str, Any] | None = None
-        """What was told before the epoch under way began, where it cannot be made anew from its number."""
+        self._before: Position | None = None
+        """Where the epoch under way was begun or gone on with."""
+        self._at_start: Mapping[str, Any] | None = None
+        """What was told before the epoch that is under way, or was last, began."""
+        self._iteration: Callable[[], Iteration | None] = lambda: None
+        """The iterator of the epoch under way, if anybody has it."""
         self.generators_at_start: dict[str, Any] | None = None
         """Random states of Python, NumPy and torch when the epoch's iteration began; None before the first."""
         self._loop = Loop()
         self.generators_at_end: dict[str, Any] | None = None
         """Those when the last epoch was over; None before one was."""
-
-    dataset = property(lambda self: self._plain.dataset)
-    batch_size = property(lambda self: self._plain.batch_size)
-    sampler = property(lambda self: self._plain.sampler)
-    batch_sampler = property(lambda self: self._plain.batch_sampler)
-    num_workers = property(lambda self: self._plain.num_workers)
-    drop_last = property(lambda self: self._plain.drop_last)
-    collate_fn = property(lambda self: self._plain.collate_fn)
-    persistent_workers = property(lambda self: self._plain.persistent_workers)
-    generator = property(lambda self: self._plain.generator)
 
     @property
     def seed(self) -> int:
@@ -172,8 +182,13 @@ class ResumableLoader:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Why going on is not exact, or takes the longer the further the epoch is; empty when it is neither."""
-        return caveats_of(self._plain, self._source.kind, self.resumes_by)
+        """Why going on is not exact, as sentences; empty when it is."""
+        return caveats_of(self._plain)
+
+    @property
+    def slow(self) -> tuple[str, ...]:
+        """Why going on takes the longer the further the epoch is, as sentences; empty when it does not."""
+        return slow_of(self._plain, self._source.kind, self.resumes_by)
 
     def set_epoch(self, epoch: int) -> None:
         """Has the next iteration be this epoch. One that is under way, or was loaded, goes on if it is the same."""
@@ -183,38 +198,78 @@ class ResumableLoader:
         if epoch == self._epoch:
             return
         self._epoch = epoch
-        self._under_way = None
+        self._give_up()
+        self._at_start = None
         if self._resumed is not None and self._resumed.epoch_open:
             self._resumed = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy, which goes on where this one is; iterators and workers are not copied."""
+        self._settle()
+        position = self._position()
+        kept = {name: value for name, value in vars(self).items() if name not in _OF_THIS_PROCESS}
+        return {**kept, "_resumed": position, "_over": position.exhausted}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._take_over(state["_plain"], state["_seed"], state["_every"])
+        vars(self).update(state)
 
     def __len__(self) -> int:
         """How many batches an epoch has. Raises TypeError where the data set or the sampler does not know."""
         return len(self._plain)
 
     def __iter__(self) -> Iterator[Any]:
+        """The batches of an epoch, or the rest of one whose state was loaded; it begins when the first is asked for."""
+        return Iteration(self._begin, self._end, self._leave)
+
+    def _begin(self, iteration: Iteration) -> Begun | None:
+        """Begins the next epoch, or goes on with one; None where nothing is left of it."""
         self._settle()
-        if self._under_way is not None:
-            log.debug("the loader's epoch %d is left at batch %d: another begins", self._epoch, self._under_way.taken)
-            self._end(self._under_way)
-        self._at_start = self._told().told() if self._source.remembers and self._resumed is None else None
-        resumed, self._resumed = self._resumed, None
-        self.generators_at_start = capture_random()
-        if resumed is not None and resumed.epoch_open:
-            if resumed.exhausted:
-                self._resumed = self._ended(resumed)
-                return iter(())
-            if resumed.generators is not None:
-                self.generators_at_start = dict(resumed.generators)
-        if resumed is not None:
-            self._at_start = dict(resumed.at_start) if resumed.at_start is not None else None
-        self._loop = Loop()
+        self._end_other()
+        before = self._resumed if self._resumed is not None else self._told()
+        resumed = self._resumed
+        at_start = capture_random()
+        if resumed is not None and resumed.epoch_open and resumed.exhausted:
+            self.generators_at_start = at_start
+            self._resumed = self._ended(resumed)
+            return None
         begin_epoch(self.dataset, self._epoch)
         epoch = self._source.begin(self._epoch, self.seed, resumed, self._carried)
-        self._under_way, self._over = epoch, False
         self._feed.tasks = self._source.tasks(epoch)
         if self._inner is None:
             self._inner = inner_loader(self._plain, self._source.served, self._feed)
-        return heard(self._batches(epoch, iter(self._inner)))
+        seed_workers(self._inner, self.seed, self._epoch)
+        answers = iter(self._inner)
+        self._loop = Loop()
+        self._at_start = before.at_start if before.epoch_open else replace(before, at_start=None).told()
+        self.generators_at_start = at_start
+        self._before, self._resumed = before, None
+        self._under_way, self._over = epoch, False
+        self._iteration = weakref.ref(iteration)
+        return Begun(epoch, answers, tells=isinstance(epoch, StreamEpoch) or self.num_workers > 0)
+
+    def _end_other(self) -> None:
+        """Ends the epoch of another iterator. One that gave nothing, as its first batch was an error, begins again."""
+        epoch, other = self._under_way, self._iteration()
+        if epoch is None:
+            return
+        if not epoch.has_given:
+            self._give_up()
+            self._resumed = self._before
+            return
+        nested = other is not None and other.has_loop
+        log.log(
+            logging.WARNING if nested else logging.DEBUG,
+            "the loader's epoch %d is left at batch %d: another iterator of the same loader begins%s",
+            *(self._epoch, epoch.taken, "; give each loop a loader of its own" if nested else ""),
+        )
+        self._end(epoch)
+
+    def _give_up(self) -> None:
+        """No iterator gives batches of the epoch under way any more."""
+        if self._under_way is not None:
+            self._under_way.given_up = True
+        self._under_way = None
 
     def _ended(self, resumed: Position) -> Position:
         """Behind an epoch of which nothing is left: the position before the next one."""
@@ -230,34 +285,11 @@ class ResumableLoader:
             sampler_state=sampler,
             readers=resumed.readers if self._keeps_readers else (),
             next_reader=0,
-            generators=None,
-            at_start=None,
         )
 
-    def _batches(self, epoch: SampleEpoch | StreamEpoch, answers: Iterator[Any]) -> Iterator[Any]:
-        plain = isinstance(epoch, SampleEpoch) and self.num_workers == 0
-        try:
-            if plain:
-                for batch in answers:
-                    if self._under_way is not epoch:
-                        return
-                    epoch.took(None)
-                    yield batch
-            else:
-                for batch, told in answers:
-                    if self._under_way is not epoch:
-                        return
-                    if epoch.took(told):
-                        yield batch
-        except GeneratorExit:
-            self._leave(epoch)
-            raise
-        self._end(epoch)
-
-    def _leave(self, epoch: SampleEpoch | StreamEpoch) -> None:
+    def _leave(self, epoch: SampleEpoch | StreamEpoch, frame: FrameType | None) -> None:
         """The loop was left: by `break`, which ends the epoch, or by an exception, at which it is still under way."""
-        if self._under_way is epoch and not sys.is_finalizing():
-            self._loop.leave()
+        if self._under_way is epoch and self._loop.leave(frame):
             self.generators_at_end = capture_random()
 
     def _settle(self) -> None:
@@ -269,9 +301,10 @@ class ResumableLoader:
         """The epoch is over, unless another has taken its place."""
         if self._under_way is not epoch:
             return
-        kept = epoch.readers.states if self._keeps_readers and epoch.readers is not None else ()
+        # In the training's own process the data set itself has its state.
+        kept = epoch.readers.states if self.persistent_workers and epoch.readers is not None else ()
         self._carried = tuple(kept)
-        self._under_way = None
+        self._give_up()
         self._advance(epoch.taken)
 
     def _advance(self, taken: int) -> None:
@@ -289,24 +322,25 @@ class ResumableLoader:
     def state_dict(self) -> dict[str, Any]:
         """The position as plain data. Raises StateError where a data set's or a sampler's state is none."""
         self._settle()
-        told = self._resumed if self._resumed is not None and self._under_way is None else self._told()
-        return told.plain()
+        return self._position().plain()
+
+    def _position(self) -> Position:
+        epoch = self._under_way
+        if epoch is None:
+            return self._told() if self._resumed is None else self._resumed
+        return self._told() if self._before is None or epoch.has_given else self._before
 
     def _told(self) -> Position:
         epoch = self._under_way
         fields = self._source.told(epoch, plain_states(self._carried), over=self._over)
-        rereads = isinstance(epoch, StreamEpoch) and self.num_workers == 0 and self.resumes_by == "skipping"
         return Position(
-            batch_idx=0 if epoch is None else epoch.taken,
             epoch=self._epoch,
             epoch_open=epoch is not None,
             seed=self.seed,
             num_workers=self.num_workers,
             batch_size=self.batch_size,
-            generators=self.generators_at_start if rereads else None,
-            at_start=None if epoch is None else self._at_start,
+            at_start=self._at_start,
             resumes_by=self.resumes_by,
-            caveats=self.caveats,
             **fields,
         )
 
@@ -318,7 +352,7 @@ class ResumableLoader:
         """
         position = position_of(state)
         refuse_other(position, self._plain, self._source.kind)
-        self._under_way = None
+        self._give_up()
         self._over = position.exhausted
         self._carried = ()
         self._resumed = position

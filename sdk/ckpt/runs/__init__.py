@@ -11,8 +11,10 @@ lock.py         run.lock as a training takes it
 recovering.py   what a killed training left half way
 under_way.py    what goes on beside a training, such as its saves
 attempts.py     how the attempts of this process end
+command_line.py how this process was started, without secrets
 feed.py         states.jsonl, line by line        metrics_file.py   metrics.csv behind it
 announcing.py   how the daemon of this machine hears of a run
+redirecting.py  where runs lie while a self-test goes on
 rank.py         which process of a distributed training this is
 """
 

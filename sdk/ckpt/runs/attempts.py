@@ -10,13 +10,11 @@ import logging
 import os
 import sys
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 log = logging.getLogger("ckpt.runs")
 
 Ending = Literal["finished", "failed"]
-
-_LONGEST = 32768  # characters; a longer command line is not worth its place in a manifest
 
 
 class Closable(Protocol):
@@ -67,18 +65,3 @@ def ending_of(error: BaseException | None) -> Ending:
     """How a `with` block ended: a clean `sys.exit()` in it is no failure."""
     clean = error is None or (isinstance(error, SystemExit) and error.code in (None, 0))
     return "finished" if clean else "failed"
-
-
-def how_started() -> dict[str, Any]:
-    """The command line of this process and its directory, with which it can be started again.
-
-    Neither is there when it cannot be told. Variables of the environment are never taken: they hold secrets.
-    """
-    command = [sys.executable, *sys.orig_argv[1:]]
-    try:
-        cwd = os.getcwd()
-    except OSError:
-        return {}
-    if not sys.executable or sum(len(word) for word in command) > _LONGEST:
-        return {}
-    return {"command": command, "cwd": cwd}

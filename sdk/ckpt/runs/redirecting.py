@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ckpt import files
+from ckpt.encoding import printable
+from ckpt.exceptions import UsageError
 from ckpt.paths import MARKER_SUFFIX, RunPaths
 
 VARIABLE = "CKPTD_SELFTEST"
@@ -55,6 +57,15 @@ def places(path: Path) -> tuple[Path, ...]:
 def is_spared(directory: Path) -> bool:
     """Whether nothing may be written to this run: it is the user's, and a self-test goes on."""
     return written(directory) != directory
+
+
+def refuse_spared(directory: Path) -> None:
+    """Raises UsageError where a run of the user's would be marked by what a training of a self-test starts."""
+    if is_spared(directory):
+        raise UsageError(
+            f"a self-test goes on, and {printable(str(directory))} is not of it",
+            hint="mark runs by hook.run or Run.open(): a self-test has them mark copies, or nothing",
+        )
 
 
 def trained(directory: Path) -> Path:

@@ -26,7 +26,8 @@ from ckpt.exceptions import AddressError, OperationError, UsageError
 from ckpt.paths import RunPaths
 from ckpt.runs import redirecting
 from ckpt.runs.announcing import announce
-from ckpt.runs.attempts import Ending, at_exit, ending_of, how_started
+from ckpt.runs.attempts import Ending, at_exit, ending_of
+from ckpt.runs.command_line import how_started
 from ckpt.runs.config_file import plain_config
 from ckpt.runs.directories import adopt, check_name, make_directory, numbered
 from ckpt.runs.feed import StateFeed
@@ -53,8 +54,7 @@ class Run(Marking):
         super().__init__(directory, silent=silent)
         self._lock: files.FileLock | None = None
         self._feed: StateFeed | None = None
-        self.listener: Callable[[TrainingState], None] | None = None
-        """Is told of every state that is emitted, whether or not this handle writes."""
+        self._listener: Callable[[TrainingState], None] | None = None
 
     @classmethod
     def create(
@@ -217,14 +217,18 @@ class Run(Marking):
         at_exit.watch(self)
         announce(self.id, self.paths.directory)
 
+    def listen(self, listener: Callable[[TrainingState], None]) -> None:
+        """Has this function told of every state that is emitted from now on, whether or not this handle writes."""
+        self._listener = listener
+
     def emit(self, state: TrainingState) -> None:
         """Appends the scalars of a state to the live feed; its serialized states stay out.
 
         A disk that is full or gone does not stop the training: the first failure warns, later states try again.
         Raises UsageError when this handle does not train.
         """
-        if self.listener is not None:
-            self.listener(state)
+        if self._listener is not None:
+            self._listener(state)
         if self._silent:
             return
         if self._feed is None or not self.training:

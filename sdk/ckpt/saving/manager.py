@@ -13,8 +13,7 @@ import os
 import time
 from collections.abc import Mapping
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ckpt.config import CheckpointConfig
 from ckpt.encoding import printable
@@ -27,11 +26,13 @@ from ckpt.saving.capture import observing
 from ckpt.saving.capture.arguments import refuse_wrong_states, telling_loaders
 from ckpt.saving.capture.epoch_loss import EpochLoss
 from ckpt.saving.capture.gradients import capture_gradients
+from ckpt.saving.capture.loaders import positions_of
 from ckpt.saving.capture.metrics_history import MetricsHistory
 from ckpt.saving.capture.ranks import agree, gather
 from ckpt.saving.capture.registry import Registry
 from ckpt.saving.capture.stepping import watch
 from ckpt.saving.capture.taking import Training, own_states
+from ckpt.saving.ending import Ending
 from ckpt.saving.handle import SavedCheckpoint
 from ckpt.saving.reading import Reading
 from ckpt.saving.sending import snapshot
@@ -46,7 +47,7 @@ from ckpt.state import TrainingState
 log = logging.getLogger("ckpt.saving")
 
 
-class CheckpointManager(Reading, HasCallbacks):
+class CheckpointManager(Reading, Ending, HasCallbacks):
     """Saves, keeps and loads the checkpoints of one run.
 
     `repository` is a Run, or a run's directory, in which `run.json` is made if absent. Without a config the one that
@@ -86,10 +87,10 @@ class CheckpointManager(Reading, HasCallbacks):
         self.run.under_way.afterwards(self._signals.close)
         self._described = False
         self._told_of_loaders = False
+        self._stepped_at: tuple[Any, ...] | None = None
         self.observed = observing.here()
-        """What a self-test sees of this training; None when none goes on."""
-        if self.observed is not None:
-            self.run.listener = self.observed.step
+        """What a self-test is told of this training."""
+        self.observed.follow(self.run)
         if self.run.training:
             self._describe()
         if self.run.training or self.run.silent:
@@ -134,6 +135,10 @@ class CheckpointManager(Reading, HasCallbacks):
             log.warning("checkpoints are saved without a position in the data: %s", told)
         return kept, left_out
 
+    def note_step(self, loaders: Any) -> None:
+        """A step was made with the batches that these loaders gave last: an exception from here on interrupts none."""
+        self._stepped_at = positions_of(loaders)
+
     def note_metrics(self, state: TrainingState) -> None:
         """Takes a state that was emitted into the history of metrics that goes into each checkpoint."""
         self._metrics.add(state)
@@ -153,7 +158,7 @@ class CheckpointManager(Reading, HasCallbacks):
             due = agree(due)
         # What is told may raise, and ranks must not wait for one that did.
         self._settle()
-        return due if self.observed is None else self.observed.asked(state) or due
+        return self.observed.asked(state) or due
 
     def save_checkpoint(
         self,
@@ -224,19 +229,19 @@ class CheckpointManager(Reading, HasCallbacks):
         found = capture_gradients(weights, registered, optimizers, wanted=gradients)
         left_out = {**left_out, **found.left_out}
         training = Training(weights, optimizers, schedulers, scaler, kept, registered, left_out, found.tensors)
+        has_stepped = self._stepped_at is not None and self._stepped_at == positions_of(loaders)
         given = Given(
             training,
             at_epoch_end,
             epoch_begun,
-            interrupted=None if after is None else type(after).__name__,
+            interrupted=None if after is None or has_stepped else type(after).__name__,
             by_rank=by_rank,
             metrics_history=self._metrics.to_plain(),
             early_stopping=self._rules.patience.state,
             epoch_loss=self.epoch_loss.to_plain(),
         )
-        if self.observed is not None:
-            self.observed.knows(training)
-            self.observed.step(state)
+        self.observed.knows(training)
+        self.observed.step(state)
         try:
             save = partial(self._save, given, state, urgent, cause, began)
             handle = self._sender.outbox.queue.in_turn(save)
@@ -246,8 +251,7 @@ class CheckpointManager(Reading, HasCallbacks):
             if signalled:
                 self._signals.hand_on()
         self._hear_of_failures(urgent, but=handle)
-        if self.observed is not None:
-            self.observed.saved(state, handle)
+        self.observed.saved(state, handle)
         return handle
 
     def _begin(self) -> None:
@@ -322,77 +326,6 @@ class CheckpointManager(Reading, HasCallbacks):
                 printable(self.run.name),
                 history.next_seq - 1,
             )
-
-    # After a save
-
-    def _settle(self) -> None:
-        """Learns what has come of saves since the last look."""
-        if not self.run.silent:
-            self._sender.outbox.queue.settle()
-
-    def is_worth_saving(self, error: BaseException | None, step: int) -> bool:
-        """Whether a training that an exception ends at this step is to be saved once more; waits for other saves."""
-        if error is None or not self.config.save_on_exception:
-            return False
-        self.run.under_way.wait()
-        return self._rules.ask_after(error, step)
-
-    def _hear_of_failures(self, urgent: str | None, *, but: SavedCheckpoint | None = None) -> None:
-        """Raises what nobody was told of; a training that is about to end only logs it."""
-        if self.run.silent:
-            return
-        try:
-            self._sender.outbox.queue.raise_untold(but=but)
-        except SaveError as error:
-            if urgent is None:
-                raise
-            log.error("%s", error)
-
-    def commit(self) -> list[SavedCheckpoint]:
-        """Waits for what is being written, lists the staged checkpoints, oldest first, and returns their handles.
-
-        Raises SaveError when one cannot be listed, those before it are; and when there are some and the run is closed.
-        """
-        if self.run.silent:
-            return []
-        self._sender.outbox.wait()
-        if self._following.staged.count and not self.run.training:
-            raise SaveError(
-                f"run '{printable(self.run.name)}' is closed, and its staged checkpoints are not listed any more",
-                hint="call commit() before the run is closed",
-            )
-        done = self._sender.outbox.queue.in_turn(self._following.staged.commit)
-        self.run.flush()
-        self._hear_of_failures(None)
-        return done
-
-    def discard(self) -> int:
-        """Waits for what is being written, drops the staged checkpoints and returns how many there were."""
-        if self.run.silent:
-            return 0
-        self._sender.outbox.wait()
-        return self._following.staged.discard()
-
-    def close(self) -> None:
-        """Waits for what is being written, and gives memory, threads and processes back; may be called twice.
-
-        The run goes on, and a save after it begins anew. Raises SaveError for a save that failed if nobody was told.
-        """
-        if not self.run.silent:
-            self._sender.outbox.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except Exception as failure:
-            if error is None:
-                raise
-            log.error("%s", failure)
 
     # Early stopping
 

@@ -13,7 +13,7 @@ from ckpt.runs.lookup import names_start, start_of
 from ckpt.saving.capture.arguments import telling_loaders
 from ckpt.saving.capture.epoch_loss import EpochLoss
 from ckpt.saving.capture.metrics_history import MetricsHistory
-from ckpt.saving.capture.observing import Observing
+from ckpt.saving.capture.observing import Unobserved
 from ckpt.saving.capture.registry import Registry
 from ckpt.saving.capture.taking import Training
 from ckpt.saving.envelope import Content, Migration
@@ -67,7 +67,7 @@ class Reading:
     """The global step that it counts on from."""
     _begins_at: int | None = None
     """The step at which an epoch is not begun yet, after a restore from between two."""
-    observed: Observing | None
+    observed: Unobserved
     _registry: Registry
     epoch_loss: EpochLoss
     _metrics: MetricsHistory
@@ -92,8 +92,7 @@ class Reading:
         IncompleteError, FormatError, and UsageError for a device that is not here.
         """
         record, content = self._read(ref, load_best, commit_hash, map_location, verify)
-        if self.observed is not None:
-            self.observed.read(content.state.global_step)
+        self.observed.read(content.state.global_step)
         if record.run == self.run.id and record.seq is not None and not self._rules.history.has_past:
             # Who loads before the first save goes on from there, in a way of their own.
             self._rules.history.go_on_from(record.seq)
@@ -176,9 +175,8 @@ class Reading:
             random=random,
             weights_only=weights_only,
         )
-        if self.observed is not None:
-            self.observed.knows(training)
-            self.observed.read(report.next_step)
+        self.observed.knows(training)
+        self.observed.read(report.next_step)
         self.next_epoch, self.next_step = report.next_epoch, report.next_step
         self._begins_at = report.next_step if report.phase == "between" else None
         goes_on = not (weights_only or report.start_of_fork)

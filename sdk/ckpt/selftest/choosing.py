@@ -50,7 +50,10 @@ def choose(reference: Recording, save_at: int | None, kill_at: int | None, chanc
         )
     if save_at is None:
         half = [step for step in before if step <= steps[(len(steps) - 1) // 2]] or before[:1]
-        save_at = chance.choice([step for step in half if _amid(reference, steps, step)] or half)
+        amid = [step for step in half if _amid(reference, steps, step)] or half
+        # Behind the first epoch more is there to be forgotten.
+        later = [step for step in amid if reference.steps[step].epoch > reference.steps[steps[0]].epoch]
+        save_at = chance.choice(later or amid)
     if kill_at is None:
         behind = [step for step in steps if step > save_at]
         own = min((step for step in reference.of("saved") if step > save_at), default=behind[-1])

@@ -12,6 +12,7 @@ from typing import Any
 from ckpt.encoding import printable
 from ckpt.exceptions import OperationError, UsageError
 from ckpt.records import Record
+from ckpt.runs.command_line import HIDDEN
 from ckpt.runs.manifest import read_manifest
 
 _HINT = "name the script instead: `ckpt selftest train.py -- its arguments`"
@@ -32,7 +33,13 @@ class Command(Record, frozen=True, kw_only=True):
 
 
 def of_script(script: str, arguments: Sequence[str] = ()) -> Command:
-    """A script as this interpreter runs it, here."""
+    """A script as this interpreter runs it, here. Raises UsageError for a program of another kind, OSError."""
+    with open(script, "rb") as stream:
+        first = stream.readline(256)
+    if first.startswith(b"\x7fELF") or (first.startswith(b"#!") and b"python" not in first):
+        raise UsageError(
+            f"{printable(script)} is not a Python script", hint="name the one that it starts, with its arguments"
+        )
     return Command(argv=(sys.executable, script, *arguments), cwd=os.getcwd())
 
 
@@ -45,9 +52,17 @@ def of_run(directory: Path, arguments: Sequence[str] = ()) -> Command:
     if not isinstance(argv, list) or not argv or not isinstance(cwd, str):
         raise UsageError(f"run '{name}' does not tell how it was started", hint=_HINT)
     command = Command(argv=tuple(map(str, argv)), cwd=cwd).plus(arguments)
+    processes = last.get("world_size") or 1
+    if processes != 1:
+        raise UsageError(
+            f"run '{name}' was started as one of {processes} processes, and a self-test starts one",
+            hint="name a script that starts them itself, or one that trains in one process",
+        )
     why = _no_script(command.argv[1:])
     if why is not None:
         raise UsageError(f"run '{name}' was started {why}, which cannot be done again", hint=_HINT)
+    if any(HIDDEN in word for word in command.argv):
+        raise UsageError(f"run '{name}' was started with a secret, which was not kept: {command}", hint=_HINT)
     if not os.path.isdir(cwd):
         raise OperationError(f"run '{name}' was started in {printable(cwd)}, which is gone", hint=_HINT)
     if not os.access(command.argv[0], os.X_OK):

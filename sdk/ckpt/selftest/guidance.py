@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ckpt.selftest.comparing import Comparison, Difference
+from ckpt.selftest.recording_file import Recording
 
 _CALLS = {
     "python": "random.seed(0)",
@@ -19,15 +20,50 @@ _KERNELS = (
 )
 
 
-def seeding(generators: tuple[str, ...]) -> str | None:
-    """What to say of generators that the training draws from and does not seed; None when there are none."""
-    if not generators:
-        return None
+def said(reference: Recording, generators: tuple[str, ...], metrics: tuple[str, ...]) -> tuple[str, ...]:
+    """What to say of a training as such: what two starts of it do not do alike, and what was left out."""
+    notes = [seeding(generators)] if generators else []
+    if metrics:
+        notes.append(f"two starts of the script tell other metrics ({', '.join(metrics)}): these were not compared")
+    if reference.has("another"):
+        notes.append("the script trains more than once: only the first training was tried")
+    return tuple(notes)
+
+
+def seeding(generators: tuple[str, ...]) -> str:
+    """What to say of generators that the training draws from and does not seed."""
     calls = ", ".join(dict.fromkeys(_CALLS[name] for name in generators))
     return (
         f"two starts of the script begin with other random states ({', '.join(generators)}), "
         f"so these were not compared; seed them first: {calls}"
     )
+
+
+def untried(found: Comparison, epoch_ended: bool) -> tuple[str, ...]:
+    """What an exact answer does not speak of."""
+    notes = []
+    if found.missing:
+        notes.append(
+            f"the resumed training never gave its {', '.join(found.missing)}, so this was not compared; give it to "
+            "the restore too"
+        )
+    if found.unseen:
+        notes.append(f"values that cannot be looked into were not compared: {', '.join(found.unseen)}")
+    if not epoch_ended:
+        notes.append(
+            "no epoch ended behind the resume, so what is done there, such as validation or a scheduler's step, was "
+            "not tried; --steps has it train longer"
+        )
+    return tuple(notes)
+
+
+def forced(found: Comparison, reference: Recording, save_at: int) -> tuple[str, ...]:
+    """What to say of a difference behind a save that the training itself would not have made."""
+    own = reference.of("saved")
+    if found.difference is None or found.difference.between != "resume" or save_at in own:
+        return ()
+    where = f"by itself it saved at step {', '.join(map(str, own[:5]))}" if own else "by itself it saved nowhere"
+    return (f"the self-test had the script save at step {save_at}; {where}: --save-at tries one of its own",)
 
 
 def advice(found: Comparison) -> tuple[str, ...]:
@@ -47,6 +83,17 @@ def advice(found: Comparison) -> tuple[str, ...]:
 def _of_resume(difference: Difference, batches_seen: bool) -> list[str]:
     at_once = difference.after == 0
     what = difference.what
+    if what == "epoch":
+        return [
+            "the loop counts its epochs from another place: `for epoch in range(hook.epoch, epochs)`, or from "
+            "report.next_epoch",
+        ]
+    if what == "metrics":
+        return [
+            "a metric went another way from the same weights: a generator, a moving average or a counter that it "
+            "depends on is not in the checkpoint; register(name, object) brings it back",
+            "a metric of time or speed is never the same: name it so (…_time, …_seconds), and it is passed over",
+        ]
     if what == "steps":
         return [
             "the resumed training is longer or shorter: its loop counts epochs or batches from another place; "
@@ -86,4 +133,5 @@ def _of_resume(difference: Difference, batches_seen: bool) -> list[str]:
             "checkpoint; give it to the hook or the save, or register(name, object)",
             _KERNELS,
         ]
-    return [f"the state of the {what} went another way than without the stop; give it to the hook before resume()"]
+    whose = f"what is registered as {difference.name.partition('.')[0]}" if what == "registered" else f"the {what}"
+    return [f"the state of {whose} went another way than without the stop; give it to the hook before resume()"]

@@ -11,49 +11,71 @@ import torch
 from blake3 import blake3
 
 from ckpt.encoding import printable
+from ckpt.selftest.recording_file import UNSEEN
 
-_DEEPEST = 12
+_DEEPEST = 3
+"""Objects within objects: they refer to others, and what a batch leads to could be the whole data set."""
 _SHORT = 16  # hexadecimal digits of a digest
+_PLAIN = (int, float, complex, str, bytes, type(None), np.generic)
+_WHOLE = (*_PLAIN, bytearray, set, frozenset, type, np.ndarray, torch.Tensor)
 
 
 def digests(value: Any) -> dict[str, str]:
     """Every tensor, array and number in nested data by its dotted name; what holds none of them is one entry."""
-    return {name or "value": text for name, text in _walk(value, "", 0)}
+    found: dict[str, str] = {}
+    for name, text in _walk(value, "", 0, ()):
+        name = name or "value"
+        while name in found:
+            # Keys 1 and "1" have one name.
+            name += "'"
+        found[name] = text
+    return found
 
 
 def digest(value: Any) -> str:
     """One digest of all that `digests` finds."""
-    return _short(repr(list(_walk(value, "", 0))).encode())
+    return _short(repr(list(_walk(value, "", 0, ()))).encode())
 
 
-def _walk(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
-    inner = _inner(value) if depth < _DEEPEST else None
+def _walk(value: Any, name: str, depth: int, above: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+    if id(value) in above:
+        yield printable(name), "itself"
+        return
+    nested = isinstance(value, Mapping | Sequence)
+    inner = _inner(value) if nested or depth < _DEEPEST else None
     if inner is None:
         yield printable(name), _leaf(value)
         return
-    # Objects refer to objects, and what a batch leads to could be the whole data set.
-    deeper = depth + (1 if isinstance(value, Mapping | Sequence) else 4)
     for key, item in inner:
-        yield from _walk(item, f"{name}.{key}" if name else str(key), deeper)
+        yield from _walk(item, f"{name}.{key}" if name else str(key), depth + (not nested), (*above, id(value)))
 
 
 def _inner(value: Any) -> list[tuple[Any, Any]] | None:
     """What a value is made of; None for one that is looked at as a whole."""
-    if isinstance(value, torch.Tensor | np.ndarray | str | bytes | bytearray):
+    if isinstance(value, _WHOLE):
         return None
     if isinstance(value, Mapping):
-        return list(value.items())
+        return list(value.items()) or None
     if isinstance(value, Sequence):
         # A list of numbers, such as the state of a generator, is one thing.
-        return list(enumerate(value)) if any(_is_large(item) for item in value) else None
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return None if all(isinstance(item, _PLAIN) for item in value) else list(enumerate(value))
+    if dataclasses.is_dataclass(value):
         return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if callable(value):
+        return None
     fields = getattr(value, "__dict__", None)
-    return sorted(fields.items()) if fields and not isinstance(value, type) and not callable(value) else None
+    return sorted(fields.items()) if fields else _pickled(value)
 
 
-def _is_large(item: Any) -> bool:
-    return isinstance(item, torch.Tensor | np.ndarray | Mapping | Sequence) and not isinstance(item, str | bytes)
+def _pickled(value: Any) -> list[tuple[Any, Any]] | None:
+    """What pickle would keep of an object; None when it keeps nothing."""
+    try:
+        kept = value.__reduce_ex__(4)
+    except Exception:  # noqa: BLE001 - an object of anybody's may refuse in any way
+        return None
+    if not isinstance(kept, tuple):
+        return None
+    return [(index, list(part) if isinstance(part, Iterator) else part) for index, part in enumerate(kept[1:])]
 
 
 def _leaf(value: Any) -> str:
@@ -67,13 +89,23 @@ def _leaf(value: Any) -> str:
         return f"{len(value)} bytes {_short(bytes(value))}"
     if isinstance(value, str):
         return printable(repr(value)) if len(value) <= 40 else f"text {_short(value.encode('utf-8', 'surrogatepass'))}"
+    if isinstance(value, set | frozenset):
+        return f"set of {len(value)} {_short(repr(sorted(map(digest, value))).encode())}"
+    if isinstance(value, Mapping):
+        return "empty"
     if isinstance(value, Sequence):
         return f"{len(value)} values {_short(repr(value).encode('utf-8', 'surrogatepass'))}"
-    return f"a {type(value).__name__}"
+    if isinstance(value, type) or callable(value):
+        return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else _unseen(value)
+    return _unseen(value)
+
+
+def _unseen(value: Any) -> str:
+    return f"{UNSEEN}a {type(value).__name__}"
 
 
 def _bytes_of(array: np.ndarray[Any, Any]) -> Any:
-    return repr(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array).tobytes()
+    return digest(array.tolist()).encode() if array.dtype.hasobject else np.ascontiguousarray(array).tobytes()
 
 
 def _tensor(tensor: torch.Tensor) -> str:

@@ -12,6 +12,9 @@ from ckpt.records import Record
 Digests = dict[str, str]
 """Name to digest, or to the value itself where it is a number."""
 
+UNSEEN = "not compared: "
+"""Begins the digest of what cannot be looked into."""
+
 
 class Step(Record, frozen=True, kw_only=True, tag="step", tag_field="kind"):
     """The training after one step."""
@@ -27,9 +30,9 @@ class Step(Record, frozen=True, kw_only=True, tag="step", tag_field="kind"):
 class Event(Record, frozen=True, kw_only=True, tag="event", tag_field="kind"):
     """Something else that the training did."""
 
-    what: Literal["began", "asks", "saved", "read", "killed", "ended"]
+    what: Literal["began", "asks", "saved", "read", "killed", "ended", "another"]
     """`asks` that the training asks whether to save; `read` is a checkpoint that was loaded; `ended` that the training
-    got as far as it should."""
+    got as far as it should; `another` that a second training of the same process made a step."""
     step: int | None = None
     """Of the checkpoint, or of the training."""
 
@@ -43,6 +46,8 @@ class Recording(Record, frozen=True, kw_only=True):
 
     steps: dict[int, Step]
     events: tuple[Event, ...]
+    later: dict[int, tuple[Step, ...]] = msgspec.field(default_factory=dict)
+    """What it told further on without another step, such as at the end of an epoch."""
     went_on_from: int | None = None
     """The step of the checkpoint that was read before the first step was made; None when none was."""
 
@@ -53,6 +58,10 @@ class Recording(Record, frozen=True, kw_only=True):
     def of(self, what: str) -> list[int]:
         """The steps of all events of a kind, in their order."""
         return [event.step for event in self.events if event.what == what and event.step is not None]
+
+    def at(self, step: int) -> tuple[Step, ...]:
+        """All that was told of a step, in its order."""
+        return (self.steps[step], *self.later.get(step, ())) if step in self.steps else ()
 
     @property
     def last(self) -> int | None:
@@ -68,6 +77,7 @@ def encode(line: Line) -> bytes:
 def read(path: Path) -> Recording:
     """A recording, as far as it was written; an empty one when there is no file. Raises OSError."""
     steps: dict[int, Step] = {}
+    later: dict[int, tuple[Step, ...]] = {}
     events: list[Event] = []
     went_on_from: int | None = None
     try:
@@ -80,6 +90,8 @@ def read(path: Path) -> Recording:
             events.append(line)
             if line.what == "read" and not steps:
                 went_on_from = line.step
-            continue
-        steps[line.step] = line
-    return Recording(steps=steps, events=tuple(events), went_on_from=went_on_from)
+        elif line.step in steps:
+            later[line.step] = (*later.get(line.step, ()), line)
+        else:
+            steps[line.step] = line
+    return Recording(steps=steps, later=later, events=tuple(events), went_on_from=went_on_from)

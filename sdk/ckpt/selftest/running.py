@@ -10,62 +10,23 @@ import random
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ckpt.encoding import printable
 from ckpt.exceptions import OperationError, UsageError
 from ckpt.paths import RunPaths
-from ckpt.records import Record
 from ckpt.runs.redirecting import private_disk
 from ckpt.selftest import comparing, guidance, starting
 from ckpt.selftest.choosing import Moments, choose
 from ckpt.selftest.commands import Command
-from ckpt.selftest.comparing import Comparison, Difference
 from ckpt.selftest.plan import Plan
 from ckpt.selftest.recording_file import Recording, read
+from ckpt.selftest.refusing import began_again, failed, last_lines, not_resumed, refuse_blind
 from ckpt.selftest.starting import Ended
+from ckpt.selftest.verdict import Verdict, verdict_of
 
 STEPS = 30
 TIMEOUT_S = 600.0
 Say = Callable[[str], None]
-
-
-class Verdict(Record, frozen=True, kw_only=True):
-    """What a self-test found."""
-
-    exact: bool
-    steps: int
-    """How many steps the uninterrupted training made."""
-    saved_at_step: int
-    """The step of the checkpoint that was resumed from, or would have been."""
-    killed_at_step: int
-    compared_steps: int
-    """How many steps were compared behind the resume, the one that differs included."""
-    first_difference: Difference | None
-    notes: tuple[str, ...]
-    """What the difference usually means, and what was not compared."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The shape of `ckpt selftest --json`."""
-        found = self.first_difference
-        return {
-            "exact": self.exact,
-            "steps": self.steps,
-            "saved_at_step": self.saved_at_step,
-            "killed_at_step": self.killed_at_step,
-            "compared_steps": self.compared_steps,
-            "first_difference": None
-            if found is None
-            else {
-                "step": found.step,
-                "what": found.what,
-                "name": found.name,
-                "reference": found.reference,
-                "resumed": found.resumed,
-                "between": found.between,
-            },
-            "notes": list(self.notes),
-        }
 
 
 def selftest(
@@ -96,15 +57,16 @@ def selftest(
         reference = trial.reference(steps)
         moments = choose(reference, save_at, kill_at, random.Random())
         killed = trial.killed(moments, reference)
-        unseeded = comparing.unseeded(reference, killed)
-        told = guidance.seeding(comparing.moving(reference, unseeded))
-        notes = () if told is None else (told,)
-        starts = comparing.compare(reference, killed, between="starts", unseeded=unseeded, until=moments.kill_at)
+        passed = comparing.passed_over(reference, killed)
+        moving = comparing.moving(reference, passed.generators)
+        notes = guidance.said(reference, moving, passed.metrics)
+        starts = comparing.compare(reference, killed, between="starts", passed=passed, until=moments.kill_at)
         if starts.difference is not None:
-            return _verdict(reference, moments, starts, notes)
+            return verdict_of(reference, moments, starts, notes)
         resumed = trial.resumed(moments, reference, killed, resume_with)
-        found = comparing.compare(reference, resumed, between="resume", unseeded=unseeded)
-        return _verdict(reference, moments, _with_length(found, reference, resumed), notes, resumed)
+        found = comparing.compare(reference, resumed, between="resume", passed=passed, behind=resumed.went_on_from)
+        refuse_blind(found)
+        return verdict_of(reference, moments, comparing.with_length(found, reference, resumed), notes, resumed)
 
 
 class _Trial:
@@ -123,7 +85,7 @@ class _Trial:
         self._say(f"1/3 training without a stop: {self._command}")
         recording, ended = self._start(self._command, self._uninterrupted, "reference", most_steps=steps)
         if not recording.has("ended") and ended.code != 0:
-            raise _failed("first", ended)
+            raise failed("first", ended)
         if not recording.steps:
             raise UsageError(
                 "the script made no step that could be seen" + ("" if recording.has("began") else ", nor a run"),
@@ -140,10 +102,10 @@ class _Trial:
         )
         if not recording.has("killed"):
             if ended.code:
-                raise _failed("second", ended)
+                raise failed("second", ended)
             raise OperationError(
                 f"the second start ended at step {recording.last}, and the first went beyond step {moments.kill_at}",
-                hint=_last_lines(ended),
+                hint=last_lines(ended),
             )
         if not recording.of("saved"):
             raise UsageError(
@@ -162,11 +124,13 @@ class _Trial:
         end_at = last if reference.has("ended") else last + 1
         recording, ended = self._start(command, self._interrupted, "resumed", end_at=end_at)
         if not recording.has("ended") and ended.code != 0:
-            raise _failed("third", ended)
+            raise failed("third", ended)
         if recording.went_on_from not in killed.of("saved"):
-            raise _not_resumed(run != _run_in(private_disk(self._interrupted / "plan.json")), bool(resume_with), ended)
+            raise not_resumed(run != _run_in(private_disk(self._interrupted / "plan.json")), bool(resume_with), ended)
         if not recording.steps:
-            raise OperationError("the third start made no step", hint=_last_lines(ended))
+            raise OperationError("the third start made no step", hint=last_lines(ended))
+        if comparing.began_anew(reference, recording):
+            raise began_again(recording)
         return recording
 
     def _start(self, command: Command, private: Path, name: str, **plan: int) -> tuple[Recording, Ended]:
@@ -180,7 +144,7 @@ class _Trial:
             raise OperationError(
                 f"the script was still running after {self._timeout_s:g} s, "
                 + ("before its first step" if recording.last is None else f"at step {recording.last}"),
-                hint=f"--timeout gives it more time\n{_last_lines(ended)}",
+                hint=f"--timeout gives it more time\n{last_lines(ended)}",
             )
         return recording, ended
 
@@ -189,64 +153,3 @@ def _run_in(disk: Path) -> Path:
     """The newest run that a training made below a directory."""
     made = sorted(disk.rglob(RunPaths(disk).manifest.name), key=lambda path: path.stat().st_mtime_ns)
     return made[-1].parent if made else disk
-
-
-def _failed(which: str, ended: Ended) -> OperationError:
-    code = ended.code or 0
-    how = f"with exit code {code}" if code > 0 else f"by signal {-code}"
-    return OperationError(f"the {which} start of the script failed, {how}", hint=_last_lines(ended))
-
-
-def _last_lines(ended: Ended) -> str:
-    return f"its last lines:\n{ended.tail}" if ended.tail else "it printed nothing"
-
-
-def _not_resumed(made_a_run: bool, was_told: bool, ended: Ended) -> UsageError:
-    if was_told:
-        return UsageError("the third start did not resume, though it had further arguments", hint=_last_lines(ended))
-    if made_a_run:
-        return UsageError(
-            "the third start made a new run and did not resume",
-            hint="tell how your script resumes: --resume-with '--resume {run}'; {run} is the directory of the run",
-        )
-    return UsageError(
-        "the third start trained the same run from its beginning",
-        hint="call hook.resume(), or CheckpointManager.restore_from_checkpoint(), before the loop; where the script "
-        "needs arguments for that: --resume-with '--resume {run}'",
-    )
-
-
-def _with_length(found: Comparison, reference: Recording, resumed: Recording) -> Comparison:
-    """The comparison, with a difference in length where all that both have is the same."""
-    if found.difference is not None or reference.last == resumed.last:
-        return found
-    last = min(reference.last or 0, resumed.last or 0)
-    difference = Difference(
-        step=last + 1,
-        what="steps",
-        name="last step",
-        reference=str(reference.last),
-        resumed=str(resumed.last),
-        between="resume",
-        after=found.compared,
-    )
-    return Comparison(compared=found.compared, difference=difference, batches_seen=found.batches_seen)
-
-
-def _verdict(
-    reference: Recording,
-    moments: Moments,
-    found: Comparison,
-    notes: tuple[str, ...],
-    resumed: Recording | None = None,
-) -> Verdict:
-    went_on_from = None if resumed is None else resumed.went_on_from
-    return Verdict(
-        exact=found.difference is None,
-        steps=len(reference.steps),
-        saved_at_step=moments.save_at if went_on_from is None else went_on_from,
-        killed_at_step=moments.kill_at,
-        compared_steps=found.compared if resumed is not None else 0,
-        first_difference=found.difference,
-        notes=(*guidance.advice(found), *notes),
-    )

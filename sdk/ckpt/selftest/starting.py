@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ckpt import files
@@ -18,7 +18,9 @@ from ckpt.selftest.plan import Plan, write_plan
 
 _TAIL = 20  # lines
 _TAIL_BYTES = 16384
+_WIDEST = 300  # characters of a line
 _CLEAN_S = 10.0
+_TRACKER_S = 2.0
 
 
 class Ended(Record, frozen=True, kw_only=True):
@@ -39,12 +41,16 @@ def start(command: Command, plan: Plan, private: Path, timeout_s: float) -> Ende
     path = private / "plan.json"
     write_plan(path, plan)
     log = private / "output.txt"
+    # What a killed training leaves in the directory of temporary files goes with the private one.
+    temporary = private / "t"
+    temporary.mkdir(exist_ok=True)
     env = {
         **os.environ,
         VARIABLE: str(path),
         "CKPTD_STATE_HOME": str(private / "state"),
         "CKPTD_RUNTIME_DIR": str(private / "state"),
         "CKPTD_AUTOSTART": "0",
+        "TMPDIR": str(temporary),
     }
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -66,7 +72,16 @@ def start(command: Command, plan: Plan, private: Path, timeout_s: float) -> Ende
 
 
 def _end_all(process: subprocess.Popen[bytes], plan: Path) -> None:
-    """Kills what is left of a start: the process, its group, and what left the group but still has the plan."""
+    """Kills what is left of a start: the process, its group, and what left the group but still has the plan.
+
+    What Python starts to remove the semaphores of workers that were killed is given the time to do so.
+    """
+    trackers = {pid for pid in _started_with(plan) if _is_tracker(pid)}
+    if trackers:
+        _kill(pid for pid in _started_with(plan) if pid not in trackers)
+        deadline = time.monotonic() + _TRACKER_S
+        while any(map(files.pid_alive, trackers)) and time.monotonic() < deadline:
+            time.sleep(0.02)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     if process.poll() is None:
@@ -74,10 +89,21 @@ def _end_all(process: subprocess.Popen[bytes], plan: Path) -> None:
         process.wait()
     deadline = time.monotonic() + _CLEAN_S
     while (left := list(_started_with(plan))) and time.monotonic() < deadline:
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(left)
         time.sleep(0.02)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        return b"multiprocessing.resource_tracker" in Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _started_with(plan: Path) -> Iterator[int]:
@@ -94,4 +120,5 @@ def _tail(log: Path) -> str:
     with log.open("rb") as stream:
         stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))
         text = stream.read().decode("utf-8", "backslashreplace")
-    return "\n".join(text.rstrip().splitlines()[-_TAIL:])
+    lines = text.rstrip().splitlines()[-_TAIL:]
+    return "\n".join(line if len(line) <= _WIDEST else f"{line[:_WIDEST]} …" for line in lines)

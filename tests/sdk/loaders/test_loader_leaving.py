@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -96,3 +99,47 @@ def test_an_exception_of_a_function_that_trains(make: Callable[[], Any]) -> None
         assert data.state_dict()["epoch_open"] is True
     assert data.state_dict()["epoch_open"] is False
     assert sum(1 for _ in data) == 5
+
+
+@MAKERS
+@WRAPPERS
+def test_an_exception_that_another_was_raised_from(make: Callable[[], Any], wrapped: Any) -> None:
+    data = make()
+    saves = Saves(data)
+    with saves:
+        try:
+            for number, _ in enumerate(wrapped(data)):
+                if number == 2:
+                    raise ValueError
+        except ValueError as error:
+            try:
+                raise KeyError("cleaning up")
+            except KeyError:
+                raise RuntimeError("the epoch failed") from error
+    assert (saves.told["epoch_open"], saves.told["batch_idx"], saves.told["epoch"]) == (True, 3, 0)
+
+
+@MAKERS
+def test_an_exception_that_another_thread_handles(make: Callable[[], Any]) -> None:
+    data = make()
+    with ThreadPoolExecutor(1) as threads:
+        try:
+            for _ in data:
+                raise ValueError
+        except ValueError:
+            assert threads.submit(data.state_dict).result()["epoch_open"] is True
+            assert data.state_dict()["epoch_open"] is True
+        assert threads.submit(data.state_dict).result()["epoch_open"] is False
+
+
+LEFT_AT_EXIT = """
+from ckpt.loaders import LoaderSchedule, ResumableLoader
+loader = iter(ResumableLoader(list(range(10))))
+schedule = iter(LoaderSchedule([ResumableLoader(list(range(10)))]))
+next(loader), next(schedule)
+"""
+
+
+def test_an_iterator_that_lives_until_the_interpreter_ends() -> None:
+    ended = subprocess.run([sys.executable, "-c", LEFT_AT_EXIT], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""

@@ -226,3 +226,88 @@ def test_all_ranks_have_one_order(tmp_path: Any) -> None:
     ]
     told = [rank.communicate(timeout=120)[0] for rank in ranks]
     assert told[0] == told[1] != b""
+
+
+HELD = """
+import ckpt
+batches = iter(ckpt.LoaderSchedule({"a": ckpt.ResumableLoader(list(range(8)), batch_size=2)}, "sequential"))
+next(batches)
+"""
+
+
+def test_an_iterator_that_is_held_when_python_ends_is_no_error() -> None:
+    ended = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("epoch", ["x", -3, True, 1.0])
+def test_what_is_no_epoch_is_refused_and_changes_nothing(epoch: Any) -> None:
+    given = ckpt.LoaderSchedule({"a": ckpt.ResumableLoader([1, 2, 3])})
+    batches = iter(given)
+    next(batches)
+    with pytest.raises(StateError, match="epoch is"):
+        given.set_epoch(epoch)
+    assert (given.epoch, given.batch_idx, len(list(batches))) == (0, 1, 2)
+
+
+def test_a_seed_is_a_whole_number() -> None:
+    with pytest.raises(StateError, match="seed is 'x'"):
+        ckpt.LoaderSchedule([[1]], "weighted", seed="x")  # type: ignore[arg-type]
+
+
+def test_between_epochs_the_next_one_is_told_at_its_beginning() -> None:
+    given = ckpt.LoaderSchedule({"a": [1, 2], "b": [3]}, "round_robin", "once")
+    list(given)
+    state = given.state_dict()
+    assert (given.epoch, given.batch_idx) == (state["epoch"], state["batch_idx"]) == (1, 0)
+    assert (state["epoch_open"], state["exhausted"], state["total_batches"]) == (False, True, 3)
+    again = ckpt.LoaderSchedule({"a": [1, 2], "b": [3]}, "round_robin", "once")
+    again.load_state_dict(state)
+    assert (again.epoch, again.batch_idx) == (1, 0)
+
+
+def test_an_epoch_that_was_begun_anew_still_tells_its_beginning() -> None:
+    """Regression: of two resumes at the beginning of a validation, the second one went on in its midst."""
+
+    def build() -> ckpt.LoaderSchedule:
+        return ckpt.LoaderSchedule({"a": ckpt.ResumableLoader([1, 2, 3, 4])}, seed=3)
+
+    state = build().state_dict()
+    for _ in range(3):
+        given = build()
+        given.load_state_dict(state)
+        assert next(iter(given))[1].item() == 1
+        state = given.state_dict()["at_start"]
+        assert state is not None
+
+
+class Refuses:
+    """A data set that has one sample which cannot be read."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> int:
+        if index == 2:
+            raise ValueError("no sample 2")
+        return index
+
+
+def test_an_error_at_one_batch_does_not_end_the_epoch() -> None:
+    given = iter(ckpt.LoaderSchedule([ckpt.ResumableLoader(Refuses(), batch_size=None)], "sequential"))
+    found: list[Any] = []
+    for _ in range(5):
+        try:
+            found.append(next(given)[1])
+        except ValueError:
+            found.append("error")
+    assert found == [0, 1, "error", 3, 4]
+    with pytest.raises(StopIteration):
+        next(given)
+
+
+def test_an_iterator_that_gave_nothing_is_no_epoch() -> None:
+    given = ckpt.LoaderSchedule([[1, 2]])
+    assert list(zip([], given, strict=False)) == []
+    iter(given)
+    assert (given.epoch, [batch for _, batch in given]) == (0, [1, 2])

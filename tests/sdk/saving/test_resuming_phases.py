@@ -106,6 +106,7 @@ def with_hook(loop: Loop, run: Path, stop: Callable[[str, int], str | None]) -> 
             at("trained")
             for _ in loop.validate():
                 at("val")
+            at("validated")
             loop.scheduler.step()
             hook.epoch_end(epoch)
             at("end")
@@ -129,6 +130,7 @@ def with_manager(loop: Loop, run: Path, stop: Callable[[str, int], str | None]) 
             for _ in loop.steps():
                 step += 1
                 at("train", epoch)
+            at("trained", epoch)
             for _ in loop.validate():
                 at("val", epoch)
             loop.scheduler.step()
@@ -169,36 +171,64 @@ def stopped(
     return second.seen, second.fingerprint(), first.seen
 
 
+def rest(seen: list[Fingerprint], first: list[Fingerprint], place: str) -> list[Fingerprint]:
+    """What a training that was stopped at a place has to see again: nothing but a validation that was not over."""
+    done = [kind for kind, *_ in first if kind != "stopped"]
+    while place in ("val", "validated") and done[-1] == "val":
+        done.pop()
+    return seen[len(done) :]
+
+
 PLACES = [("train", 2), ("train", 3), ("train", 5), ("val", 1), ("val", 2), ("val", 3), ("end", 1), ("end", 2)]
+MORE = [("trained", 1), ("trained", 2), ("validated", 1), ("validated", 2), ("begin", 1), ("begin", 2)]
 
 
 @pytest.mark.parametrize("loaders", ["ours", "plain validation", "sampler", "schedule"])
-@pytest.mark.parametrize(("place", "count"), [*PLACES, ("trained", 1), ("trained", 2), ("begin", 1), ("begin", 2)])
+@pytest.mark.parametrize(("place", "count"), [*PLACES, *MORE])
 def test_the_hook_goes_on_from_every_phase(tmp_path: Path, loaders: str, place: str, count: int) -> None:
     seen, end = whole(with_hook, tmp_path, loaders)
-    again, end_again, _ = stopped(with_hook, tmp_path, loaders, at_the(count, place))
-    assert again == seen[len(seen) - len(again) :]
+    again, end_again, first = stopped(with_hook, tmp_path, loaders, at_the(count, place))
+    assert again == rest(seen, first, place)
     assert end_again == end
 
 
 @pytest.mark.parametrize("loaders", ["ours", "schedule"])
-@pytest.mark.parametrize(("place", "count"), PLACES)
+@pytest.mark.parametrize(("place", "count"), [*PLACES, ("trained", 1), ("trained", 2)])
 def test_a_plain_loop_goes_on_from_every_phase(tmp_path: Path, loaders: str, place: str, count: int) -> None:
     seen, end = whole(with_manager, tmp_path, loaders)
-    again, end_again, _ = stopped(with_manager, tmp_path, loaders, at_the(count, place))
-    assert again == seen[len(seen) - len(again) :]
+    again, end_again, first = stopped(with_manager, tmp_path, loaders, at_the(count, place))
+    assert again == rest(seen, first, place)
     assert end_again == end
-    first = [kind for kind, *_ in again[:1]]
-    assert first == ["val"] if place == "val" else first in (["train"], ["val"], [])
 
 
 @pytest.mark.parametrize("loaders", ["ours", "schedule"])
 @pytest.mark.parametrize(("place", "count"), [("val", 1), ("val", 3), ("trained", 1), ("train", 1), ("train", 5)])
 def test_an_exception_is_saved_where_it_came(tmp_path: Path, loaders: str, place: str, count: int) -> None:
     seen, end = whole(with_hook, tmp_path, loaders)
-    again, end_again, _ = stopped(with_hook, tmp_path, loaders, at_the(count, place, "raise"))
+    again, end_again, first = stopped(with_hook, tmp_path, loaders, at_the(count, place, "raise"))
     assert again[0][0] == ("train" if place == "train" else "val")
-    assert (again, end_again) == (seen[len(seen) - len(again) :], end)
+    assert (again, end_again) == (rest(seen, first, place), end)
+
+
+@pytest.mark.parametrize("loaders", ["ours", "schedule"])
+@pytest.mark.parametrize("stepped", [True, False])
+def test_only_a_batch_that_was_under_way_is_told_of(tmp_path: Path, loaders: str, stepped: bool) -> None:
+    loop = Loop(loaders)
+    config = CheckpointConfig(save_on_exception=True)
+    hook = TrainingHook(loop.model, tmp_path / "r", config, loop.optimizer, loaders=loop.given)
+    with pytest.raises(Stop), hook:
+        for number, loss in enumerate(loop.steps()):
+            if number == 1 and not stepped:
+                raise Stop
+            hook.step(loss)
+            if number == 1:
+                raise Stop
+    with TrainingHook(loop.model, tmp_path / "r", config, loop.optimizer, loaders=loop.given) as hook:
+        report = hook.resume()
+    assert report is not None
+    assert report.phase == "training"
+    lost = ("it was saved on Stop: a batch that was under way is not repeated",)
+    assert report.caveats == (() if stepped else lost)
 
 
 def test_a_loop_that_is_left_by_break_is_over(tmp_path: Path) -> None:
@@ -223,9 +253,9 @@ def test_a_loop_that_is_left_by_break_is_over(tmp_path: Path) -> None:
 
     seen, end = run(tmp_path / "whole", None)
     for place in ("val", "end"):
-        run(tmp_path / place, place)
+        first, _ = run(tmp_path / place, place)
         again, end_again = run(tmp_path / place, None)
-        assert again == seen[len(seen) - len(again) :]
+        assert again == rest(seen, first, place)
         assert end_again == end
         assert again[0][0] == ("val" if place == "val" else "train")
 
@@ -247,7 +277,7 @@ def test_the_report_names_the_phase_and_the_epoch_to_go_on_with(tmp_path: Path) 
             assert report is not None
             assert (report.phase, report.next_epoch) == (phase, next_epoch), place
             assert manager.load_checkpoint()["phase"] == phase
-            assert manager.load_checkpoint()["resume_state"]["epoch"] == next_epoch - (place == "zz")
+            assert manager.load_checkpoint()["resume_state"]["epoch"] == next_epoch
 
 
 def test_a_manager_that_saves_at_once_goes_on_with_the_same_epoch(tmp_path: Path) -> None:

@@ -1,17 +1,21 @@
-"""What differs first in two recordings, where to save and kill, and what to say: decisions over plain records."""
+"""What differs first in two recordings, and what that is told to mean: decisions over plain records."""
 
 from __future__ import annotations
 
-import random
-from pathlib import Path
-
 import pytest
 
-from ckpt.exceptions import UsageError
-from ckpt.selftest.choosing import choose
-from ckpt.selftest.comparing import Comparison, compare, moving, unseeded
+from ckpt.selftest.comparing import (
+    Comparison,
+    Passed,
+    began_anew,
+    compare,
+    ends_an_epoch,
+    moving,
+    passed_over,
+    with_length,
+)
 from ckpt.selftest.guidance import advice, seeding
-from ckpt.selftest.recording_file import Digests, Event, Recording, Step, encode, read
+from ckpt.selftest.recording_file import Digests, Recording, Step
 
 
 def step(number: int, *, epoch: float = 0, batches: list[Digests] | None = None, **parts: Digests) -> Step:
@@ -24,9 +28,8 @@ def step(number: int, *, epoch: float = 0, batches: list[Digests] | None = None,
     return Step(step=number, epoch=epoch, parts={**alike, **parts}, batches=batches or [{"0": f"x{number}"}])
 
 
-def recording(*steps: Step, saved: tuple[int, ...] = (), asks: bool = True) -> Recording:
-    events = [Event(what="asks", step=1)] * asks + [Event(what="saved", step=number) for number in saved]
-    return Recording(steps={made.step: made for made in steps}, events=tuple(events))
+def recording(*steps: Step) -> Recording:
+    return Recording(steps={made.step: made for made in steps}, events=())
 
 
 REFERENCE = recording(*(step(number) for number in range(1, 9)))
@@ -95,13 +98,11 @@ def test_parts_that_one_side_did_not_know_yet_are_passed_over() -> None:
 
 def test_generators_that_nobody_seeds_say_nothing() -> None:
     other = recording(*(step(n, random={"python": "q", "torch": f"t{n}"}) for n in (1, 2)))
-    assert unseeded(REFERENCE, other) == ("python",)
+    assert passed_over(REFERENCE, other).generators == ("python",)
     assert moving(REFERENCE, ("python", "torch")) == ("torch",)
-    assert compare(REFERENCE, other, between="starts", unseeded=("python",)).difference is None
+    assert compare(REFERENCE, other, between="starts", passed=Passed(generators=("python",))).difference is None
     assert compare(REFERENCE, other, between="starts").difference is not None
-    assert seeding(()) is None
-    told = seeding(("python",))
-    assert told is not None and "random.seed(0)" in told
+    assert "random.seed(0)" in seeding(("python",))
 
 
 def test_a_script_that_does_not_repeat_itself_is_told_apart_from_one_that_does_not_resume() -> None:
@@ -109,51 +110,90 @@ def test_a_script_that_does_not_repeat_itself_is_told_apart_from_one_that_does_n
     assert "nothing is said about resuming" in advice(found)[0]
 
 
+@pytest.mark.parametrize(("ours", "name", "values"), [((4, 6), "step", ("made", "not made")), ((3, 4), None, None)])
+def test_steps_that_one_side_did_not_make_are_found(
+    ours: tuple[int, ...], name: str | None, values: tuple[str, str] | None
+) -> None:
+    found = compare(REFERENCE, recording(*map(step, ours)), between="resume", behind=3).difference
+    assert (found and found.name) == name
+    if found is not None:
+        assert (found.step, found.what, (found.reference, found.resumed)) == (5, "steps", values)
+
+
+def test_the_first_step_behind_the_save_is_not_to_be_left_out() -> None:
+    found = compare(REFERENCE, recording(step(5)), between="resume", behind=3).difference
+    assert found is not None and (found.step, found.what) == (4, "steps")
+
+
+def test_a_training_that_is_shorter_is_not_the_same() -> None:
+    other = recording(step(7))
+    found = with_length(compare(REFERENCE, other, between="resume", behind=6), REFERENCE, other).difference
+    assert found is not None and (found.step, found.what, found.reference, found.resumed) == (8, "steps", "8", "7")
+
+
+def test_an_epoch_that_is_counted_from_another_place_is_found() -> None:
+    found = compare(REFERENCE, recording(step(4, epoch=1)), between="resume")
+    assert found.difference is not None and found.difference.what == "epoch"
+    assert "range(hook.epoch, epochs)" in advice(found)[0]
+
+
+def ending(made: Step, **metrics: str) -> Step:
+    return Step(step=made.step, epoch=made.epoch, parts={**made.parts, "metrics": metrics})
+
+
+def test_what_is_told_at_the_end_of_an_epoch_is_compared() -> None:
+    steps = {number: step(number) for number in (4, 5, 6)}
+    reference = Recording(steps=steps, events=(), later={5: (ending(steps[5], val="1"),)})
+    same = Recording(steps={5: ending(steps[5], val="1"), 6: steps[6]}, events=(), went_on_from=5)
+    assert compare(reference, same, between="resume", behind=5).difference is None
+    assert not began_anew(reference, same)
+    other = Recording(steps={5: ending(steps[5], val="2"), 6: steps[6]}, events=())
+    found = compare(reference, other, between="resume", behind=5)
+    assert found.difference is not None and (found.difference.what, found.difference.name) == ("metrics", "val")
+    assert "another way from the same weights" in advice(found)[0]
+    silent = compare(reference, recording(steps[5], steps[6]), between="resume", behind=4).difference
+    assert silent is not None and (silent.name, silent.reference, silent.resumed) == (
+        "how often it is told of",
+        "2",
+        "1",
+    )
+    assert ends_an_epoch(reference) and not ends_an_epoch(REFERENCE)
+
+
+@pytest.mark.parametrize(
+    ("first", "went_on_from", "anew"), [(1, 3, True), (1, 1, True), (4, 3, False), (2, None, False)]
+)
+def test_a_training_that_reads_a_checkpoint_and_begins_anew(first: int, went_on_from: int | None, anew: bool) -> None:
+    other = Recording(steps={n: step(n) for n in range(first, 9)}, events=(), went_on_from=went_on_from)
+    assert began_anew(REFERENCE, other) == anew
+
+
+def test_metrics_that_are_never_the_same_are_passed_over() -> None:
+    def told(**metrics: str) -> Recording:
+        return recording(step(4, metrics=metrics))
+
+    passed = passed_over(told(noise="1", acc="1"), told(noise="2", acc="1"))
+    assert passed.metrics == ("noise",)
+    reference = told(noise="1", acc="1", epoch_time="1", samples_per_sec="2")
+    same = compare(
+        reference, told(noise="3", acc="1", epoch_time="2", samples_per_sec="3"), between="resume", passed=passed
+    )
+    assert same.difference is None
+    other = compare(
+        reference, told(noise="1", acc="2", epoch_time="1", samples_per_sec="2"), between="resume", passed=passed
+    )
+    assert other.difference is not None and other.difference.name == "acc"
+
+
+def test_parts_that_were_compared_and_those_that_the_resumed_training_never_gave() -> None:
+    whole = step(5)
+    blind = Step(step=5, epoch=0, parts={name: part for name, part in whole.parts.items() if name != "optimizer"})
+    found = compare(REFERENCE, recording(blind), between="resume")
+    assert found.parts == ("epoch", "random", "loss", "weights") and found.missing == ("optimizer",)
+
+
 def test_unseen_batches_are_named_as_a_cause() -> None:
     blind = recording(Step(step=5, epoch=0, parts={**step(5).parts, "loss": {"loss": "9"}}))
     reference = recording(Step(step=5, epoch=0, parts=step(5).parts))
     found = compare(reference, blind, between="resume")
     assert not found.batches_seen and "ResumableLoader" in advice(found)[0]
-
-
-def test_a_recording_that_a_kill_cut_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    path = tmp_path / "recording.jsonl"
-    lines = [Event(what="began"), Event(what="read", step=3), step(4), Event(what="saved", step=4), step(5)]
-    path.write_bytes(b"".join(map(encode, lines)) + b'{"kind":"step","st')
-    found = read(path)
-    assert list(found.steps) == [4, 5] and found.steps[4] == step(4)
-    assert (found.went_on_from, found.of("saved"), found.last, found.has("killed")) == (3, [4], 5, False)
-    assert read(tmp_path / "nothing").last is None
-
-
-# Where to save and kill
-
-
-def test_the_save_is_in_the_first_half_and_within_an_epoch_and_the_kill_before_the_next_save() -> None:
-    reference = recording(*(step(n, epoch=(n - 1) // 4) for n in range(1, 17)), saved=(4, 8, 12, 16))
-    for seed in range(50):
-        chosen = choose(reference, None, None, random.Random(seed))
-        assert chosen.save_at <= 8 and chosen.save_at % 4 != 0
-        assert chosen.save_at < chosen.kill_at <= 4 * (1 + chosen.save_at // 4)
-
-
-def test_a_loop_that_never_asks_is_saved_where_it_saves_itself() -> None:
-    reference = recording(*(step(n) for n in range(1, 11)), saved=(4, 8), asks=False)
-    assert choose(reference, None, None, random.Random(0)).save_at == 4
-    with pytest.raises(UsageError, match="saved no checkpoint"):
-        choose(recording(step(1), step(2), asks=False), None, None, random.Random(0))
-
-
-@pytest.mark.parametrize(
-    ("save_at", "kill_at", "why"),
-    [(9, None, "--save-at is 9"), (None, 99, "--kill-at is 99"), (5, 5, "behind the save"), (8, None, "last step")],
-)
-def test_steps_that_cannot_be(save_at: int | None, kill_at: int | None, why: str) -> None:
-    with pytest.raises(UsageError, match=why):
-        choose(REFERENCE, save_at, kill_at, random.Random(0))
-
-
-def test_what_was_asked_for_is_taken() -> None:
-    chosen = choose(REFERENCE, 2, 7, random.Random(0))
-    assert (chosen.save_at, chosen.kill_at) == (2, 7)
-    assert choose(REFERENCE, None, 2, random.Random(0)).save_at == 1

@@ -15,8 +15,11 @@ from ckpt import CheckpointConfig, TrainingHook
 from ckpt.runs.redirecting import VARIABLE
 from ckpt.selftest import recording
 from ckpt.selftest.plan import Plan, write_plan
-from ckpt.selftest.recording import heard
 from ckpt.selftest.recording_file import Recording, read
+
+
+def here() -> Any:
+    return recording.recorder()
 
 
 @pytest.fixture
@@ -31,15 +34,9 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     # DataLoader is changed for the life of a process, which is not to be this one.
     monkeypatch.setattr("ckpt.selftest.dataloaders.listen", lambda tell: None)
     yield lambda: read(path)
-    found = recording.recorder()
-    assert found is not None
-    os.close(found._fd)
+    if here()._fd is not None:
+        os.close(here()._fd)
     recording.recorder.cache_clear()
-
-
-def test_batches_that_nobody_listens_to_are_passed_on_as_they_are() -> None:
-    batches = iter([1, 2])
-    assert heard(batches) is batches
 
 
 def test_every_step_is_written_once_with_all_that_a_checkpoint_holds(recorded: Any) -> None:
@@ -48,7 +45,8 @@ def test_every_step_is_written_once_with_all_that_a_checkpoint_holds(recorded: A
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
     with TrainingHook(model, "run", CheckpointConfig(), optimizer, scheduler) as hook:
         hook.register("generator", torch.Generator())
-        for batch in heard(iter([torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2)])):
+        for batch in (torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2)):
+            here().batch(batch)
             optimizer.zero_grad()
             loss = model(batch).sum()
             loss.backward()
@@ -60,7 +58,7 @@ def test_every_step_is_written_once_with_all_that_a_checkpoint_holds(recorded: A
     assert list(found.steps) == [1, 2, 3] and found.of("saved") == [2]
     assert [len(step.batches) for step in found.steps.values()] == [1, 1, 1]
     last = found.steps[3]
-    assert list(last.parts) == ["random", "loss", "optimizer", "scheduler", "registered", "weights"]
+    assert sorted(last.parts) == ["loss", "metrics", "optimizer", "random", "registered", "scheduler", "weights"]
     assert set(last.parts["random"]) == {"python", "numpy", "torch"}
     assert list(last.parts["weights"]) == ["weight", "bias"] and list(last.parts["registered"]) == ["generator"]
     assert last.parts["loss"] == {"loss": repr(float(loss.detach()))}
@@ -77,29 +75,46 @@ def test_a_forked_child_and_a_second_training_are_not_recorded(recorded: Any) ->
     hooks[1].step(2.0)
     child = os.fork()
     if child == 0:
-        next(heard(iter([torch.zeros(1)])))
-        found = recording.recorder()
-        assert found is not None
-        found.step(object(), 9, 0, dict)
+        here().batch(torch.zeros(1))
+        here().step(object(), 9, 0, dict)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     for hook in hooks:
         hook.close()
     assert list(recorded().steps) == [1] and recorded().steps[1].parts["loss"] == {"loss": "1.0"}
+    assert recorded().has("another")
 
 
-def test_a_loop_over_a_loader_that_is_left_closes_the_loader(recorded: Any) -> None:
-    closed = []
+def test_the_end_of_an_epoch_is_written_with_its_metrics(recorded: Any) -> None:
+    with TrainingHook(nn.Linear(1, 1), "run", CheckpointConfig()) as hook:
+        hook.step(1.0, speed=2.0)
+        hook.epoch_end(val_loss=0.5)
+        hook.step(3.0)
+    found: Recording = recorded()
+    assert [step.parts["metrics"] for step in found.at(1)] == [{"speed": "2.0"}, {"val_loss": "0.5"}]
+    assert [len(found.at(step)) for step in found.steps] == [2, 1]
 
-    def batches() -> Iterator[int]:
-        try:
-            yield from range(3)
-        finally:
-            closed.append(True)
 
-    for _ in heard(batches()):
-        break
-    assert closed == [True]
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_reads_batches_first_does_not_take_the_recording(recorded: Any) -> None:
+    child = os.fork()
+    if child == 0:
+        recording.recorder.cache_clear()
+        here().batch(torch.zeros(1))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    with TrainingHook(nn.Linear(1, 1), "run", CheckpointConfig()) as hook:
+        hook.step(1.0)
+    assert list(recorded().steps) == [1] and recorded().has("began")
+
+
+def test_what_was_loaded_and_is_saved_again_is_no_step(recorded: Any) -> None:
+    with TrainingHook(nn.Linear(1, 1), "run", CheckpointConfig()) as hook:
+        here().read(5)
+        hook.global_step = 5
+        hook.save()
+        hook.step(1.0)
+    assert list(recorded().steps) == [6]
 
 
 def test_ranks_that_write_nothing_are_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

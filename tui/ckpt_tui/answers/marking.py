@@ -116,7 +116,10 @@ def _by_live_daemon(body: Mapping[str, Any]) -> Any:
 
 
 def _write(found: Found, kind: str, fields: Mapping[str, Any]) -> None:
+    from ckpt.runs.redirecting import refuse_spared
+
     checkpoint, path = found.checkpoint, RunPaths(Path(found.run.path)).marks
+    refuse_spared(path.parent)
     if kind == "untag" and fields["name"] not in checkpoint.tags:
         held = ", ".join(checkpoint.tags)
         raise AddressError(

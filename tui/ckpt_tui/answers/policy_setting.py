@@ -98,6 +98,7 @@ def _alone(place: Place, given: Mapping[str, Any], *, preview: bool) -> Json:
     """Sets it in the run's own marks; config.toml is the daemon's, and has no say here."""
     from ckpt import marks, retention
     from ckpt.paths import RunPaths
+    from ckpt.runs.redirecting import refuse_spared
     from ckpt.scan import governed
     from ckpt.scan.trying import policy_view_to_json
 
@@ -108,6 +109,7 @@ def _alone(place: Place, given: Mapping[str, Any], *, preview: bool) -> Json:
         situation = view.situation.evolve(own_policy=view.run.own and merged.only(view.wishes.origin))
         view = governed(wished, merged, situation, time.time())
     else:
+        refuse_spared(Path(view.run.path))
         marks.append(RunPaths(Path(view.run.path)).marks, "policy", None, policy=dict(given))
         view = read_place(place)
     return {**policy_view_to_json(view, view.wishes.layers), "plan": retention.run_plan_to_json(view.plan)}

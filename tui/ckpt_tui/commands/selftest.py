@@ -35,11 +35,12 @@ def selftest(
     """Prove that a training script resumes exactly.
 
     Trains N steps without a stop, trains again and kills it with SIGKILL, and starts it a third time so that it goes
-    on. Then compares, bit for bit and step by step: batches, random generators, loss, optimizer and weights; and says
-    what differed first, and what that usually means.
+    on. Then compares, bit for bit and step by step: batches, random generators, loss, metrics, optimizer and weights;
+    and says what differed first, what that usually means, and what was not compared.
 
-    Runs are made in a temporary directory: no run of yours is written, and the daemon hears of none. What the script
-    writes elsewhere by itself, it writes as ever. A RUN is started as its last attempt was, in the same directory.
+    Runs are made in a temporary directory: no run of yours is written through ckpt, and the daemon hears of none. What
+    the script itself writes, moves or deletes, it does as ever, three times, in your runs too. A RUN is started as its
+    last attempt was, in the same directory.
 
     Exit code 0: exact, 1: something differs, 2: the script does not save or resume, 3: it failed.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ckpt.selftest.running import Verdict
+from ckpt.selftest.verdict import Verdict
 from ckpt_tui.output import Paint
 from ckpt_tui.tables import wrapped
 from ckpt_tui.wording import plural

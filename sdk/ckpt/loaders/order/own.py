@@ -78,18 +78,36 @@ class OwnOrder:
 
 
 class Pending:
-    """Batches of indices that are drawn, and those of them that the training took."""
+    """Batches of indices that are drawn and not taken, numbered as they come in the epoch."""
 
-    def __init__(self, batches: Iterator[Any]) -> None:
+    def __init__(self, batches: Iterator[Any], first: int) -> None:
         self._batches = batches
-        self.waiting: deque[Any] = deque()
+        self._waiting: deque[tuple[int, Any]] = deque()
+        self._drawn = first
         self.ended = False
+
+    @property
+    def last(self) -> int:
+        """The number of the batch that was drawn last."""
+        return self._drawn - 1
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._batches:
-            self.waiting.append(batch)
-            yield batch
+            # A sampler may fill the same list again, before workers are sent it.
+            kept = list(batch) if type(batch) is list else batch
+            self._waiting.append((self._drawn, kept))
+            self._drawn += 1
+            yield kept
         self.ended = True
+
+    def after(self, taken: int) -> list[Any]:
+        """Those from a number on."""
+        return [batch for number, batch in tuple(self._waiting) if number >= taken]
+
+    def drop(self, taken: int) -> None:
+        """Forgets those before a number."""
+        while self._waiting and self._waiting[0][0] < taken:
+            self._waiting.popleft()
 
 
 def _singles(order: torch.Tensor | range, first: int) -> Iterator[int]:

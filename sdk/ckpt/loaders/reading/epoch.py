@@ -9,7 +9,8 @@ from typing import Any
 from ckpt.loaders.order.own import Order, Pending
 from ckpt.loaders.reading.readers import Readers
 from ckpt.loaders.reading.serving import Start, Task, Told
-from ckpt.loaders.seeding import derived, rank
+from ckpt.loaders.seeding import derived
+from ckpt.runs.rank import rank
 
 
 class SampleEpoch:
@@ -19,25 +20,30 @@ class SampleEpoch:
         self, order: Order, batches: Iterator[Any], taken: int, *, seed: int, epoch: int, readers: Readers | None
     ) -> None:
         self._order = order
-        self._pending = Pending(batches)
+        self._pending = Pending(batches, taken)
         self._seed = seed
         self._epoch = epoch
+        self._first = taken
         self.readers = readers
         self.taken = taken
+        """Batches that were taken, with those that could not be read and were passed over."""
+        self.given_up = False
 
     @property
-    def prefetched(self) -> int:
-        """Batches that are drawn and not taken."""
-        return len(self._pending.waiting)
+    def has_given(self) -> bool:
+        """Whether it gave a batch since it was begun or gone on with."""
+        return self.taken > self._first
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether the last batch is known to be taken."""
-        return self._pending.ended and not self._pending.waiting
-
-    def sampler_state(self) -> dict[str, Any] | None:
-        """The state of the order, with what is drawn ahead."""
-        return self._order.drawn(self._pending.waiting)
+    def told(self) -> dict[str, Any]:
+        """What of a position changes with every batch, all as of one moment."""
+        taken = self.taken
+        waiting = self._pending.after(taken)
+        return {
+            "batch_idx": taken,
+            "exhausted": self._pending.ended and not waiting,
+            "sampler_state": self._order.drawn(waiting),
+            "prefetched": len(waiting),
+        }
 
     def indices(self) -> Iterator[Any]:
         """The tasks for the training's own process."""
@@ -61,35 +67,39 @@ class SampleEpoch:
             index = next(batches, _END)
             if index is _END:
                 return
-            yield Task(index, derived(base, number), start)
+            yield Task(index, derived(base, number), start, number=number)
             number += 1
 
     def took(self, told: Told | None) -> bool:
         """Notes an answer; whether there is a batch in it."""
         if told is not None and self.readers is not None and not self.readers.took(told):
             return False
-        self._pending.waiting.popleft()
-        self.taken += 1
+        # What was asked for before and did not come could not be read.
+        number = self._pending.last if told is None or told.number is None else told.number
+        # In this order: whoever asks in between finds what is taken among the waiting, and leaves it out.
+        self.taken = number + 1
+        self._pending.drop(self.taken)
         return True
 
 
 class StreamEpoch:
     """An epoch of an iterable data set."""
 
-    prefetched = 0
-
     def __init__(self, taken: int, readers: Readers) -> None:
         self.readers = readers
+        self._first = taken
         self.taken = taken
+        self.given_up = False
+
+    @property
+    def has_given(self) -> bool:
+        """Whether it gave a batch since it was begun or gone on with."""
+        return self.taken > self._first
 
     @property
     def exhausted(self) -> bool:
         """Whether every reader is known to be at its end."""
         return self.readers.all_exhausted
-
-    def sampler_state(self) -> None:
-        """There is no sampler."""
-        return None
 
     def tasks(self) -> Iterator[Task]:
         """Turns of the readers, until all are at their end."""

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, IterDataPipe, MapDataPipe, RandomSampler, SequentialSampler
+from torch.utils import data as torch_data
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from ckpt.exceptions import UsageError
 from ckpt.loaders.order.own import OwnOrder
 from ckpt.loaders.reading.serving import WorkerStart, as_it_is
+from ckpt.loaders.seeding import derived
+from ckpt.runs.rank import rank
+from ckpt.telling import tell
+
+log = logging.getLogger("ckpt.saving")
+
+# torch gave DataPipes up, and may leave them out one day.
+_PIPES = tuple(getattr(torch_data, name) for name in ("IterDataPipe", "MapDataPipe") if hasattr(torch_data, name))
 
 
 class Feed:
@@ -34,9 +44,14 @@ def inner_loader(plain: DataLoader[Any], served: Any, feed: Feed) -> DataLoader[
             "worker_init_fn": WorkerStart(plain.worker_init_fn),
             "timeout": plain.timeout,
         }
+    if plain.num_workers and not plain.in_order:
+        tell(
+            "in_order=False: batches come in order all the same, since a position is a place in an order; leave it out",
+            log,
+        )
     if plain.pin_memory_device:
         workers["pin_memory_device"] = plain.pin_memory_device
-    return DataLoader(
+    inner: Any = DataLoader(
         served,
         batch_size=None,
         sampler=feed,
@@ -45,9 +60,17 @@ def inner_loader(plain: DataLoader[Any], served: Any, feed: Feed) -> DataLoader[
         pin_memory=plain.pin_memory,
         # DataLoader draws a seed for its workers at every epoch; not from the training's generator.
         generator=torch.Generator(),
-        in_order=plain.in_order,
+        in_order=True,
         **workers,
     )
+    # Who listens to all DataLoaders of a process has to tell this one from those of a training.
+    inner.is_inner = True
+    return cast("DataLoader[Any]", inner)
+
+
+def seed_workers(inner: DataLoader[Any], seed: int, epoch: int) -> None:
+    """Has the workers that are started for an epoch find random generators seeded for it in their `worker_init_fn`."""
+    inner.generator.manual_seed(derived(seed, rank(), epoch, "workers"))
 
 
 def own_order(plain: DataLoader[Any]) -> OwnOrder | None:
@@ -69,9 +92,17 @@ def own_order(plain: DataLoader[Any]) -> OwnOrder | None:
     return None
 
 
+def length_of(dataset: Any) -> int | None:
+    """How many samples a data set has; None for one that does not tell."""
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError):
+        return None
+
+
 def refuse_pipes(dataset: Any) -> None:
-    """Raises UsageError for a DataPipe, which torch gave up, and whose random states are out of reach."""
-    if isinstance(dataset, IterDataPipe | MapDataPipe):
+    """Raises UsageError for a DataPipe, whose random states are out of reach."""
+    if isinstance(dataset, _PIPES):
         raise UsageError(
             f"the data set is a DataPipe, {type(dataset).__name__}, whose position cannot be told",
             hint="give a Dataset or an IterableDataset; one with state_dict() resumes at once",
@@ -79,5 +110,5 @@ def refuse_pipes(dataset: Any) -> None:
 
 
 def _is_a_permutation(sampler: Any, plain: DataLoader[Any]) -> bool:
-    whole = not sampler.replacement and sampler.num_samples == len(plain.dataset)  # type: ignore[arg-type]
+    whole = not sampler.replacement and sampler.num_samples == length_of(plain.dataset)
     return bool(whole and sampler.generator is plain.generator)

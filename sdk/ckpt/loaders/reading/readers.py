@@ -6,11 +6,12 @@ import itertools
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ckpt.loaders.positions import Position, ReaderState
 from ckpt.loaders.reading.serving import Start, Told
-from ckpt.loaders.seeding import derived, rank
+from ckpt.loaders.seeding import derived
+from ckpt.runs.rank import rank
 
 
 class Readers:
@@ -26,7 +27,6 @@ class Readers:
         self.all_exhausted = False
         self._resumed: Sequence[ReaderState] = ()
         self._continues = False
-        self._generators: Any = None
 
     def begin(self, resumed: Position | None, carried: Sequence[ReaderState]) -> None:
         """Has the readers begin the epoch, or go on from a position: within the epoch, or at the end of the one before.
@@ -35,12 +35,14 @@ class Readers:
         """
         if resumed is None:
             self._carry(carried)
+            # Workers that live on have read ahead of what was taken.
+            self._resumed = plain_states(self.states) if carried else ()
         elif not resumed.epoch_open:
             if len(resumed.readers) == len(self.states):
                 self._resumed = resumed.readers
                 self._carry(resumed.readers)
         elif resumed.readers:
-            self._resumed, self._continues, self._generators = resumed.readers, True, resumed.generators
+            self._resumed, self._continues = resumed.readers, True
             self.states = list(resumed.readers)
             self.next = resumed.next_reader
             self._look()
@@ -49,7 +51,9 @@ class Readers:
         if not states:
             return
         self.states = [
-            ReaderState(state=state.state, of=state.of, carried=True) if state.of == "dataset" else ReaderState()
+            ReaderState(state=state.state, of=state.of, carried=True, left=state.left)
+            if state.of == "dataset"
+            else ReaderState()
             for state in states
         ]
 
@@ -58,7 +62,7 @@ class Readers:
         first = self.next
         for worker, seed in enumerate(self._seeds):
             resumed = self._resumed[worker] if self._resumed else None
-            yield Start(self._epoch, seed, resumed, self._continues, self._generators), worker < first
+            yield Start(self._epoch, seed, resumed, self._continues), worker < first
         yield from itertools.repeat((None, False))
 
     def took(self, told: Told) -> bool:

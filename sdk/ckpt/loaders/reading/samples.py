@@ -13,10 +13,11 @@ from ckpt.loaders.order.own import OwnOrder
 from ckpt.loaders.order.samplers import SamplerOrder
 from ckpt.loaders.positions import Position, ReaderState
 from ckpt.loaders.reading.epoch import SampleEpoch
-from ckpt.loaders.reading.inner import own_order
+from ckpt.loaders.reading.inner import length_of, own_order
 from ckpt.loaders.reading.readers import Readers
 from ckpt.loaders.reading.serving import Reading, ServedByWorkers, ServedSamples, give
 from ckpt.saving.capture.protocol import has_state
+from ckpt.saving.capture.ranks import rank_and_world
 
 log = logging.getLogger("ckpt.saving")
 
@@ -28,8 +29,8 @@ class SampleSource:
         self._plain = plain
         self._dataset: Any = plain.dataset
         self._stateful = has_state(plain.dataset)
-        self._own = own_order(plain)
-        self._sampled = None if self._own else SamplerOrder(plain.batch_sampler if reading.batched else plain.sampler)
+        self._order = own_order(plain) or SamplerOrder(plain.batch_sampler if reading.batched else plain.sampler)
+        self._told_of_ranks = False
         self._first = (0, 0)
         """The batch and the sample at which the epoch under way was begun or gone on with."""
         self.served: Any
@@ -39,18 +40,9 @@ class SampleSource:
             self.served = ServedSamples(plain.dataset, reading)
 
     @property
-    def _order(self) -> OwnOrder | SamplerOrder:
-        return self._own or self._sampled  # type: ignore[return-value]
-
-    @property
     def kind(self) -> str:
         """The kind of the order."""
         return self._order.kind
-
-    @property
-    def remembers(self) -> bool:
-        """Whether something goes over from one epoch to the next."""
-        return self._stateful or self._sampled is not None
 
     def resumes_by(self, epoch: SampleEpoch | None) -> str:
         """How an epoch is gone on with."""
@@ -63,9 +55,10 @@ class SampleSource:
             self.end(max(0, epoch - 1), seed, resumed)
         if self._stateful and resumed is not None and resumed.dataset_state is not None:
             give(self._dataset, resumed.dataset_state)
+        self._tell_of_ranks()
         batches = self._order.begin(epoch, seed, position)
         taken = 0 if position is None else position.batch_idx
-        self._first = (taken, 0 if self._own is None else self._own.first_sample(position))
+        self._first = (taken, self._order.first_sample(position) if isinstance(self._order, OwnOrder) else 0)
         readers = None
         if self._stateful and self._plain.num_workers:
             readers = Readers(self._plain.num_workers, seed, epoch)
@@ -76,7 +69,17 @@ class SampleSource:
 
     def end(self, epoch: int, seed: int, resumed: Position) -> dict[str, Any] | None:
         """Brings the sampler to the end of an epoch without reading data; what it tells then."""
-        return None if self._sampled is None else self._sampled.end(epoch, seed, resumed)
+        return self._order.end(epoch, seed, resumed) if isinstance(self._order, SamplerOrder) else None
+
+    def _tell_of_ranks(self) -> None:
+        world = rank_and_world()[1]
+        if world > 1 and isinstance(self._order, OwnOrder) and not self._told_of_ranks:
+            self._told_of_ranks = True
+            log.warning(
+                "%d processes train together, and the loader of each reads the whole data set: give it a sampler such "
+                "as torch.utils.data.DistributedSampler, unless each process has data of its own",
+                world,
+            )
 
     def tasks(self, epoch: SampleEpoch) -> Iterator[Any]:
         """What the inner DataLoader sends."""
@@ -86,33 +89,35 @@ class SampleSource:
         """The fields of a position that this side knows."""
         fields: dict[str, Any] = {
             "order": self._order.kind,
-            "samples": len(self._dataset),
+            "samples": length_of(self._dataset),
             "dataset_state": copy.deepcopy(self._dataset.state_dict()) if self._stateful else None,
         }
         if epoch is None:
-            between = None if self._sampled is None else self._sampled.between()
+            between = self._order.between() if isinstance(self._order, SamplerOrder) else None
             return {**fields, "exhausted": over, "sampler_state": between, "readers": tuple(carried)}
         readers = epoch.readers
+        now = epoch.told()
+        sample = self._sample(now["batch_idx"])
         return {
             **fields,
-            "exhausted": self._is_exhausted(epoch),
-            "sample_idx": None if self._own is None else self._taken(epoch),
-            "sampler_state": epoch.sampler_state(),
-            "prefetched": epoch.prefetched,
+            **now,
+            "exhausted": now["exhausted"] or self._is_exhausted(now["batch_idx"], sample),
+            "sample_idx": sample,
             "readers": () if readers is None else readers.plain(),
             "next_reader": 0 if readers is None else readers.next,
         }
 
-    def _taken(self, epoch: SampleEpoch) -> int:
+    def _sample(self, taken: int) -> int | None:
+        """How many samples are in the batches that were taken, where the order is the loader's own."""
         batch, sample = self._first
-        return min(sample + (epoch.taken - batch) * (self._plain.batch_size or 1), len(self._dataset))
+        if not isinstance(self._order, OwnOrder):
+            return None
+        return min(sample + (taken - batch) * (self._plain.batch_size or 1), len(self._dataset))
 
-    def _is_exhausted(self, epoch: SampleEpoch) -> bool:
-        if epoch.exhausted:
-            return True
-        if self._own is not None:
-            return self._own.batches_after(self._taken(epoch)) == 0
+    def _is_exhausted(self, taken: int, sample: int | None) -> bool:
+        if isinstance(self._order, OwnOrder) and sample is not None:
+            return self._order.batches_after(sample) == 0
         try:
-            return epoch.taken >= len(self._plain)
+            return taken >= len(self._plain)
         except TypeError:
             return False

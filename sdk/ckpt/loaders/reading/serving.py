@@ -10,14 +10,16 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch.utils.data import get_worker_info
 
 from ckpt.exceptions import StateError
+from ckpt.loaders.own_generators import OwnGenerators
 from ckpt.loaders.positions import ReaderState
-from ckpt.loaders.seeding import OwnGenerators, derived, seed_generators
+from ckpt.loaders.seeding import derived, seed_generators
 from ckpt.saving.capture.protocol import has_state
 
 
@@ -31,8 +33,6 @@ class Start(NamedTuple):
     """Where it was; None at the beginning."""
     continues: bool = False
     """Whether the state is of this epoch, and not of the end of the one before."""
-    generators: Any = None
-    """The random states under which samples that are read again were read, where that was the training's process."""
 
 
 class Task(NamedTuple):
@@ -43,6 +43,8 @@ class Task(NamedTuple):
     start: Start | None = None
     passes: bool = False
     """Nothing is read: it is the turn of a worker behind this one."""
+    number: int | None = None
+    """Which batch of the epoch it is, where the order says that."""
 
 
 class Told(NamedTuple):
@@ -55,6 +57,8 @@ class Told(NamedTuple):
     of: str | None = None
     state: bytes | None = None
     """Pickled, so that it stays as it was; None when it was not taken behind this batch."""
+    number: int | None = None
+    """That of the task."""
 
 
 @dataclass(frozen=True)
@@ -95,33 +99,55 @@ class ServedByWorkers:
         self.dataset = dataset
         self._samples = ServedSamples(dataset, reading)
         self._stateful = stateful
+        self._kept = Kept(dataset)
 
-    def __getitem__(self, task: Task) -> tuple[Any, Told | None]:
+    def __getitem__(self, task: Task) -> tuple[Any, Told]:
         if task.start is not None:
             begin_epoch(self.dataset, task.start.epoch)
-            resumed = task.start.resumed
-            if resumed is not None and resumed.of is not None:
-                give(self.dataset, resumed.state)
+            self._kept.begin(task.start.resumed)
         if task.passes:
             return None, Told(_worker(), given=False)
         if task.seed is not None:
             seed_generators(task.seed)
         batch = self._samples[task.index]
-        if not self._stateful:
-            return batch, None
-        return batch, Told(_worker(), given=True, of="dataset", state=pickle.dumps(self.dataset.state_dict()))
+        of, state = ("dataset", pickle.dumps(self.dataset.state_dict())) if self._stateful else (None, None)
+        return batch, Told(_worker(), given=True, of=of, state=state, number=task.number)
+
+
+class Kept:
+    """A worker's copy of a data set, which has a state or not, at the beginnings of epochs.
+
+    A worker reads ahead. Where the training left an epoch early, its next one begins with the state behind the last
+    batch that it took, as it would in a worker that is started after a resume.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self._at_start: bytes | None = None
+        """The state that the epoch before began with."""
+
+    def begin(self, resumed: ReaderState | None) -> None:
+        """Gives the data set the state to begin with: the one told, else that of the last beginning."""
+        if resumed is not None and resumed.of == "dataset":
+            give(self._dataset, resumed.state)
+        elif self._at_start is not None:
+            give(self._dataset, pickle.loads(self._at_start))  # noqa: S301
+        if has_state(self._dataset):
+            self._at_start = pickle.dumps(self._dataset.state_dict())
 
 
 class ServedStream:
     """An iterable data set, read in a worker or in the training's own process.
 
-    `seeded` has the random generators seeded for every batch; otherwise they are the training's own.
+    The random generators are seeded for every batch, but for one that tells its state to the training's own process:
+    that draws from the training's.
     """
 
-    def __init__(self, dataset: Any, reading: Reading, *, seeded: bool) -> None:
+    def __init__(self, dataset: Any, reading: Reading, *, in_worker: bool) -> None:
         self.dataset = dataset
         self._reading = reading
-        self._seeded = seeded
+        self._in_worker = in_worker
+        self._kept = Kept(dataset)
         self._iterator: Iterator[Any] = iter(())
         self._seed = 0
         self._given = 0
@@ -139,9 +165,14 @@ class ServedStream:
         batch = self._reading.collate_fn(samples) if given else None
         state, of = None, self.state_is_of()
         due = self._ended or self._given % self._reading.snapshot_every_n_batches == 0
-        if self._seeded and of is not None and due:
+        if self._in_worker and of is not None and due:
             state = pickle.dumps(self.state())
         return batch, Told(worker, given=given, exhausted=self._ended, of=of, state=state)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the data set was found to have no more samples."""
+        return self._ended
 
     def state_is_of(self) -> str | None:
         """Who tells the state: "iterator", "dataset" or None."""
@@ -162,52 +193,78 @@ class ServedStream:
         self._ended = False
         self._again = False
         begin_epoch(self.dataset, start.epoch)
-        if self._seeded:
-            seed_generators(derived(start.seed, "begin"))
         if resumed is not None and start.continues:
-            self._go_on(start, resumed)
+            self._go_on(resumed)
             return
-        if resumed is not None and resumed.of == "dataset":
-            give(self.dataset, resumed.state)
-            self._again = True
-        self._iterator = iter(self.dataset)
+        if self._in_worker:
+            self._kept.begin(resumed)
+        elif resumed is not None and resumed.of == "dataset":
+            self._give(resumed)
+        self._again = resumed is not None and resumed.of == "dataset"
+        self._open()
 
-    def _go_on(self, start: Start, resumed: ReaderState) -> None:
+    def _go_on(self, resumed: ReaderState) -> None:
+        if self._in_worker:
+            self._kept.begin(resumed)
+        elif resumed.of == "dataset":
+            self._give(resumed)
         if resumed.exhausted:
             # Its state is for the next epoch.
-            if resumed.of == "dataset":
-                give(self.dataset, resumed.state)
             self._ended = True
             return
-        if self._seeded:
-            self._place(resumed)
-            return
-        # The training's generators are as they were behind the last batch, and stay so.
-        own = OwnGenerators(None)
-        if start.generators is not None:
-            own.restore(start.generators)
-        with own:
-            self._place(resumed)
-
-    def _place(self, resumed: ReaderState) -> None:
-        if resumed.of == "dataset":
-            give(self.dataset, resumed.state)
-            self._again = resumed.carried
-        self._iterator = iter(self.dataset)
+        self._again = resumed.of == "dataset" and resumed.carried
+        self._open()
         if resumed.of == "iterator":
             give(self._iterator, resumed.state)
         self._given = resumed.batches - resumed.since
-        for _ in range(resumed.since):
-            self._read()
+        # The training's own generators are as they were behind the last batch, and stay so.
+        with OwnGenerators(None):
+            for done in range(resumed.since):
+                if self._read() is _NOTHING:
+                    raise StateError(
+                        f"{resumed.since} batches of the {type(self.dataset).__name__} were to be read again, and it "
+                        f"has only {done}",
+                        hint="go on with the data of the checkpoint, or leave the loader's state out",
+                    )
+
+    def _give(self, resumed: ReaderState) -> None:
+        give(self.dataset, resumed.state)
+        if not resumed.left:
+            return
+        with OwnGenerators(None):
+            behind = self._behind_one()
+            again = self._behind_one()
+            give(self.dataset, pickle.loads(behind))  # noqa: S301
+            goes_on = self._behind_one() == again
+            give(self.dataset, resumed.state)
+            if not goes_on:
+                # It begins anew with each iterator but the first behind a loaded state: that one is dropped.
+                next(iter(self.dataset), None)
+
+    def _behind_one(self) -> bytes:
+        """The data set's state behind one sample of a new iterator."""
+        next(iter(self.dataset), None)
+        return pickle.dumps(self.dataset.state_dict())
+
+    def _open(self) -> None:
+        with OwnGenerators(derived(self._seed, "begin")):
+            self._iterator = iter(self.dataset)
+
+    def _seeded(self) -> AbstractContextManager[None]:
+        """Where the next batch is drawn: in generators seeded for it, or in the training's own."""
+        seed = derived(self._seed, self._given)
+        if self._in_worker:
+            seed_generators(seed)
+            return nullcontext()
+        return nullcontext() if self.state_is_of() is not None else OwnGenerators(seed)
 
     def _read(self) -> Any:
         if self._ended:
             return _NOTHING
-        if self._seeded:
-            seed_generators(derived(self._seed, self._given))
         size = self._reading.batch_size
         try:
-            samples = self._next() if size is None else self._several(size)
+            with self._seeded():
+                samples = self._next() if size is None else self._several(size)
         except StopIteration:
             self._ended = True
             return _NOTHING
@@ -246,6 +303,7 @@ class WorkerStart:
 
     def __call__(self, worker: int) -> None:
         info: Any = get_worker_info()
+        # WorkerInfo refuses to be changed, and what `worker_init_fn` sets up is the data set and not what serves it.
         object.__setattr__(info, "dataset", info.dataset.dataset)
         if self._init is not None:
             self._init(worker)

@@ -26,13 +26,9 @@ class StreamSource:
 
     def __init__(self, plain: DataLoader[Any], reading: Reading) -> None:
         self._workers = plain.num_workers
+        self._live_on = bool(plain.persistent_workers)
         self._dataset: Any = plain.dataset
-        self.served = ServedStream(plain.dataset, reading, seeded=plain.num_workers > 0)
-
-    @property
-    def remembers(self) -> bool:
-        """Whether something goes over from one epoch to the next."""
-        return has_state(self._dataset)
+        self.served = ServedStream(plain.dataset, reading, in_worker=plain.num_workers > 0)
 
     def resumes_by(self, epoch: StreamEpoch | None) -> str:
         """How an epoch is gone on with, as far as it is known before a reader told it."""
@@ -42,13 +38,12 @@ class StreamSource:
     def begin(self, epoch: int, seed: int, resumed: Position | None, carried: Sequence[ReaderState]) -> StreamEpoch:
         """An epoch from its beginning, or from a position; warns where samples have to be read again."""
         if resumed is not None and not resumed.epoch_open:
-            # Of an epoch that is not gone on with, only a reader at its end has a state for the next one.
-            known = (reader if reader.exhausted or not reader.batches else ReaderState() for reader in resumed.readers)
-            resumed = replace(resumed, readers=tuple(known))
+            resumed = replace(resumed, readers=tuple(map(self._behind, resumed.readers)))
         elif resumed is not None and not resumed.readers:
             resumed = replace(resumed, readers=(self._documented(resumed),) if resumed.batch_idx else ())
         readers = Readers(max(1, self._workers), seed, epoch)
-        readers.begin(resumed, carried)
+        # In the training's own process the data set itself has what goes over from the epoch before.
+        readers.begin(resumed, carried if self._workers else ())
         if resumed is None or not resumed.epoch_open:
             return StreamEpoch(0, readers)
         again = sum(reader.since for reader in readers.states if not reader.exhausted)
@@ -60,6 +55,13 @@ class StreamSource:
                 log,
             )
         return StreamEpoch(resumed.batch_idx, readers)
+
+    def _behind(self, reader: ReaderState) -> ReaderState:
+        """What a reader has for the next epoch, behind one that was left early."""
+        if self._live_on or reader.exhausted or not reader.batches:
+            return reader
+        # A worker that is started anew has nothing; the data set in the training's own process has its state.
+        return ReaderState() if self._workers else replace(reader, batches=0, since=0, left=True)
 
     def _documented(self, resumed: Position) -> ReaderState:
         """The training's own process as a reader, from the four documented keys alone."""
@@ -86,13 +88,15 @@ class StreamSource:
             fields["dataset_state"] = readers[0].state
         if epoch is None:
             return {**fields, "exhausted": over}
-        return {**fields, "exhausted": epoch.exhausted, "next_reader": epoch.readers.next}
+        return {**fields, "batch_idx": epoch.taken, "exhausted": epoch.exhausted, "next_reader": epoch.readers.next}
 
     def _own_reader(self, epoch: StreamEpoch | None, over: bool) -> tuple[ReaderState, ...]:
         """The training's own process as a reader: its data set is asked when it is time to tell."""
         of = self.served.state_is_of()
         if epoch is None:
-            return (ReaderState(of=of, state=self.served.state()),) if over and of == "dataset" else ()
+            if not over or of != "dataset":
+                return ()
+            return (ReaderState(of=of, state=self.served.state(), left=not self.served.has_ended),)
         told = epoch.readers.states[0]
         if not told.batches:
             return (told,)

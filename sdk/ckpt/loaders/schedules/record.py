@@ -3,14 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
 
 from ckpt.exceptions import StateError
-from ckpt.loaders.schedules.strategies import Progress, Turns
+from ckpt.loaders.schedules.choices import generator_from
+from ckpt.loaders.schedules.strategies import Progress, Turns, after_epoch
 
 VERSION = 1
 
 _HINT = "to go on, a schedule has to be built as it was when it was saved; without its state it begins anew"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ScheduleState:
+    """Where a schedule stands, read from its state."""
+
+    loaders: Sequence[Mapping[str, Any]]
+    """The loaders' own states."""
+    cycles: list[int]
+    """How often each came to its end."""
+    progress: Progress
+    total: int
+    """Batches given in all epochs."""
+    choices: np.random.RandomState | None
+    seed: int | None
+    epoch: int
+    """The epoch that is under way or next."""
+    is_open: bool
+    exhausted: bool
+    """Whether it is known that no batch of the epoch is left: by asking, not from the loaders' lengths."""
+    start: Mapping[str, Any] | None
+    """The state that the epoch began with."""
+
+    @classmethod
+    def of(cls, state: Any, turns: Turns, names: Sequence[str | int]) -> Self:
+        """What a state means for a schedule of this order. Raises StateError for one of another, and for damage.
+
+        That of the first batch of an epoch that is under way is the one that the epoch began with.
+        """
+        state = iterator_state(state)
+        check_setup(turns, names, state)
+        start = state.get("at_start")
+        exhausted = state.get("exhausted") is True
+        if state.get("epoch_open") is True and state.get("schedule_position") == 0 and not exhausted:
+            state = start = state if start is None else start
+            check_setup(turns, names, state)
+        progress = progress_from(turns, state)
+        seed = state.get("seed")
+        is_open = state.get("epoch_open", progress.position > 0) is True
+        if not is_open:
+            progress = after_epoch(turns, progress)
+        return cls(
+            loaders=state["loader_states"],
+            cycles=cycles_from(turns, state),
+            progress=progress,
+            total=count(state.get("total_batches") or 0, "total_batches"),
+            choices=generator_from(state.get("choice_rng")),
+            seed=None if seed is None else whole(seed, "seed of the schedule"),
+            epoch=count(state.get("epoch", 0), "epoch"),
+            is_open=is_open,
+            exhausted=exhausted and state.get("unasked") is not True,
+            start=dict(start) if isinstance(start, Mapping) else None,
+        )
 
 
 def iterator_state(state: Any) -> Any:
@@ -91,9 +148,21 @@ def cycles_from(turns: Turns, state: Mapping[str, Any]) -> list[int]:
 
 def count(value: Any, what: str) -> int:
     """A number from 0 on. Raises StateError for anything else."""
-    if type(value) is not int or value < 0:
-        raise StateError(f"{what} of the schedule is {value!r:.80}, not a number of batches")
+    return whole(value, f"{what} of the schedule", least=0)
+
+
+def whole(value: Any, what: str, least: int | None = None) -> int:
+    """A whole number. Raises StateError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+        from_on = "" if least is None else f", {least} or more"
+        raise StateError(f"{what} is {value!r:.80}, and has to be a whole number{from_on}")
     return value
+
+
+def prefetched(state: Mapping[str, Any]) -> int:
+    """Batches that a loader read ahead, by its state; 0 where that does not tell."""
+    found = state.get("prefetched", state.get("prefetched_batches"))
+    return found if isinstance(found, int) else 0
 
 
 def _several(values: Any, turns: Turns, what: str) -> Sequence[Any]:

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
 from typing import Any
-
-import numpy as np
-import torch
-import torch.distributed as dist
 
 from ckpt.loaders.leaving import Loop
 from ckpt.loaders.schedules.arguments import Name, named_loaders, quota_of, turns_of
-from ckpt.loaders.schedules.choices import choices_for, choices_from, choices_state
-from ckpt.loaders.schedules.record import (
-    VERSION,
-    check_setup,
-    count,
-    cycles_from,
-    iterator_state,
-    progress_from,
-    setup_of,
-)
-from ckpt.loaders.schedules.sources import END, source_of
+from ckpt.loaders.schedules.choices import Choices
+from ckpt.loaders.schedules.iteration import Iteration
+from ckpt.loaders.schedules.record import VERSION, ScheduleState, prefetched, setup_of, whole
+from ckpt.loaders.schedules.sources import END, give_all, source_of
 from ckpt.loaders.schedules.strategies import (
     Progress,
     Then,
     after_batch,
     after_end,
+    after_epoch,
     batches_of,
     is_exhausted,
     is_over,
@@ -76,7 +67,8 @@ class LoaderSchedule:
     `torch.initial_seed()`, and under `torch.distributed` that of rank 0 on all ranks, asked for when the first epoch
     begins: there all ranks have to begin one, or a seed be given.
 
-    Raises UsageError for arguments that mean no order; while iterating, for a loader that gives no batch at all.
+    Raises UsageError for arguments that mean no order, StateError for a wrong `seed`; while iterating, UsageError for a
+    loader that gives no batch at all.
     """
 
     def __init__(
@@ -93,21 +85,21 @@ class LoaderSchedule:
         self.names: tuple[Name, ...] = tuple(self.loaders)
         self._turns = turns_of(self.names, strategy, epoch_length, weights, pattern)
         self._sources = [source_of(loader, name) for name, loader in self.loaders.items()]
-        self._seed = seed
+        self._choices = Choices(None if seed is None else whole(seed, "seed"))
         self._progress = Progress(given=[0] * self._turns.loaders)
-        self._choices: np.random.RandomState | None = None
         self._quota: int | None = None
         self._epoch = 0
         self._is_open = False
         self._exhausted = False
+        """Whether no batch is left of the epoch that is under way; between epochs, whether one is over."""
         self._total = 0
         self._run: object | None = None
         """Stands for the iterator that is under way."""
-        self._start: dict[str, Any] | None = None
-        """The state that the epoch began with."""
+        self._start: Mapping[str, Any] | None = None
+        """The state that the epoch began with; between epochs, the one before."""
+        self._loop = Loop()
         self.generators_at_start: dict[str, Any] | None = None
         """The random states of Python, NumPy and torch when the epoch began; None before."""
-        self._loop = Loop()
         self.generators_at_end: dict[str, Any] | None = None
         """Those when the last epoch ended; None before."""
 
@@ -125,11 +117,12 @@ class LoaderSchedule:
     def epoch(self) -> int:
         """The epoch that is under way or next, from 0."""
         self._settle()
-        return self._epoch + (not self._is_open and self._had_turn)
+        return self._epoch
 
     @property
     def batch_idx(self) -> int:
-        """Batches given in the epoch that is under way, or in the last one."""
+        """Batches given in the epoch that is under way; 0 between epochs."""
+        self._settle()
         return self._progress.position
 
     @property
@@ -140,8 +133,13 @@ class LoaderSchedule:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Why a resume may not be exact or takes its time, as sentences; () when it is exact and fast."""
+        """Why a resume may not be exact, as sentences; () when it is."""
         return tuple(caveat for source in self._sources for caveat in source.caveats)
+
+    @property
+    def slow(self) -> tuple[str, ...]:
+        """Why a resume takes the longer the further the epoch is, as sentences; () when it does not."""
+        return tuple(reason for source in self._sources for reason in source.slow)
 
     def __len__(self) -> int:
         """Batches of an epoch. Raises TypeError where chance decides, for no end, and without the loaders' lengths."""
@@ -157,12 +155,14 @@ class LoaderSchedule:
     def set_epoch(self, epoch: int) -> None:
         """Makes an epoch the next one. Nothing happens where it is the next one, or under way.
 
-        Otherwise all begins anew, and loaders that have `set_epoch` are told too.
+        Otherwise all begins anew, and loaders that have `set_epoch` are told too. Raises StateError for what is no
+        number of an epoch.
         """
-        if epoch == self.epoch:
+        if whole(epoch, "epoch", least=0) == self.epoch:
             return
         self._end(self._run)
-        self._forget()
+        self._progress, self._exhausted = Progress(given=[0] * self._turns.loaders), False
+        self._leave_all()
         self._epoch = epoch
         for loader in self.loaders.values():
             if callable(getattr(loader, "set_epoch", None)):
@@ -182,8 +182,8 @@ class LoaderSchedule:
             "loader_states": states,
             "total_batches": self._total,
             "loader_cycles": {i: source.passes for i, source in enumerate(self._sources)},
-            "prefetched_batches": sum(_prefetched(state) for state in states),
-            "choice_rng": choices_state(self._choices),
+            "prefetched_batches": sum(map(prefetched, states)),
+            "choice_rng": self._choices.state(),
             "batch_idx": progress.position,
             "exhausted": self._exhausted or has_ended,
             "epoch": self._epoch,
@@ -192,10 +192,8 @@ class LoaderSchedule:
             "turn": progress.turn,
             "given": list(progress.given),
             "through": sorted(progress.through),
-            "seed": self._seed,
+            "seed": self._choices.seed,
             **setup_of(self._turns, self.names),
-            "resumes_by": self.resumes_by,
-            "caveats": list(self.caveats),
             "at_start": self._start,
         }
 
@@ -203,54 +201,32 @@ class LoaderSchedule:
         """Goes on from where a state was told: the next iterator gives the batch after the one that was given last.
 
         A state at the first batch of an epoch that was under way begins that epoch anew. Raises StateError for a state
-        of other loaders or another order, and for a damaged one.
+        of other loaders or another order, and for a damaged one: then all is as it was.
         """
-        state = iterator_state(state)
-        check_setup(self._turns, self.names, state)
-        start = state.get("at_start")
-        exhausted = state.get("exhausted") is True
-        is_first = state.get("epoch_open") is True and state.get("schedule_position") == 0 and not exhausted
-        if is_first and isinstance(start, Mapping):
-            check_setup(self._turns, self.names, start)
-            state = start
-        progress, cycles = progress_from(self._turns, state), cycles_from(self._turns, state)
-        choices = choices_from(state.get("choice_rng"))
-        epoch = count(state.get("epoch", 0), "epoch")
-        total = count(state.get("total_batches") or 0, "total_batches")
-        self._run = None
-        for source, its, passes in zip(self._sources, state["loader_states"], cycles, strict=True):
-            source.give(its)
+        saved = ScheduleState.of(state, self._turns, self.names)
+        give_all(self._sources, saved.loaders)
+        for source, passes in zip(self._sources, saved.cycles, strict=True):
             source.passes = passes
+        self._run = None
+        self._progress, self._total, self._start = saved.progress, saved.total, saved.start
+        self._choices.give(saved.choices, saved.seed)
         # What only seems to have no more batches is asked, as it was by a training that went on.
-        self._progress, self._choices = progress, choices
-        self._exhausted = exhausted and state.get("unasked") is not True
-        self._epoch, self._total = epoch, total
-        self._is_open = state.get("epoch_open", progress.position > 0) is True
-        self._start = dict(start) if isinstance(start, Mapping) else None
-        self._seed = state.get("seed", self._seed)
+        self._epoch, self._is_open, self._exhausted = saved.epoch, saved.is_open, saved.exhausted
         self.generators_at_start = None
         log.debug(
             "restored the schedule: epoch %d at batch %d; %s",
-            *(epoch, progress.position, ", ".join(f"{s.name} after {s.passes} passes" for s in self._sources)),
+            *(self._epoch, self.batch_idx, ", ".join(f"{s.name} after {s.passes} passes" for s in self._sources)),
         )
 
     def __iter__(self) -> Iterator[tuple[Name, Any]]:
-        """The batches of an epoch, or the rest of one whose state was loaded."""
-        run = object()
-        self._begin(run)
-        try:
-            while self._run is run and (taken := self._next()) is not None:
-                yield taken
-        except GeneratorExit:
-            self._leave(run)
-            raise
-        self._end(run)
+        """The batches of an epoch, or the rest of one whose state was loaded; it begins when the first is asked for."""
+        return Iteration(self._begin, self._take, self._leave)
 
-    def _next(self) -> tuple[Name, Any] | None:
-        """The next batch with its loader's name; None when the epoch is over."""
+    def _take(self, run: object) -> tuple[Name, Any] | None:
+        """The next batch with its loader's name; None when the epoch is over, or another took its place."""
         turns, progress, quota = self._turns, self._progress, self._quota
-        while not (self._exhausted or is_over(turns, progress, quota)):
-            loader = next_loader(turns, progress, self._draw)
+        while self._run is run and not (self._exhausted or is_over(turns, progress, quota)):
+            loader = next_loader(turns, progress, lambda: self._choices.draw(self._epoch))
             source = self._sources[loader]
             batch = source.take()
             if batch is END:
@@ -264,28 +240,15 @@ class LoaderSchedule:
             self._total += 1
             after_batch(turns, progress, loader, quota, turns.length == "longest" and source.gave_all)
             return source.name, batch
-        self._exhausted = True
+        self._end(run)
         return None
-
-    def _draw(self) -> float:
-        if self._choices is None:
-            self._choices = choices_for(self._agreed_seed(), self._epoch)
-        return float(self._choices.random_sample())
 
     def _has_ended(self) -> bool:
         """Whether the epoch that is under way has no more batches, as far as that is known before somebody is asked."""
-        if self._run is None or (self._turns.weights and self._choices is None):
+        if self._run is None or (self._turns.weights and not self._choices.has_begun):
             return False
-        choices = np.random.RandomState()
-        if self._choices is not None:
-            choices.set_state(self._choices.get_state())
-        return is_exhausted(
-            self._turns,
-            self._progress,
-            self._quota,
-            choices.random_sample,
-            lambda loader: self._sources[loader].has_ended(),
-        )
+        ended = [source.has_ended() for source in self._sources]
+        return is_exhausted(self._turns, self._progress, self._quota, self._choices.ahead(), ended.__getitem__)
 
     def _begin(self, run: object) -> None:
         """Begins the next epoch, or goes on with one whose state was loaded."""
@@ -294,43 +257,22 @@ class LoaderSchedule:
             self._end(self._run)
         quota = quota_of(self._turns, {source.name: source.length for source in self._sources})
         if self._turns.weights:
-            self._agreed_seed()
-        goes_on = self._is_open
-        if not goes_on:
-            self._begin_anew()
+            self._choices.agree()
+        if not self._is_open:
+            self._start, self._is_open, self._exhausted = None, True, False
+            self._start = self.state_dict()
         if self.batch_idx == 0:
             self.generators_at_start = capture_random()
-        self._run, self._quota, self._is_open = run, quota, True
+        self._run, self._quota = run, quota
         self._loop = Loop()
         log.debug(
             "scheduled epoch %d from batch %d on: %s over %s, epoch_length %s",
             *(self._epoch, self.batch_idx, self.strategy, ", ".join(map(str, self.names)), self.epoch_length),
         )
 
-    def _begin_anew(self) -> None:
-        """Makes the next epoch the present one, at its beginning."""
-        if self._had_turn:
-            self._epoch += 1
-        if self._turns.goes_on:
-            self._exhausted = False
-            self._progress = Progress(turn=self._progress.turn, given=[0] * self._turns.loaders)
-        else:
-            self._forget()
-        self._start, self._is_open = None, True
-        self._start = self.state_dict()
-
-    def _forget(self) -> None:
-        """All loaders begin anew with what they give next."""
-        self._exhausted, self._choices = False, None
-        self._progress = Progress(given=[0] * self._turns.loaders)
-        for source in self._sources:
-            source.leave()
-            source.passes = 0
-
-    def _leave(self, run: object) -> None:
+    def _leave(self, run: object, frame: FrameType | None) -> None:
         """The loop was left: by `break`, which ends the epoch, or by an exception, at which it is still under way."""
-        if self._is_open and self._run is run:
-            self._loop.leave()
+        if self._is_open and self._run is run and self._loop.leave(frame):
             self.generators_at_end = capture_random()
 
     def _settle(self) -> None:
@@ -342,29 +284,18 @@ class LoaderSchedule:
         """Ends the epoch of an iterator, unless another has taken its place. Loaders that do not go on are left."""
         if not self._is_open or self._run is not run:
             return
-        self._run, self._is_open = None, False
+        log.debug("advanced: epoch %d of the schedule is over after %d batches", self._epoch, self._progress.position)
         if not self._loop.is_left:
             self.generators_at_end = capture_random()
+        self._run, self._is_open, self._exhausted = None, False, True
+        self._epoch += 1
+        self._progress = after_epoch(self._turns, self._progress)
         if not self._turns.goes_on:
-            for source in self._sources:
-                source.leave()
-        log.debug("advanced: epoch %d of the schedule is over after %d batches", self._epoch, self.batch_idx)
+            self._leave_all()
 
-    @property
-    def _had_turn(self) -> bool:
-        return self._exhausted or self._progress.position > 0
-
-    def _agreed_seed(self) -> int:
-        """The seed; on all ranks the same."""
-        if self._seed is None:
-            self._seed = torch.initial_seed()
-            if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-                agreed = [self._seed]
-                dist.broadcast_object_list(agreed, src=0)
-                self._seed = agreed[0]
-        return self._seed
-
-
-def _prefetched(state: Mapping[str, Any]) -> int:
-    found = state.get("prefetched", state.get("prefetched_batches"))
-    return found if isinstance(found, int) else 0
+    def _leave_all(self) -> None:
+        """All loaders begin anew with what they give next."""
+        self._choices.begin_anew()
+        for source in self._sources:
+            source.leave()
+            source.passes = 0

@@ -130,6 +130,11 @@ def after_end(turns: Turns, progress: Progress, loader: int) -> Then:
     return Then.PASS if turns.length == "once" else Then.ANEW
 
 
+def after_epoch(turns: Turns, progress: Progress) -> Progress:
+    """The progress at the beginning of the epoch that follows: an endless order goes on where it is. Pure."""
+    return Progress(turn=progress.turn if turns.goes_on else 0, given=[0] * turns.loaders)
+
+
 def is_exhausted(
     turns: Turns,
     progress: Progress,

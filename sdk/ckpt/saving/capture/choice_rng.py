@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ckpt.saving.envelope.places import is_schedule
+
 _KEY = "choice_rng"
 _LIFTED = "choice_rng_lifted"
 
@@ -15,7 +17,7 @@ def lifted(states: Sequence[Any]) -> tuple[list[Any], Any]:
     Those of other schedules stay where they are. None where nobody has one.
     """
     for i, state in enumerate(states):
-        if isinstance(state, Mapping) and "schedule_position" in state and state.get(_KEY) is not None:
+        if is_schedule(state) and state.get(_KEY) is not None:
             return [*states[:i], {**state, _KEY: None, _LIFTED: True}, *states[i + 1 :]], state[_KEY]
     return list(states), None
 

@@ -14,15 +14,18 @@ _WORDS = {
     "torch": "torch {}",
     "device": "the device {}",
     "cpu": "a CPU that can {}",
-    "threads": "{} threads",
+    "threads": "{} thread(s)",
     "numpy": "NumPy {}",
     "python": "Python {}",
 }
 """Name to how it is told; those that decide about bits come first."""
 
+_BENCHMARK = "torch.backends.cudnn.benchmark is on: it may choose other algorithms in each run"
+_ORDER = "CUDA may add in another order each time: torch.use_deterministic_algorithms(True) has it add in one"
+
 
 def environment_of(weights: Any) -> dict[str, Any]:
-    """Versions, threads and kind of device that a model runs with here, as plain data; None for no model."""
+    """Versions, threads and kind of device that a model runs with here, as plain data; no device for no model."""
     found = {
         "torch": str(torch.__version__),
         "numpy": np.__version__,
@@ -37,24 +40,34 @@ def environment_of(weights: Any) -> dict[str, Any]:
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
     """What is another now than when it was saved, as words; () for files that do not tell. Pure."""
     return tuple(
-        f"saved with {words.format(saved[name])}, now {words.format(now[name])}"
+        f"saved with {_told(words, saved[name])}, now {_told(words, now[name])}"
         for name, words in _WORDS.items()
         if name in saved and name in now and saved[name] != now[name]
     )
 
 
+def _told(words: str, value: Any) -> str:
+    return words.format(value).replace("(s)", "" if value == 1 else "s")
+
+
 def nondeterminism() -> tuple[str, ...]:
-    """What makes a training on CUDA come to other bits each time it runs, as sentences; () where CUDA is not in use."""
+    """What makes a training on CUDA come to other bits each time it runs, as sentences; () where CUDA is not in use.
+
+    No stop is needed for that, so `is_of_every_run` tells these sentences from others.
+    """
     if not (torch.cuda.is_available() and torch.cuda.is_initialized()):  # type: ignore[no-untyped-call]
         return ()
     told = []
     if torch.backends.cudnn.benchmark:
-        told.append("torch.backends.cudnn.benchmark is on: it may choose other algorithms in each run")
+        told.append(_BENCHMARK)
     if not torch.are_deterministic_algorithms_enabled():
-        told.append(
-            "CUDA may add in another order each time: torch.use_deterministic_algorithms(True) has it add in one"
-        )
+        told.append(_ORDER)
     return tuple(told)
+
+
+def is_of_every_run(caveat: str) -> bool:
+    """Whether a sentence is one of `nondeterminism`: two runs without a stop differ by it too."""
+    return caveat in (_BENCHMARK, _ORDER)
 
 
 def _device(weights: Any) -> str | None:

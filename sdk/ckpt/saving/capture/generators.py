@@ -24,7 +24,8 @@ RANDOM_ALIASES = {
 }
 """Names under which other tools keep random states, and ours."""
 
-KNOWN = ("python_random", "numpy_random", "torch_cpu", "torch_cuda")
+GENERATORS = {"python_random": "python", "numpy_random": "numpy", "torch_cpu": "torch", "torch_cuda": "cuda"}
+"""Keys of the captured states, and how reports call the generators."""
 
 
 def capture_random() -> dict[str, Any]:
@@ -75,7 +76,7 @@ def prove_random(states: Mapping[str, Any]) -> ProvenStates:
     for a state that is damaged.
     """
     wanted = {RANDOM_ALIASES.get(str(name), str(name)): state for name, state in states.items() if state is not None}
-    left = [name for name in wanted if name not in KNOWN]
+    left = [name for name in wanted if name not in GENERATORS]
     proven: dict[str, Any] = {}
     try:
         if "python_random" in wanted:

@@ -103,9 +103,11 @@ def _judged(optimizers: Any) -> Callable[[torch.Tensor, torch.Tensor], Verdict]:
     judges: dict[int, list[Callable[[torch.Tensor], Verdict]]] = {}
     for optimizer in several(optimizers)[0]:
         watched = watch_of(optimizer)
-        judge = None if watched is None else watched.judging()
-        for parameter in parameters_of(optimizer) if judge is not None else ():
-            judges.setdefault(id(parameter), []).append(judge)  # type: ignore[arg-type]
+        if watched is None:
+            continue
+        judge = watched.judging()
+        for parameter in parameters_of(optimizer):
+            judges.setdefault(id(parameter), []).append(judge)
 
     def verdict(parameter: torch.Tensor, gradient: torch.Tensor) -> Verdict:
         told = {judge(gradient) for judge in judges.get(id(parameter), ())}

@@ -1,7 +1,7 @@
 """What loaders tell of themselves: where they stand, how they go on, and what speaks against doing so to the bit.
 
-Whatever tells it by the attributes `resumes_by`, `caveats`, `generators_at_start` and `generators_at_end` is heard; of
-other loaders nothing is known but their states.
+Whatever tells it by the attributes `resumes_by`, `caveats`, `slow`, `epoch`, `batch_idx`, `generators_at_start` and
+`generators_at_end` is heard; of other loaders nothing is known but their states.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from torch.utils.data import DistributedSampler
+
 from ckpt.saving.capture import protocol
 from ckpt.saving.capture.phases import SeenLoader
 from ckpt.saving.envelope.content import Phase
+from ckpt.saving.envelope.places import is_validation
 
 _SEEDED_ANEW = "torchdata seeds anew after a resume: what its data set draws at random within the epoch will differ"
 
@@ -37,22 +40,52 @@ def resumes_by(loaders: Any) -> dict[str, str]:
 
 def all_at_one_position(loaders: Any) -> bool:
     """Whether the processes of a training are all at the same position in their data, by the kinds of its loaders."""
-    return all(getattr(loader, "resumes_by", None) == "position" for _, loader in _named(loaders))
+    return all(_counts_alike(loader) for _, loader in _named(loaders))
 
 
-def caveats_of(loaders: Any, phase: Phase | None, interrupted: str | None) -> tuple[str, ...]:
+def _counts_alike(loader: Any) -> bool:
+    """Whether all processes are at the same number of batches, and that is all that there is to their position."""
+    how = getattr(loader, "resumes_by", None)
+    # A sampler is asked again for what it gave; a stream may be longer in one process than in another.
+    return how == "position" or (how == "skipping" and isinstance(getattr(loader, "sampler", None), DistributedSampler))
+
+
+def slow_loaders(loaders: Any) -> tuple[str, ...]:
+    """Why a training takes its time before it goes on from here, as sentences."""
+    return _told_by(loaders, "slow")
+
+
+def positions_of(loaders: Any) -> tuple[Any, ...] | None:
+    """How far the loaders of the training are: what moves with every batch that is taken. None where one of them does
+    not tell, and where there is none.
+    """
+    training = [loader for name, loader in _named(loaders) if not is_validation(name)]
+    told = tuple((getattr(loader, "epoch", None), getattr(loader, "batch_idx", None)) for loader in training)
+    return told if told and all(batch is not None for _, batch in told) else None
+
+
+def caveats_of_loaders(loaders: Any, phase: Phase | None, interrupted: str | None) -> tuple[str, ...]:
     """Why a training that goes on from here may not be the same to the bit, as far as its loaders are the reason.
 
-    `interrupted` is the name of the exception that ends the training, if one does.
+    `interrupted` is the name of the exception that ends the training, if one does and a batch may be under way.
     """
-    told = []
+    told = list(_told_by(loaders, "caveats"))
     for i, (name, loader) in enumerate(_named(loaders)):
-        told += [f"{_called(i, name)}: {caveat}" for caveat in getattr(loader, "caveats", ())]
         if phase == "training" and type(loader).__module__.startswith("torchdata."):
             told.append(f"{_called(i, name)}: {_SEEDED_ANEW}")
     if interrupted is not None and phase == "training":
         told.append(f"it was saved on {interrupted}: a batch that was under way is not repeated")
     return tuple(told)
+
+
+def _told_by(loaders: Any, attribute: str) -> tuple[str, ...]:
+    """The sentences of all loaders under an attribute, each with the name of its loader."""
+    return tuple(
+        # Of a schedule that is the only one they name the loader already.
+        sentence if name is None and sentence.startswith("loader ") else f"{_called(i, name)}: {sentence}"
+        for i, (name, loader) in enumerate(_named(loaders))
+        for sentence in getattr(loader, attribute, ())
+    )
 
 
 def _named(loaders: Any) -> Iterator[tuple[str | None, Any]]:

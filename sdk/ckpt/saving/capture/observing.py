@@ -9,37 +9,66 @@ import torch
 
 from ckpt.exceptions import SaveError
 from ckpt.saving.capture import protocol
-from ckpt.saving.capture.generators import capture_random
+from ckpt.saving.capture.generators import GENERATORS, capture_random
 from ckpt.saving.capture.taking import Training
 from ckpt.saving.capture.weights import is_modules, named, weights_of
 from ckpt.selftest.recording import Recorder, recorder
 from ckpt.state import TrainingState, real, whole
 
 if TYPE_CHECKING:
+    from ckpt.runs import Run
     from ckpt.saving.handle import SavedCheckpoint
 
-_NAMES = {"python_random": "python", "numpy_random": "numpy", "torch_cpu": "torch", "torch_cuda": "cuda"}
+
+class Unobserved:
+    """What trainings are outside of a self-test: nobody is told of them, and nothing is asked for."""
+
+    def follow(self, run: Run) -> None:
+        """Hears of the states that a run emits."""
+
+    def knows(self, training: Training) -> None:
+        """These are the objects of the training."""
+
+    def step(self, state: TrainingState) -> None:
+        """The training saves this state."""
+
+    def asked(self, state: TrainingState) -> bool:
+        """Whether this state is wanted to be saved."""
+        return False
+
+    def saved(self, state: TrainingState, handle: SavedCheckpoint | None) -> None:
+        """A save is on its way."""
+
+    def read(self, step: int) -> None:
+        """The training loaded a checkpoint of this step."""
 
 
-class Observing:
+class Observing(Unobserved):
     """Tells the recorder of a training, once its objects are known: by a hook, a save or a restore."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._training: Training | None = None
 
+    def follow(self, run: Run) -> None:
+        """Hears of the states that a run emits."""
+        run.listen(self.told)
+
     def knows(self, training: Training) -> None:
         """These are the objects of the training."""
         self._training = training
 
     def step(self, state: TrainingState) -> None:
-        """The training is at this state; only the first of a step counts. May end the process."""
-        step, epoch = whole(state.global_step, "global_step"), real(state.epoch, "epoch")
-        self._recorder.step(self, step, epoch, lambda: self._parts(state))
+        """The training saves this state, which may be the first that is heard of its step. May end the process."""
+        self._record(state, None)
+
+    def told(self, state: TrainingState) -> None:
+        """The training tells of this state; one of the same step and other numbers counts too. May end the process."""
+        self._record(state, repr((state.epoch, state.loss, sorted(state.metrics.items()))))
 
     def asked(self, state: TrainingState) -> bool:
         """Whether the self-test wants this state saved, as it does when it does not know the objects yet."""
-        self.step(state)
+        self.told(state)
         wanted = self._recorder.wants_save(whole(state.global_step, "global_step"))
         return wanted or (self._training is None and self._recorder.here)
 
@@ -57,21 +86,26 @@ class Observing:
         """The training loaded a checkpoint of this step."""
         self._recorder.read(whole(step, "global_step"))
 
+    def _record(self, state: TrainingState, told: object) -> None:
+        step, epoch = whole(state.global_step, "global_step"), real(state.epoch, "epoch")
+        self._recorder.step(self, step, epoch, lambda: self._parts(state), told)
+
     def _parts(self, state: TrainingState) -> Mapping[str, Any]:
         parts: dict[str, Any] = {
-            "random": {_NAMES[key]: state for key, state in capture_random().items() if state is not None},
+            "random": {GENERATORS[key]: state for key, state in capture_random().items() if state is not None},
             "loss": {"loss": real(state.loss, "loss")},
+            "metrics": state.metrics,
         }
         if self._training is not None:
             parts.update(_states(self._training))
         return parts
 
 
-def here() -> Observing | None:
-    """The observer of this process's training; None when no self-test goes on."""
+def here() -> Unobserved:
+    """The observer of this process's training."""
     found = recorder()
-    if found is None or not found.here:
-        return None
+    if found is None or not found.claim():
+        return Unobserved()
     from ckpt.selftest.dataloaders import listen
 
     listen(found.batch)

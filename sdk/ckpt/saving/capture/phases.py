@@ -10,15 +10,20 @@ numbers that were there when the training's loader came to its end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ckpt.saving.envelope.content import Phase
-from ckpt.saving.envelope.places import is_schedule, is_validation
+from ckpt.saving.envelope.places import is_validation
 
 _NOT_REPEATED = "it was saved in a validation within the epoch's training, which is not repeated"
 _OTHER_RANDOM = "the validation is done again, but with other random numbers: its loader does not tell those"
+
+_NOT_SAID = (
+    "whether its epoch was over was not said, and its validation is taken for one that is yet to come: "
+    "save_checkpoint(at_epoch_end=…) says it"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +87,7 @@ def moment_of(
     if validating and under_way:
         return _validation_within(loaders, validating)
     if validating:
-        return _validation(loaders, validating)
+        return _validation(loaders, validating[0].epoch)
     if under_way:
         epochs = [loader.epoch for loader in under_way]
         had_turn = [loader for loader in training if loader.had_turn and loader.epoch in epochs]
@@ -95,18 +100,25 @@ def moment_of(
         return Moment("between" if epoch_begun is False else "training", False, states)
     if epoch_begun is False:
         return Moment("between", False, states)
-    if at_epoch_end is None:
+    if at_epoch_end is None and not _is_due(loaders, telling[-1].epoch):
         return Moment("between", True, states)
-    return _validation(loaders, [])
+    return _validation(loaders, telling[-1].epoch, _NOT_SAID if at_epoch_end is None else None)
 
 
-def _validation(loaders: Sequence[SeenLoader], validating: Sequence[SeenLoader]) -> Moment:
+def _is_due(loaders: Sequence[SeenLoader], epoch: int | None) -> bool:
+    """Whether a loader of the validation had its turn in all epochs but this one, whose training is over."""
+    return any(
+        is_validation(loader.name) and loader.tells and not loader.is_open and loader.state.get("epoch") == epoch
+        for loader in loaders
+    )
+
+
+def _validation(loaders: Sequence[SeenLoader], epoch: int | None, caveat: str | None = None) -> Moment:
     """The epoch's training is over; its validation is under way, is yet to come, or is over."""
-    epochs = [loader.epoch for loader in validating]
     begun = [
         loader
         for loader in loaders
-        if is_validation(loader.name) and (loader.is_open or (loader.had_turn and loader.epoch in epochs))
+        if is_validation(loader.name) and (loader.is_open or (loader.had_turn and loader.epoch == epoch))
     ]
     had_turn = [loader for loader in loaders if not is_validation(loader.name) and loader.had_turn]
 
@@ -115,8 +127,8 @@ def _validation(loaders: Sequence[SeenLoader], validating: Sequence[SeenLoader])
 
     random = [loader.random_at_end for loader in had_turn[-1:]] + [loader.random_at_start for loader in begun[:1]]
     found = next((states for states in random if states is not None), None)
-    caveats = (_OTHER_RANDOM,) if begun and found is None else ()
-    return Moment("validation", False, _states(loaders, stored), found, caveats)
+    told = (_OTHER_RANDOM if begun and found is None else None, caveat)
+    return Moment("validation", False, _states(loaders, stored), found, tuple(filter(None, told)))
 
 
 def _validation_within(loaders: Sequence[SeenLoader], validating: Sequence[SeenLoader]) -> Moment:
@@ -127,7 +139,7 @@ def _validation_within(loaders: Sequence[SeenLoader], validating: Sequence[SeenL
     return Moment("validation", False, states, random, caveats)
 
 
-def _states(loaders: Sequence[SeenLoader], stored: Any) -> tuple[Any, ...]:
+def _states(loaders: Sequence[SeenLoader], stored: Callable[[SeenLoader], Any]) -> tuple[Any, ...]:
     return tuple(stored(loader) if loader.tells else loader.state for loader in loaders)
 
 
@@ -138,9 +150,8 @@ def _closed_at_end(loader: SeenLoader) -> Any:
 
 def _closed(state: Mapping[str, Any]) -> dict[str, Any]:
     """What begins with the next epoch."""
-    if is_schedule(state):
-        return {**state, "epoch_open": False, "exhausted": True}
-    return {**state, "epoch": _following(state), "epoch_open": False, "exhausted": True}
+    last = _last_epoch(state)
+    return {**state, "epoch": None if last is None else last + 1, "epoch_open": False, "exhausted": True}
 
 
 def _ended_if(loader: SeenLoader, had_turn: Sequence[SeenLoader]) -> Any:
@@ -150,29 +161,18 @@ def _ended_if(loader: SeenLoader, had_turn: Sequence[SeenLoader]) -> Any:
     return {**loader.state, "epoch": loader.epoch, "exhausted": True, "epoch_open": True}
 
 
-def _at_beginning(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What begins the epoch again that it is in, or gave last."""
-    if isinstance(state.get("at_start"), Mapping):
-        return dict(state["at_start"])
-    sampler = state.get("sampler_state")
-    held = sampler.get("held_at_start", sampler.get("held")) if isinstance(sampler, Mapping) else None
-    anew = {"batch_idx": 0, "sample_idx": 0, "exhausted": False, "epoch_open": False, "prefetched": 0, "next_reader": 0}
-    cleared: dict[str, Any] = {"dataset_state": None, "readers": [], "generators": None}
-    cleared["sampler_state"] = {"held": held} if held else None
-    return {**state, **anew, **cleared, "epoch": _last_epoch(state)}
+def _at_beginning(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What begins the epoch again that it is in, or gave last, as the loader itself tells it."""
+    start = state.get("at_start")
+    return start if isinstance(start, Mapping) else state
 
 
 def _last_epoch(state: Mapping[str, Any]) -> int | None:
-    """The epoch that a loader is in, or gave last; one that is not under way tells its next, a schedule its last."""
+    """The epoch that a loader is in, or gave last; one that is not under way tells its next."""
     epoch = state.get("epoch")
     if not isinstance(epoch, int):
         return None
-    return epoch if state.get("epoch_open") or is_schedule(state) else max(0, epoch - 1)
-
-
-def _following(state: Mapping[str, Any]) -> int | None:
-    epoch = _last_epoch(state)
-    return None if epoch is None else epoch + 1
+    return epoch if state.get("epoch_open") else max(0, epoch - 1)
 
 
 def _position(state: Mapping[str, Any]) -> int:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from ckpt.saving.envelope.places import is_schedule
+
+T = TypeVar("T")
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -21,7 +25,7 @@ def rank_and_world() -> tuple[int, int]:
         return 0, 1
 
 
-def agree(answer: bool) -> bool:
+def agree(answer: T) -> T:
     """Rank 0's answer, on all ranks; one's own outside of `torch.distributed`.
 
     Every rank has to call it: it waits for rank 0.
@@ -64,11 +68,28 @@ def gather(own: Callable[[], OwnStates]) -> list[OwnStates | None] | None:
 def own_loaders(first: list[Any] | None, by_rank: Sequence[Any] | None) -> list[Any] | None:
     """The saved loaders' states that are this process's own.
 
-    `first` are those of rank 0. They say where the training stands, so a rank whose own are not there takes them.
+    `first` are those of rank 0. They say where the training stands, so a rank whose own are not there takes them, but
+    for the seeds of the order: ranks that were seeded apart would have rank 0's data.
     """
     rank, _ = rank_and_world()
     own = by_rank[rank] if by_rank is not None and 0 < rank < len(by_rank) else None
-    return list(own) if isinstance(own, list | tuple) else first
+    if isinstance(own, list | tuple):
+        return list(own)
+    return first if rank == 0 or first is None else [_without_seeds(state) for state in first]
+
+
+def _without_seeds(state: Any) -> Any:
+    """The state of a loader that tells a seed, without it; a schedule keeps its own, which all ranks agree on."""
+    if not isinstance(state, Mapping):
+        return state
+    told: dict[str, Any]
+    if is_schedule(state):
+        told = {"loader_states": [_without_seeds(inner) for inner in state["loader_states"]]}
+    elif "epoch_open" in state and "seed" in state:
+        told = {"seed": None}
+    else:
+        return state
+    return {**state, **told, "at_start": _without_seeds(state.get("at_start"))}
 
 
 def _ready() -> None:

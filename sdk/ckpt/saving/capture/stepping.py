@@ -6,6 +6,7 @@ costs about a sixth of a microsecond a tensor, keeps no gradient alive and chang
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -50,7 +51,8 @@ class StepWatch:
 
 
 _watches: weakref.WeakKeyDictionary[torch.optim.Optimizer, StepWatch] = weakref.WeakKeyDictionary()
-"""Each optimizer is watched once, however many look at it; it is forgotten with it."""
+"""Each optimizer is watched once, however many look at it, from whatever thread; it is forgotten with it."""
+_lock = threading.Lock()
 
 
 def watch(optimizers: Any) -> None:
@@ -64,12 +66,17 @@ def watch_of(optimizer: Any) -> StepWatch | None:
     inner = getattr(optimizer, "optimizer", None)
     if isinstance(inner, torch.optim.Optimizer):
         return watch_of(inner)
-    # One that never called its base class has no place for hooks.
-    if not isinstance(optimizer, torch.optim.Optimizer) or not hasattr(optimizer, "_optimizer_step_post_hooks"):
+    if not isinstance(optimizer, torch.optim.Optimizer):
         return None
-    found = _watches.get(optimizer)
-    if found is None:
-        found = _watches[optimizer] = StepWatch(optimizer)
+    with _lock:
+        found = _watches.get(optimizer)
+        if found is None:
+            try:
+                found = StepWatch(optimizer)
+            except AttributeError:
+                # One that never called its base class has no place for hooks.
+                return None
+            _watches[optimizer] = found
     return found
 
 
@@ -80,7 +87,8 @@ def parameters_of(optimizer: Any) -> list[torch.Tensor]:
 
 
 def _marks(optimizer: torch.optim.Optimizer) -> list[_Mark]:
-    # This is done at every step: nothing is called that need not be.
+    # This is done at every step: nothing is called that need not be. Torch has no public name for the number that it
+    # gives to every change of a tensor.
     reference = weakref.ref
     return [
         (reference(gradient), gradient._version)

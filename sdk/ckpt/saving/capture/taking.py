@@ -11,9 +11,9 @@ from ckpt.saving.capture import protocol
 from ckpt.saving.capture.choice_rng import lifted
 from ckpt.saving.capture.configs import config_of
 from ckpt.saving.capture.environment import environment_of, nondeterminism
-from ckpt.saving.capture.generators import capture_random
+from ckpt.saving.capture.generators import GENERATORS, capture_random
 from ckpt.saving.capture.gradients import has_numbers
-from ckpt.saving.capture.loaders import all_at_one_position, caveats_of, resumes_by, seen_loaders
+from ckpt.saving.capture.loaders import all_at_one_position, caveats_of_loaders, resumes_by, seen_loaders, slow_loaders
 from ckpt.saving.capture.phases import moment_of
 from ckpt.saving.capture.ranks import OwnStates, rank_and_world
 from ckpt.saving.capture.weights import is_modules, named, weights_of
@@ -23,8 +23,6 @@ from ckpt.state import TrainingState
 
 CHOICE_RNG = "choice_rng"
 """The name under which the generator that chooses among loaders is registered; format v1 has a key for it."""
-
-_GENERATORS = {"python_random": "python", "numpy_random": "numpy", "torch_cpu": "torch", "torch_cuda": "cuda"}
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,8 @@ def take(
     """The states to store; what the state itself holds fills in for objects that are not given.
 
     `at_epoch_end` and `epoch_begun` are as `moment_of` has them; `interrupted` names an exception that ends the
-    training. A random state that the training state holds is taken instead of the generators' own. Tensors share memory
-    with the training. Raises StateError for an object that has no state.
+    training, if a batch may be under way. A random state that the training state holds is taken instead of the
+    generators' own. Tensors share memory with the training. Raises StateError for an object that has no state.
     """
     loaders = protocol.state_dicts_of(training.loaders, "loaders")
     moment = moment_of(seen_loaders(training.loaders, loaders or ()), at_epoch_end, epoch_begun)
@@ -108,7 +106,8 @@ def take(
         world_size=rank_and_world()[1],
         environment=environment_of(training.weights),
     )
-    caveats = (*moment.caveats, *caveats_of(training.loaders, moment.phase, interrupted), *nondeterminism())
+    of_loaders = caveats_of_loaders(training.loaders, moment.phase, interrupted)
+    caveats = (*moment.caveats, *of_loaders, *nondeterminism())
     content.report = report_of(content, training, switches, caveats)
     return content
 
@@ -145,7 +144,7 @@ def report_of(content: Content, training: Training, switches: Switches, caveats:
     if content.random is None:
         left_out["rng"] = "save_random_state is off"
     else:
-        known = {name: content.random.get(key) for key, name in _GENERATORS.items()}
+        known = {name: content.random.get(key) for key, name in GENERATORS.items()}
         held = [f"rng.{name}" for name, value in known.items() if value is not None]
         captured += held or ["rng"]
         if held and known["cuda"] is None:
@@ -170,6 +169,7 @@ def report_of(content: Content, training: Training, switches: Switches, caveats:
         left_out={**left_out, **training.left_out},
         resumes_by=resumes_by(training.loaders),
         caveats=caveats,
+        slow=slow_loaders(training.loaders),
     )
 
 

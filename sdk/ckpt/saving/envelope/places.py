@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,11 @@ PLACES: dict[str, tuple[str, ...]] = {
     "model_config": ("model_config",),
 }
 """Part of a training to the places where it is looked for; the first that holds something of the kind wins."""
+
+_OF_VALIDATION = re.compile(
+    r"(val|valid|validation|test|eval|evaluation)(loader|dataloader|dl|set|dataset|data)?([\W\d_]|$)", re.IGNORECASE
+)
+"""What the names of a validation's loaders begin with, as a whole word."""
 
 KINDS: dict[str, tuple[type, ...]] = {
     "model_state_dict": (Mapping,),
@@ -107,7 +113,7 @@ def is_schedule(state: Any) -> bool:
 
 def is_validation(name: str | None) -> bool:
     """Whether a loader of this name is one of the validation, and not of the training."""
-    return name is not None and name.lower().startswith(("val", "test", "eval"))
+    return name is not None and _OF_VALIDATION.match(name) is not None
 
 
 def wrong_kind(envelope: Mapping[str, Any]) -> str | None:

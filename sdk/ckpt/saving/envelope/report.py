@@ -24,8 +24,9 @@ class CaptureReport(Record, frozen=True, kw_only=True):
     resumes_by: dict[str, str] = msgspec.field(default_factory=dict)
     """Loader to how it goes on: `position` and `state` at once, `skipping` by reading and dropping what came before."""
     caveats: tuple[str, ...] = ()
-    """Why a training that goes on from here may not be the same to the bit, or takes its time, as sentences; () when
-    nothing is known."""
+    """Why a training that goes on from here may not be the same to the bit, as sentences; () when nothing is known."""
+    slow: tuple[str, ...] = ()
+    """Why it takes its time before it goes on, as sentences."""
 
     def to_plain(self) -> dict[str, Any]:
         """The report as it stands in the file."""
@@ -34,6 +35,7 @@ class CaptureReport(Record, frozen=True, kw_only=True):
             "left_out": dict(self.left_out),
             "resumes_by": dict(self.resumes_by),
             "caveats": list(self.caveats),
+            "slow": list(self.slow),
         }
 
     @classmethod
@@ -46,6 +48,7 @@ class CaptureReport(Record, frozen=True, kw_only=True):
             left_out=_by_name(value.get("left_out")),
             resumes_by=_by_name(value.get("resumes_by")),
             caveats=_texts(value.get("caveats")),
+            slow=_texts(value.get("slow")),
         )
 
 

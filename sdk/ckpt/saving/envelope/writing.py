@@ -80,11 +80,9 @@ def _loaders(content: Content) -> Any:
     if content.loaders is None:
         return None
     names = content.names.get("loaders") or [""] * len(content.loaders)
-    validating = [places.is_validation(name) for name in names]
-    train, val = (
-        [state for state, is_val in zip(content.loaders, validating, strict=True) if is_val is wanted]
-        for wanted in (False, True)
-    )
+    states = [content.loaders[i] for i in _order(names)]
+    count = sum(not places.is_validation(name) for name in names)
+    train, val = states[:count], states[count:]
     return {
         "choice_rng_state": None,
         "choice_rng": None,
@@ -98,8 +96,13 @@ def _of_ranks(content: Content) -> list[Any] | None:
     by_rank, names = content.loaders_by_rank, content.names.get("loaders")
     if by_rank is None or names is None:
         return by_rank
-    order = sorted(range(len(names)), key=lambda i: places.is_validation(names[i]))
+    order = _order(names)
     return [own if own is None or len(own) != len(names) else [own[i] for i in order] for own in by_rank]
+
+
+def _order(names: list[str]) -> list[int]:
+    """Which loader comes when: those of the training stand before those of the validation."""
+    return sorted(range(len(names)), key=lambda i: places.is_validation(names[i]))
 
 
 def _iterator(states: list[Any]) -> Any:
@@ -116,7 +119,6 @@ def _iterator(states: list[Any]) -> Any:
 
 
 def _names(names: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Names in the order of the states: loaders of the training stand before those of the validation."""
-    if "loaders" not in names:
-        return names
-    return {**names, "loaders": sorted(names["loaders"], key=places.is_validation)}
+    """Names in the order of the states."""
+    loaders = names.get("loaders")
+    return names if loaders is None else {**names, "loaders": [loaders[i] for i in _order(loaders)]}

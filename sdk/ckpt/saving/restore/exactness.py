@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from ckpt.saving.capture.environment import differences, environment_of
+from ckpt.saving.capture.protocol import several
 from ckpt.saving.capture.ranks import rank_and_world
 from ckpt.saving.capture.taking import Training
 from ckpt.saving.envelope import Content
+from ckpt.saving.envelope.places import is_validation
 
 
-def caveats_of(content: Content, training: Training, *, random: bool = True) -> tuple[str, ...]:
-    """What speaks against it, as sentences; () where nothing is known, and for files that do not report on themselves.
+def caveats_of_restore(
+    content: Content, training: Training, *, loaders: int = 0, random: bool = True
+) -> tuple[str, ...]:
+    """What speaks against it, as sentences; () where nothing is known. Of files that do not report on themselves only
+    a position in the data is missed, and that for loaders that are given.
 
-    `random` says whether random states are wanted. Looks at the machine, and changes nothing.
+    `loaders` is how many took their state, and `random` says whether random states are wanted. Looks at the machine,
+    and changes nothing.
     """
     if content.report is None:
-        return ()
+        return _of_position(content, training, loaders) if training.loaders is not None else ()
     return (
         *content.report.caveats,
-        *_of_position(content, training),
+        *_of_position(content, training, loaders),
         *_of_random(content, wanted=random),
         *_of_world(content),
         *_of_ranks(content),
@@ -25,18 +31,30 @@ def caveats_of(content: Content, training: Training, *, random: bool = True) -> 
     )
 
 
-def _of_position(content: Content, training: Training) -> tuple[str, ...]:
+def _of_position(content: Content, training: Training, restored: int) -> tuple[str, ...]:
     if content.epoch_finished or content.phase == "between":
         return ()
-    is_saved = content.loaders is not None or content.loader_manager is not None
-    if is_saved and training.loaders is not None:
-        return ()
-    if not is_saved:
-        return (
-            "the position in the data was not saved, so the epoch's data begins again: "
-            "give loaders= a ckpt.ResumableLoader, which takes what a DataLoader takes",
-        )
-    return ("no loaders were given to restore, so the epoch's data begins again: give loaders= those of the save",)
+    if not (content.loaders or content.loader_manager is not None):
+        told = "the position in the data was not saved, so the epoch's data begins again"
+        if training.loaders is not None:
+            return (told,)
+        return (f"{told}: give loaders= a ckpt.ResumableLoader, which takes what a DataLoader takes",)
+    if training.loaders is None:
+        return ("no loaders were given to restore, so the epoch's data begins again: give loaders= those of the save",)
+    if restored < len(several(training.loaders)[0]):
+        return ("the position in the data was not restored, so the epoch's data begins again",)
+    return tuple(
+        f"{part}: its position was not saved, so its data begins again: "
+        "give it as a ckpt.ResumableLoader, which takes what a DataLoader takes"
+        for part in _left_out(content)
+    )
+
+
+def _left_out(content: Content) -> list[str]:
+    """The loaders of the training that tell no position, as the report calls them."""
+    left_out = {} if content.report is None else content.report.left_out
+    found = [part for part in left_out if part.startswith(("loaders.", "loaders[")) and part != "loaders.ranks"]
+    return [part for part in found if not is_validation(part.removeprefix("loaders."))]
 
 
 def _of_random(content: Content, *, wanted: bool) -> tuple[str, ...]:
@@ -49,12 +67,14 @@ def _of_world(content: Content) -> tuple[str, ...]:
     saved, now = content.world_size or 1, rank_and_world()[1]
     if saved == now:
         return ()
-    return (f"saved by {saved} processes, now there are {now}: each has other data and random numbers",)
+    by = "1 process" if saved == 1 else f"{saved} processes"
+    return (f"saved by {by}, now the training has {now}: each has other data and random numbers",)
 
 
 def _of_ranks(content: Content) -> tuple[str, ...]:
     left_out = {} if content.report is None else content.report.left_out
     told = {
+        "rng.ranks": "all ranks but rank 0 draw other random numbers: gather_random_states=True saves each its own",
         "loaders.ranks": "all ranks take rank 0's position in the data: gather_random_states=True saves each its own",
         "gradients.ranks": "all ranks take rank 0's gradients, which are not their own where no_sync() was used",
     }

@@ -59,7 +59,7 @@ def _made_for(parameter: torch.Tensor | None, gradient: object) -> torch.Tensor 
         return f"{gradient.dtype} in the checkpoint, {parameter.dtype} in the model"
     try:
         made = gradient.to(device=parameter.device, dtype=parameter.dtype)
-        if made.layout is torch.strided and made.numel() > 1 and not any(made.stride()):
+        if made.layout is torch.strided and made.numel() and not any(made.stride()):
             made = torch.empty_like(parameter, requires_grad=False).copy_(made)
         torch.nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad).grad = made
     except (RuntimeError, TypeError, ValueError) as error:

@@ -83,8 +83,9 @@ class RestoreReport(Record, frozen=True, kw_only=True):
     resumes_by: dict[str, str] = msgspec.field(default_factory=dict)
     """Loader to how it goes on: `position` and `state` at once, `skipping` by reading and dropping what came before."""
     caveats: tuple[str, ...] = ()
-    """Why the training may not go on to the bit as if it had not stopped, or only slowly, as sentences; () when nothing
-    is known."""
+    """Why the training may not go on to the bit as if it had not stopped, as sentences; () when nothing is known."""
+    slow: tuple[str, ...] = ()
+    """Why it takes its time before it goes on, as sentences."""
     migration: Migration | None = None
     """How the file was read, when it is of an older layout or of another maker."""
 
@@ -118,6 +119,7 @@ class RestoreReport(Record, frozen=True, kw_only=True):
             ("not restored", self.notes),
             ("left out at the save", reasons),
             ("but", self.caveats),
+            ("slow", self.slow),
             ("read as", () if self.migration is None else (self.migration,)),
         ):
             if items:

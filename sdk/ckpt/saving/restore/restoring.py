@@ -17,7 +17,7 @@ from ckpt.saving.capture.stepping import watch
 from ckpt.saving.capture.taking import CHOICE_RNG, Training
 from ckpt.saving.envelope import Content
 from ckpt.saving.restore import states
-from ckpt.saving.restore.exactness import caveats_of
+from ckpt.saving.restore.exactness import caveats_of_restore
 from ckpt.saving.restore.gradients import GradientsToSet
 from ckpt.saving.restore.interrupts import interrupts_wait
 from ckpt.saving.restore.report import RestoreReport, listed
@@ -41,13 +41,15 @@ def restore(
 
     With `strict`, whatever does not fit raises CheckpointError and nothing is changed. Without, tensors whose name and
     shape fit are restored, and the other objects only when all of them did; of those, one that refuses is left as it
-    was and told of. With `weights_only` the model alone is restored. Where a state looked as if it fitted and is
+    was and told of. With `weights_only` the model alone is restored, and at the start of a fork no loader is: its data
+    begins with its own first epoch. Where a state looked as if it fitted and is
     refused after all, CheckpointError is raised and what was changed is put back; so it is on an interrupt. Loaders
     come first, then registered objects, optimizers and weights; random states are set last, and nothing draws from them
     before the training does. One warning tells why the training may not go on to the bit, if it may not.
     """
     weights = None if training.weights is None else WeightsToLoad(training.weights, content.weights)
-    kinds = {} if weights_only else _matched(content, training)
+    goes_on = not (start_of_fork or weights_only)
+    kinds = {} if weights_only else _matched(content, training, loaders=goes_on)
     problems = [problem for found in kinds.values() for problem in found.problems]
     gradients = None if weights is None or weights_only else _gradients(content, training)
     skipped = () if weights is None else weights.skipped
@@ -58,14 +60,14 @@ def restore(
         )
     proven, notes = _proven(content, random and not weights_only)
     notes += () if gradients is None else gradients.notes
-    notes = [*problems, *([] if weights_only else _unclaimed(content, training)), *notes]
+    notes = [*problems, *([] if weights_only else _unclaimed(content, training, loaders=goes_on)), *notes]
     if skipped:
         notes += [f"the {kind} state was not restored: not all weights fit" for kind, m in kinds.items() if m.pairs]
         notes += ["the gradients were not restored: not all weights fit"] if content.gradients and gradients else []
         kinds, gradients = {}, None
     given, refused = _change(weights, kinds, gradients, proven, strict=strict)
-    goes_on = not (start_of_fork or weights_only)
-    caveats = caveats_of(content, training, random=random) if goes_on else ()
+    loaders = _count(given, "loader")
+    caveats = caveats_of_restore(content, training, loaders=loaders, random=random) if goes_on else ()
     report = RestoreReport(
         checkpoint=checkpoint,
         path=path,
@@ -78,7 +80,7 @@ def restore(
         converted=() if weights is None else weights.converted,
         optimizers=_count(given, "optimizer"),
         schedulers=_count(given, "scheduler"),
-        loaders=_count(given, "loader"),
+        loaders=loaders,
         scaler=bool(_count(given, "scaler")),
         gradients=0 if gradients is None else gradients.count,
         registered=tuple(name for name in training.registered if _count(given, f"'{name}'")),
@@ -89,23 +91,28 @@ def restore(
         left_out={} if content.report is None else content.report.left_out,
         resumes_by={} if content.report is None else content.report.resumes_by,
         caveats=caveats,
+        slow=content.report.slow if content.report is not None and loaders else (),
         migration=content.migration,
     )
     tell_restore(report, given)
     return report
 
 
-def _matched(content: Content, training: Training) -> dict[str, Matched]:
+def _matched(content: Content, training: Training, *, loaders: bool) -> dict[str, Matched]:
+    """All objects but the model with their states; `loaders` says whether the position in the data is wanted."""
     names = content.names
     captured = dict(content.captured or {})
     if content.choice_random is not None:
         captured.setdefault(CHOICE_RNG, content.choice_random)
-    loaders = put_back(content.loaders, content.choice_random)
+    positions = put_back(content.loaders, content.choice_random)
     if content.loader_manager is not None and _is_one(training.loaders):
-        loaders = [content.loader_manager]
-    loaders = own_loaders(loaders, content.loaders_by_rank)
+        positions = [content.loader_manager]
+    positions = own_loaders(positions, content.loaders_by_rank) if loaders else None
     return {
-        "loader": states.match("loader", training.loaders, loaders, names.get("loaders", ())),
+        # A training may have got its loaders after the save.
+        "loader": states.match("loader", training.loaders, positions, names.get("loaders", ()))
+        if positions
+        else Matched(),
         "registered": states.match_registered(training.registered, captured),
         "optimizer": states.match("optimizer", training.optimizers, content.optimizers, names.get("optimizers", ())),
         "scheduler": states.match("scheduler", training.schedulers, content.schedulers, names.get("schedulers", ())),
@@ -113,8 +120,13 @@ def _matched(content: Content, training: Training) -> dict[str, Matched]:
     }
 
 
-def _unclaimed(content: Content, training: Training) -> list[str]:
-    return [
+def _unclaimed(content: Content, training: Training, *, loaders: bool) -> list[str]:
+    told = []
+    if training.loaders is not None and not loaders:
+        told.append("the loaders were left alone: a fork begins with an epoch of its own")
+    elif training.loaders is not None and not content.loaders and content.loader_manager is None:
+        told.append("no loader state was saved")
+    return told + [
         f"the state of '{printable(str(name))}' was saved, and nothing is registered under that name"
         for name in content.captured or {}
         if name not in training.registered

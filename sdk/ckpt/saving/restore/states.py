@@ -16,6 +16,7 @@ from ckpt.saving.capture.protocol import give_state, has_state, several, state_o
 from ckpt.saving.envelope.plain import from_plain
 from ckpt.saving.restore.fitting import by_names, unfit_optimizer, unfit_scheduler
 from ckpt.saving.restore.interrupts import interrupts_wait
+from ckpt.telling import one_line
 
 _REFUSALS = (CkptError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, OSError)
 """What objects raise that cannot tell or take a state."""
@@ -124,7 +125,7 @@ def give_all(pairs: Sequence[Pair], *, strict: bool = True) -> tuple[list[Pair],
 
 def _line(error: Exception) -> str:
     """What an error says, in one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(one_line(error).split())[:300]
 
 
 def _by_names(pair: Pair) -> Any:

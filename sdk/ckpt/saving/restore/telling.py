@@ -1,4 +1,8 @@
-"""What the log says of a restore: part by part at DEBUG, and once, as a warning, what speaks against it."""
+"""What the log says of a restore: part by part at DEBUG, and what speaks against it once.
+
+That is a warning where the training goes on otherwise than it would have; what every run of it has to live with, and
+what only takes its time, is told at INFO.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckpt.encoding import printable
+from ckpt.saving.capture.environment import is_of_every_run
 from ckpt.saving.restore.report import RestoreReport, listed
 from ckpt.saving.restore.states import Pair
 
 log = logging.getLogger("ckpt.saving")
-
-_SKIPPING = "read again from their beginning and dropped up to the position"
 
 
 def tell_restore(report: RestoreReport, given: Sequence[Pair]) -> None:
@@ -26,18 +29,12 @@ def tell_restore(report: RestoreReport, given: Sequence[Pair]) -> None:
         log.debug("%s: restored the random states", name)
     for item in (*report.skipped, *report.notes):
         log.debug("%s: skipped: %s", name, printable(str(item)))
-    told = [*report.caveats, *_slow(report)]
+    differing = [caveat for caveat in report.caveats if not is_of_every_run(caveat)]
+    if differing:
+        log.warning("%s: the training goes on, but %s", name, printable(listed(differing)))
+    told = [*filter(is_of_every_run, report.caveats), *report.slow]
     if told:
-        log.warning("%s: the training goes on, but %s", name, printable(listed(told)))
-
-
-def _slow(report: RestoreReport) -> list[str]:
-    """Loaders that only skip, where no sentence of theirs says so already."""
-    return [
-        f"{loader}: batches are {_SKIPPING}"
-        for loader, how in report.resumes_by.items()
-        if how == "skipping" and not any(caveat.startswith(f"{loader}: ") for caveat in report.caveats)
-    ]
+        log.info("%s: the training goes on; %s", name, printable(listed(told)))
 
 
 def _position(state: Any) -> str:

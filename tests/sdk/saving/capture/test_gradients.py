@@ -101,7 +101,7 @@ def test_a_resume_at_every_micro_batch_comes_to_the_same_bits(tmp_path: Path, ze
 
 def test_a_manager_alone_and_an_exception_save_them_too(tmp_path: Path) -> None:
     expected = uninterrupted("end")
-    for stop in range(1, MICRO_BATCHES):
+    for stop in (1, 4, 6, 7):
         first, second = Training(), Training()
         manager = CheckpointManager(tmp_path / f"m{stop}")
         manager.watch_optimizers(first.optimizer)

@@ -10,12 +10,18 @@ from ckpt.saving.capture.phases import Moment, SeenLoader, moment_of
 
 
 def under_way(epoch: int = 1, batch: int = 2, *, exhausted: bool = False) -> dict[str, Any]:
-    return {"batch_idx": batch, "epoch": epoch, "epoch_open": True, "exhausted": exhausted, "prefetched": 3}
+    told = {"batch_idx": batch, "epoch": epoch, "epoch_open": True, "exhausted": exhausted, "prefetched": 3}
+    return {**told, "at_start": beginning(epoch)}
+
+
+def beginning(epoch: int) -> dict[str, Any]:
+    return {**FRESH, "epoch": epoch}
 
 
 def over(epoch: int = 1) -> dict[str, Any]:
     """A loader that gave all of an epoch: it tells the next one."""
-    return {"batch_idx": 0, "epoch": epoch + 1, "epoch_open": False, "exhausted": True, "prefetched": 0}
+    told = {"batch_idx": 0, "epoch": epoch + 1, "epoch_open": False, "exhausted": True, "prefetched": 0}
+    return {**told, "at_start": beginning(epoch)}
 
 
 FRESH = {"batch_idx": 0, "epoch": 0, "epoch_open": False, "exhausted": False, "prefetched": 0}
@@ -43,6 +49,11 @@ def seen(**states: Any) -> list[SeenLoader]:
         ({"train": over()}, None, None, "between", True),
         ({"train": over()}, None, False, "between", False),
         ({"train": over(), "val": over()}, True, True, "between", True),
+        ({"train": over(), "val": over()}, None, None, "between", True),
+        ({"train": over(1), "val": over(0)}, None, None, "validation", False),
+        ({"train": over(3), "val": over(0)}, None, None, "between", True),
+        ({"train": over(0), "val": FRESH}, None, None, "validation", False),
+        ({"train": over(1), "val": over(0)}, True, None, "between", True),
         ({"train": under_way()}, True, True, "between", True),
         ({"train": FRESH}, None, None, None, None),
         ({"train": FRESH}, False, False, "between", False),
@@ -97,6 +108,19 @@ def test_parts_of_the_validation_that_are_over_begin_anew_too() -> None:
     assert found["val_c"] == over(3)
 
 
+def test_a_validation_that_is_over_is_done_again_as_long_as_its_epoch_is_not() -> None:
+    loaders = seen(train=over(4), val=over(4))
+    assert states(loaders, moment_of(loaders, False, True))["val"] == beginning(4)
+
+
+def test_a_validation_that_seems_to_be_yet_to_come_is_told_of() -> None:
+    loaders = seen(train=over(4), val=over(3))
+    moment = moment_of(loaders)
+    assert states(loaders, moment)["val"] == over(3)
+    assert "at_epoch_end" in moment.caveats[0]
+    assert moment_of(loaders, False).caveats == ()
+
+
 def test_random_numbers_of_the_validation_come_from_its_loader_where_the_training_tells_none() -> None:
     loaders = [SeenLoader(FRESH, "train"), SeenLoader(under_way(), "val", "start of val")]
     assert moment_of(loaders, False, True).random == "start of val"
@@ -129,8 +153,8 @@ def test_at_the_end_of_an_epoch_an_iterator_goes_on_only_if_it_has_more() -> Non
     assert (found["done"]["epoch_open"], found["done"]["epoch"]) == (False, 5)
 
 
-def test_a_schedule_tells_the_epoch_that_it_gave_last() -> None:
-    schedule = {**over(4), "epoch": 4, "strategy": "weighted", "loader_states": [{}]}
+def test_a_schedule_is_as_any_other_loader() -> None:
+    schedule = {**over(4), "strategy": "weighted", "loader_states": [{}]}
     loaders = seen(train=schedule, val=under_way(4))
     found = states(loaders, moment_of(loaders, False, True))["train"]
     assert (found["epoch"], found["epoch_open"]) == (4, True)

@@ -30,7 +30,7 @@ _spec.loader.exec_module(make)
 
 
 def test_there_are_files_of_all_layouts() -> None:
-    assert len(FILES) == 7
+    assert len(FILES) == 8
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -71,6 +71,22 @@ def test_the_present_layout_holds_everything_and_loads_with_plain_torch() -> Non
     generator, expected = np.random.default_rng(0), np.random.default_rng(make.SEED)
     ckpt.load_checkpoint(DATA / "v1.pt", {"model": make.training()[0], "choice_rng": generator}, strict=False)
     assert generator.random() == expected.random()
+
+
+def test_positions_in_the_data_come_back_in_the_midst_of_an_epoch() -> None:
+    """A position is a promise about the order of the data: what comes next is told by the file's seeds and counts."""
+    loaders = make.loaders()
+    report = ckpt.load_checkpoint(DATA / "v1-loaders.pt", {"model": make.training()[0], "loaders": loaders})
+    assert (report.loaders, report.phase, report.next_epoch) == (2, "training", 2)
+    train, val = loaders["train"], loaders["val"]
+    assert (train.epoch, train.batch_idx, val.epoch) == (2, 4, 2)
+    assert [(name, batch.tolist()) for name, batch in train] == [
+        *[("a", [10, 1]), ("a", [9, 16]), ("a", [8, 2])],
+        *[("b", [101, 103, 102]), ("a", [18, 4])],
+    ]
+    assert [batch.tolist() for batch in val] == [[201, 204], [202, 205], [203, 200]]
+    assert next(iter(train))[1].tolist() == [15, 11]
+    assert next(iter(val)).tolist() == [203, 200]
 
 
 @pytest.mark.parametrize(

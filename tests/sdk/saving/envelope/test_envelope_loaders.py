@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ckpt.saving.envelope import Content, from_envelope, to_envelope
+from ckpt.saving.envelope import Content, from_envelope, places, to_envelope
 from ckpt.saving.envelope.content import Phase
 from ckpt.state import TrainingState
 
@@ -87,3 +87,16 @@ def test_the_environment_comes_back() -> None:
         "torch": "2",
         "threads": 4,
     }
+
+
+_VALIDATION = "val Val VALID validation test eval evaluation val_a val-a val2 test.b testLoader valset"
+
+
+@pytest.mark.parametrize("name", [*_VALIDATION.split(), "val 2"])
+def test_names_of_the_validation(name: str) -> None:
+    assert places.is_validation(name)
+
+
+@pytest.mark.parametrize("name", ["value", "Valencia", "testing_ground", "evaluated", "train", "my_val", "", None])
+def test_names_that_only_begin_alike(name: str | None) -> None:
+    assert not places.is_validation(name)

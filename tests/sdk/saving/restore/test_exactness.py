@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from ckpt.config import CheckpointConfig
+from ckpt.runs import Run
 from ckpt.saving import CheckpointManager
+from ckpt.saving.capture import environment, taking
 from ckpt.saving.envelope import Content
 from ckpt.saving.restore import exactness, restoring
 from ckpt.state import TrainingState
@@ -19,8 +22,9 @@ from ckpt.state import TrainingState
 class Position:
     """A loader with a position, that may say how well it goes on."""
 
-    def __init__(self, resumes_by: str = "position", caveats: tuple[str, ...] = ()) -> None:
+    def __init__(self, resumes_by: str = "position", caveats: tuple[str, ...] = (), slow: tuple[str, ...] = ()) -> None:
         self.at = 0
+        self.slow = slow
         self.resumes_by = resumes_by
         self.caveats = caveats
 
@@ -68,6 +72,84 @@ def test_a_loader_says_what_speaks_against_it(tmp_path: Path, caplog: pytest.Log
     assert told.endswith("the training goes on, but train: give the sampler a state_dict()")
 
 
+def test_what_only_takes_its_time_is_no_difference(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ckpt.saving")
+    report = save_and_resume(tmp_path / "r", {"train": Position("skipping", slow=("all is read again",))})
+    assert (report.caveats, report.slow) == ((), ("train: all is read again",))
+    assert "slow: train: all is read again" in str(report)
+    assert warnings(caplog) == []
+    [told] = [record.message for record in caplog.records if "goes on" in record.message]
+    assert told.endswith("the training goes on; train: all is read again")
+
+
+def test_what_every_run_on_a_gpu_has_to_live_with_is_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ckpt.saving")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    told = environment.nondeterminism()
+    monkeypatch.undo()
+    assert len(told) == 1
+    monkeypatch.setattr(taking, "nondeterminism", lambda: told)
+    report = save_and_resume(tmp_path / "r", Position(), at_epoch_end=False)
+    assert report.caveats == told
+    assert warnings(caplog) == []
+    assert any("CUDA may add" in record.message for record in caplog.records)
+
+
+def test_a_loader_without_a_position_beside_one_that_has_one_is_missed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = torch.utils.data.DataLoader([1, 2])
+    report = save_and_resume(tmp_path / "a", {"train": plain, "more": Position()}, at_epoch_end=False)
+    [told] = report.caveats
+    assert told.startswith("loaders.train: its position was not saved")
+    assert warnings(caplog)[-1].endswith(told)
+    assert save_and_resume(tmp_path / "b", {"train": Position(), "val_a": plain}, at_epoch_end=False).caveats == ()
+    [told] = save_and_resume(tmp_path / "c", [plain, Position()], at_epoch_end=False).caveats
+    assert told.startswith("loaders[0]: ")
+
+
+def test_a_loader_that_the_save_had_not_begins_its_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The advice to give one has to work."""
+    model = torch.nn.Linear(2, 2)
+    with CheckpointManager(tmp_path / "r") as manager:
+        manager.save_checkpoint(model, state(), at_epoch_end=False)
+        report = manager.resume(model, loaders=Position())
+    assert report is not None
+    assert report.caveats == ("the position in the data was not saved, so the epoch's data begins again",)
+    assert report.notes == ("no loader state was saved",)
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_loader_that_refuses_where_that_is_allowed_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, loader = torch.nn.Linear(2, 2), Position()
+    loader.at = 101
+    with CheckpointManager(tmp_path / "r") as manager:
+        manager.save_checkpoint(model, state(), loaders=loader, at_epoch_end=False)
+        report = manager.resume(model, loaders=loader, strict=False)
+    assert report is not None
+    assert report.caveats == ("the position in the data was not restored, so the epoch's data begins again",)
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_fork_begins_with_an_epoch_of_its_own(tmp_path: Path) -> None:
+    model, loader = torch.nn.Linear(2, 2), Position()
+    loader.at = 12
+    with CheckpointManager(tmp_path / "r") as manager:
+        manager.save_checkpoint(model, state(), loaders=loader, at_epoch_end=False)
+    loader.at = 0
+    with closing(Run.fork(tmp_path / "r", "f", tmp_path)) as run, CheckpointManager(run) as manager:
+        report = manager.resume(model, loaders=loader)
+    assert report is not None
+    assert report.start_of_fork
+    assert (report.loaders, loader.at) == (0, 0)
+    assert report.notes == ("the loaders were left alone: a fork begins with an epoch of its own",)
+
+
 def test_an_epoch_without_a_loader_begins_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     report = save_and_resume(tmp_path / "r", None, at_epoch_end=False)
     assert len(report.caveats) == 1
@@ -104,7 +186,7 @@ def test_another_machine_is_told_of_and_fails_nothing(
         report = manager.resume(model)
     assert report is not None
     assert any(caveat.endswith("now 77 threads") for caveat in report.caveats)
-    assert any(caveat.startswith("saved by 1 processes, now there are 4") for caveat in report.caveats)
+    assert any(caveat.startswith("saved by 1 process, now the training has 4") for caveat in report.caveats)
     assert len(warnings(caplog)) == 1
 
 
@@ -117,7 +199,7 @@ def test_weights_alone_are_no_resume(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_files_that_do_not_report_on_themselves_have_no_caveats() -> None:
-    assert exactness.caveats_of(Content(weights={}, state=state()), restoring.Training()) == ()
+    assert exactness.caveats_of_restore(Content(weights={}, state=state()), restoring.Training()) == ()
 
 
 def test_a_loader_that_refuses_leaves_all_as_it_was(tmp_path: Path) -> None:

@@ -64,6 +64,16 @@ def test_a_model_of_another_dtype_has_gradients_of_it(tmp_path: Path) -> None:
     assert values.same(other.weight.grad, model.weight.grad.to(torch.float64))
 
 
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (2, 3)])
+def test_a_zero_that_is_repeated_is_a_gradient_of_its_own(shape: tuple[int, ...]) -> None:
+    parameter = torch.nn.Parameter(torch.ones(shape))
+    GradientsToSet({"w": parameter}, {"w": torch.zeros(()).expand(shape)}).set()
+    assert parameter.grad is not None
+    assert parameter.grad.stride() == parameter.stride()
+    parameter.sum().backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(parameter.grad, torch.ones(shape))
+
+
 @pytest.mark.parametrize(
     ("gradient", "told"),
     [
