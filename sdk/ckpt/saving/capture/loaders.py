@@ -6,7 +6,7 @@ Whatever tells it by the attributes `resumes_by`, `caveats`, `slow`, `epoch`, `b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch.utils.data import DistributedSampler
@@ -16,6 +16,7 @@ from ckpt.saving.capture.phases import SeenLoader
 from ckpt.saving.envelope.content import Phase
 from ckpt.saving.envelope.places import is_validation
 
+_REMEDY = "give it as a ckpt.ResumableLoader, which takes what a DataLoader takes"
 _SEEDED_ANEW = "torchdata seeds anew after a resume: what its data set draws at random within the epoch will differ"
 
 
@@ -64,18 +65,33 @@ def positions_of(loaders: Any) -> tuple[Any, ...] | None:
     return told if told and all(batch is not None for _, batch in told) else None
 
 
-def caveats_of_loaders(loaders: Any, phase: Phase | None, interrupted: str | None) -> tuple[str, ...]:
+def caveats_of_loaders(
+    loaders: Any, left_out: Iterable[str], phase: Phase | None, interrupted: str | None
+) -> tuple[str, ...]:
     """Why a training that goes on from here may not be the same to the bit, as far as its loaders are the reason.
 
-    `interrupted` is the name of the exception that ends the training, if one does and a batch may be under way.
+    `left_out` are the parts that are not captured; where no loader is, that is told by the place where it is. Of those
+    of the validation nothing is missed: it is done again whole. `interrupted` is the name of the exception that ends
+    the training, if one does and a batch may be under way.
     """
     told = list(_told_by(loaders, "caveats"))
+    if phase != "between":
+        told += _without_position(loaders, left_out)
     for i, (name, loader) in enumerate(_named(loaders)):
         if phase == "training" and type(loader).__module__.startswith("torchdata."):
             told.append(f"{_called(i, name)}: {_SEEDED_ANEW}")
     if interrupted is not None and phase == "training":
         told.append(f"it was saved on {interrupted}: a batch that was under way is not repeated")
     return tuple(told)
+
+
+def _without_position(loaders: Any, left_out: Iterable[str]) -> list[str]:
+    lacking = [part for part in left_out if part.startswith(("loaders.", "loaders["))]
+    lacking = [part for part in lacking if not is_validation(part.removeprefix("loaders."))]
+    names = [name for name, _ in _named(loaders)]
+    if names and not lacking and all(is_validation(name) for name in names):
+        return [f"no loader of the training is among {', '.join(map(str, names))}, so its data begins again: {_REMEDY}"]
+    return [f"the position of {part} was not saved, so its data begins again: {_REMEDY}" for part in lacking]
 
 
 def _told_by(loaders: Any, attribute: str) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def take(
         world_size=rank_and_world()[1],
         environment=environment_of(training.weights),
     )
-    of_loaders = caveats_of_loaders(training.loaders, moment.phase, interrupted)
+    of_loaders = caveats_of_loaders(training.loaders, training.left_out, moment.phase, interrupted)
     caveats = (*moment.caveats, *of_loaders, *nondeterminism())
     content.report = report_of(content, training, switches, caveats)
     return content

@@ -7,7 +7,6 @@ from ckpt.saving.capture.protocol import several
 from ckpt.saving.capture.ranks import rank_and_world
 from ckpt.saving.capture.taking import Training
 from ckpt.saving.envelope import Content
-from ckpt.saving.envelope.places import is_validation
 
 
 def caveats_of_restore(
@@ -43,18 +42,7 @@ def _of_position(content: Content, training: Training, restored: int) -> tuple[s
         return ("no loaders were given to restore, so the epoch's data begins again: give loaders= those of the save",)
     if restored < len(several(training.loaders)[0]):
         return ("the position in the data was not restored, so the epoch's data begins again",)
-    return tuple(
-        f"{part}: its position was not saved, so its data begins again: "
-        "give it as a ckpt.ResumableLoader, which takes what a DataLoader takes"
-        for part in _left_out(content)
-    )
-
-
-def _left_out(content: Content) -> list[str]:
-    """The loaders of the training that tell no position, as the report calls them."""
-    left_out = {} if content.report is None else content.report.left_out
-    found = [part for part in left_out if part.startswith(("loaders.", "loaders[")) and part != "loaders.ranks"]
-    return [part for part in found if not is_validation(part.removeprefix("loaders."))]
+    return ()
 
 
 def _of_random(content: Content, *, wanted: bool) -> tuple[str, ...]:

@@ -104,11 +104,14 @@ def test_a_loader_without_a_position_beside_one_that_has_one_is_missed(
     plain = torch.utils.data.DataLoader([1, 2])
     report = save_and_resume(tmp_path / "a", {"train": plain, "more": Position()}, at_epoch_end=False)
     [told] = report.caveats
-    assert told.startswith("loaders.train: its position was not saved")
+    assert told.startswith("the position of loaders.train was not saved")
     assert warnings(caplog)[-1].endswith(told)
     assert save_and_resume(tmp_path / "b", {"train": Position(), "val_a": plain}, at_epoch_end=False).caveats == ()
     [told] = save_and_resume(tmp_path / "c", [plain, Position()], at_epoch_end=False).caveats
-    assert told.startswith("loaders[0]: ")
+    assert told.startswith("the position of loaders[0] was not saved")
+    told = save_and_resume(tmp_path / "d", {"val": Position()}, at_epoch_end=False).caveats[-1]
+    assert told.startswith("no loader of the training is among val, so its data begins again")
+    assert save_and_resume(tmp_path / "e", {"val": Position()}, at_epoch_end=True).caveats == ()
 
 
 def test_a_loader_that_the_save_had_not_begins_its_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
