@@ -149,7 +149,10 @@ class LoaderSchedule:
             return self._turns.length
         found = batches_of(self._turns, known) if len(known) == len(lengths) else None
         if found is None:
-            raise TypeError(f"the length of an epoch is not known: {self.strategy} to {self.epoch_length}")
+            raise TypeError(
+                f"how many batches an epoch has is not known before its end: {self.strategy} to {self.epoch_length}; "
+                "epoch_length=N says it"
+            )
         return found
 
     def set_epoch(self, epoch: int) -> None:
