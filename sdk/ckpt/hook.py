@@ -47,7 +47,7 @@ class TrainingHook:
     one or several. The hook steps none of them: call `epoch_end` behind the scheduler's own step, so that the scheduler
     is saved as the next epoch needs it. A loader that does not tell its position is left out, which the log says.
 
-    A `ckpt.ResumableLoader` goes on at the very next batch. Loaders whose names begin with val, test or eval are those
+    A `ckpt.ResumableLoader` goes on at the very next batch. Loaders called val, test or eval (`val_a`) are those
     of the validation: `loaders={"train": train, "val": val}`. A training that stops in its validation does that one
     again, and what stands between the training's loop and the validation too: step a scheduler behind both.
 

@@ -44,7 +44,7 @@ class Inspection(Record, frozen=True, kw_only=True):
     (`world_size` and whatever else is known of how the training was spread; {} when nothing is). Where the writer
     says that its epoch was over, also `epoch_finished` (true); where it reports what it captured, also `captured`
     (names of parts), `left_out` (name to the reason), `resumes_by` (loader to `position`, `state` or `skipping`),
-    `caveats` (why a resume may not be exact, or not fast, as sentences) and `phase` (`train_batch`, `val_batch`,
+    `caveats` (why a resume may not be exact, as sentences) and `phase` (`train_batch`, `val_batch`,
     `epoch_end` …)."""
     unknown_globals: tuple[str, ...] = ()
     """Names that the file's pickle imports and that have no plain meaning. Shown, never imported."""

@@ -28,7 +28,7 @@ class Resumption(Record, frozen=True, kw_only=True):
     """What an exact resume needs and does not find: `rng` (of no generator at all), else `rng.NAME` for the single
     generators, `rng.ranks` (fewer ranks than the training had), `data` (the position in an epoch that is not over)."""
     caveats: tuple[str, ...] = ()
-    """What else speaks against an exact one, or a fast one, by the writer's own word, as sentences."""
+    """What else speaks against an exact one, by the writer's own word, as sentences."""
 
 
 def resumption(resume: Mapping[str, Any]) -> Resumption:

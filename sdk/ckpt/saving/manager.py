@@ -183,7 +183,7 @@ class CheckpointManager(Reading, Ending, HasCallbacks):
         returns, if that takes no longer than `signal_save_within`; then the signal is handed on.
 
         Where in its epoch the training stands is what the loaders tell: in its training, in its validation (loaders
-        whose names begin with val, test or eval), or between two. `at_epoch_end` says it for loops without such
+        called val, test or eval, such as `val_a`), or between two. `at_epoch_end` says it for loops without such
         loaders, and `epoch_begun=False` that no step of the state's epoch was done yet.
 
         In the midst of an accumulation the gradients are saved too: those that were added since their optimizer's last

@@ -77,7 +77,7 @@ def moment_of(
     """Decides it from the loaders' states and from what the caller said.
 
     `at_epoch_end` is None for a caller who does not tell; `epoch_begun` says whether a step of the epoch was done.
-    Loaders whose names begin with val, test or eval are those of the validation.
+    Loaders that are called val, test or eval, such as `val_a`, are those of the validation.
     """
     training = [loader for loader in loaders if not is_validation(loader.name)]
     under_way = [loader for loader in training if loader.is_open]
