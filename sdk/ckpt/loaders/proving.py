@@ -47,19 +47,20 @@ def _contradiction(position: Position) -> str | None:
     readers = position.readers
     if readers and position.next_reader >= len(readers):
         return f"next_reader is {position.next_reader}, and there are {len(readers)}"
-    if not position.epoch_open:
+    # Of an epoch that is over, what its readers gave goes over to the next; the position is that of neither.
+    if not position.epoch_open or position.exhausted:
         return None
     if sum(reader.batches for reader in readers) > position.batch_idx:
         return f"its readers gave more batches than the {position.batch_idx} that were taken"
-    if readers and not position.exhausted and all(reader.exhausted for reader in readers):
+    if readers and all(reader.exhausted for reader in readers):
         return "all its readers are at their end, and it is not"
     sampler = position.sampler_state or {}
-    if "order_version" in sampler and sampler.get("ended") and not sampler.get("pending") and not position.exhausted:
+    if "order_version" in sampler and sampler.get("ended") and not sampler.get("pending"):
         return "its sampler is at its end, and it is not"
     sample, samples = position.sample_idx, position.samples
     if sample is not None and position.batch_idx > sample:
         return f"batch_idx is {position.batch_idx}, more than the {sample} samples in those batches"
-    if sample is not None and samples is not None and sample >= samples and not position.exhausted:
+    if sample is not None and samples is not None and sample >= samples:
         return f"sample_idx is {sample} of {samples}, and the epoch is not at its end"
     return None
 

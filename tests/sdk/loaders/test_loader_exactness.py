@@ -285,6 +285,9 @@ def test_every_cut_goes_on_as_if_it_had_not_been(name: str) -> None:
     for epoch in range(EPOCHS):
         if epoch == 1:
             cuts.append((len(given), stored(loader), capture_random()))
+            # So a training that is saved in its validation tells of the loader of its own batches.
+            over = {"epoch": 0, "exhausted": True, "epoch_open": True}
+            at_its_end = (len(given), stored(loader, **over), capture_random())
         for batch in loader:
             given.append(batch)
             drawn()
@@ -296,7 +299,7 @@ def test_every_cut_goes_on_as_if_it_had_not_been(name: str) -> None:
         # Workers take their time to start: every second cut.
         cuts = cuts[::2]
 
-    for taken, state, generators in cuts:
+    for taken, state, generators in [*cuts, at_its_end]:
         seed_all(99)
         loader = make()
         loader.load_state_dict(torch.load(io.BytesIO(state), weights_only=True))
@@ -315,9 +318,9 @@ def test_every_cut_goes_on_as_if_it_had_not_been(name: str) -> None:
             assert taken + len(rest) == len(given)
 
 
-def stored(loader: ResumableLoader) -> bytes:
+def stored(loader: ResumableLoader, **other: Any) -> bytes:
     """A loader's state, as a checkpoint has it."""
-    state = loader.state_dict()
+    state = {**loader.state_dict(), **other}
     assert from_plain(to_plain(state, "loader")) is not None
     buffer = io.BytesIO()
     torch.save(state, buffer)
