@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 from diary import Diary, bits, generators, told
-from parts import GPT, Augmented, Stream, Windows, convolving, dense, digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from ckpt import CheckpointConfig, LoaderSchedule, ResumableLoader, Run, TrainingHook
+from parts import GPT, Augmented, Stream, Windows, convolving, dense, digits
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 

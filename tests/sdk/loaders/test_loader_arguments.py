@@ -21,22 +21,7 @@ from torch.utils.data import (
 from torch.utils.data.datapipes.iter import IterableWrapper
 
 from ckpt import ResumableLoader, UsageError
-
-
-class Numbers(Dataset[int]):
-    def __init__(self, count: int = 10) -> None:
-        self.count = count
-        self.offset = 0
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> int:
-        return index + self.offset
-
-
-def lists(loader: ResumableLoader) -> list[Any]:
-    return [batch.tolist() for batch in loader]
+from loader_data import Numbers, lists
 
 
 def test_it_is_a_dataloader() -> None:

@@ -11,23 +11,11 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import (
-    Dataset,
     SubsetRandomSampler,
 )
 
 from ckpt import ResumableLoader, StateError
-
-
-class Numbers(Dataset[int]):
-    def __init__(self, count: int = 10) -> None:
-        self.count = count
-        self.offset = 0
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> int:
-        return index + self.offset
+from loader_data import Numbers, after, lists
 
 
 class Failing(Numbers):
@@ -53,18 +41,6 @@ class BeginsAnew:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
-
-
-def lists(loader: ResumableLoader) -> list[Any]:
-    return [batch.tolist() for batch in loader]
-
-
-def after(count: int, loader: ResumableLoader) -> tuple[Iterator[Any], dict[str, Any]]:
-    """An iterator that gave some batches, and the loader's state then."""
-    iterator = iter(loader)
-    for _ in range(count):
-        next(iterator)
-    return iterator, loader.state_dict()
 
 
 def test_every_epoch_is_shuffled_otherwise_and_by_the_seed_alone() -> None:

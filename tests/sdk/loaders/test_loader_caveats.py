@@ -10,21 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, IterableDataset, Subset, SubsetRandomSampler, get_worker_info
+from torch.utils.data import IterableDataset, Subset, SubsetRandomSampler, get_worker_info
 
 from ckpt import ResumableLoader, seed_worker
-
-
-class Numbers(Dataset[int]):
-    def __init__(self, count: int = 10) -> None:
-        self.count = count
-        self.offset = 0
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> int:
-        return index + self.offset
+from loader_data import Numbers
 
 
 class Held(Numbers):

@@ -17,26 +17,7 @@ from torch.utils.data import (
 )
 
 from ckpt import ResumableLoader, StateError
-
-
-class Endless(IterableDataset[int]):
-    """A stream without an end, which tells its state."""
-
-    def __init__(self) -> None:
-        self.at = 0
-
-    def __iter__(self) -> Iterator[int]:
-        info = get_worker_info()
-        step, first = (1, 0) if info is None else (info.num_workers, info.id)
-        while True:
-            self.at += 1
-            yield (self.at - 1) * step + first
-
-    def state_dict(self) -> dict[str, int]:
-        return {"at": self.at}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.at = state["at"]
+from loader_data import Endless, after, lists
 
 
 class Shards(IterableDataset[int]):
@@ -77,18 +58,6 @@ class Streaming(IterableDataset[int]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.starting = dict(state)
-
-
-def lists(loader: ResumableLoader) -> list[Any]:
-    return [batch.tolist() for batch in loader]
-
-
-def after(count: int, loader: ResumableLoader) -> tuple[Iterator[Any], dict[str, Any]]:
-    """An iterator that gave some batches, and the loader's state then."""
-    iterator = iter(loader)
-    for _ in range(count):
-        next(iterator)
-    return iterator, loader.state_dict()
 
 
 def test_a_stream_without_a_state_is_read_again_with_a_warning() -> None:

@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import (
-    Dataset,
     get_worker_info,
 )
 
 from ckpt import ResumableLoader, seed_worker
-
-
-class Numbers(Dataset[int]):
-    def __init__(self, count: int = 10) -> None:
-        self.count = count
-        self.offset = 0
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> int:
-        return index + self.offset
-
-
-class Augmented(Numbers):
-    def __getitem__(self, index: int) -> Any:
-        return torch.tensor([index, random.random(), np.random.rand(), torch.rand(()).item()], dtype=torch.float64)
-
-
-def lists(loader: ResumableLoader) -> list[Any]:
-    return [batch.tolist() for batch in loader]
-
-
-def after(count: int, loader: ResumableLoader) -> tuple[Iterator[Any], dict[str, Any]]:
-    """An iterator that gave some batches, and the loader's state then."""
-    iterator = iter(loader)
-    for _ in range(count):
-        next(iterator)
-    return iterator, loader.state_dict()
+from loader_data import Augmented, Numbers, after, lists
 
 
 def place_offset(worker: int) -> None:
