@@ -50,7 +50,12 @@ FAILING = {
 BEGIN = "chdir"  # what the child calls right before its act
 
 CHILD = """
-import os, sys
+import os, sys, traceback
+def told(*error):
+    # Where every write fails from some moment on, another call tells what came of it.
+    os.writev(2, [b"\\n", "".join(traceback.format_exception(*error)).encode()])
+    os._exit(1)
+sys.excepthook = told
 sys.path[:0] = sys.argv[4].split(":")
 from pathlib import Path
 from ckpt.trash import Owner, Trash, placing
