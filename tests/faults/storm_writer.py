@@ -63,6 +63,10 @@ class Writer:
             found += [Path(place, name) for name in sorted(names) if name.endswith((".pt", ".safetensors"))]
         return found
 
+    def of_one_name(self) -> list[Path]:
+        """Those whose content no other name shares: where the other lies, no event tells that it changed."""
+        return [path for path in self.foreign() if os.stat(path).st_nlink == 1]
+
     def own(self) -> list[Path]:
         """The own runs that are there."""
         return sorted(path.parent for path in self.base.glob("own*/run.json"))
@@ -98,15 +102,16 @@ class Writer:
             (inner / "model.safetensors").write_bytes(self.content(".safetensors"))
 
     def rewrite(self) -> None:
-        path = self.chance.choice(self.foreign())
+        path = self.chance.choice(self.of_one_name())
         content = self.content(path.suffix)
         with open(path, "r+b") as stream:
             stream.write(content)
             stream.truncate()
 
     def truncate(self) -> None:
-        path = self.chance.choice(self.foreign())
-        os.truncate(path, path.stat().st_size // 2)
+        path = self.chance.choice(self.of_one_name())
+        with open(path, "r+b") as stream:  # no event tells of a file that is cut short by its path
+            stream.truncate(path.stat().st_size // 2)
 
     def rename_file(self) -> None:
         files = self.foreign()

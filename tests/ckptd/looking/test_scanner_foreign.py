@@ -56,6 +56,23 @@ def test_a_change_deep_in_a_checkpoint_leads_to_its_run(world: Any, tmp_path: Pa
     assert known(world, root) == {"out": [5]}
 
 
+def test_the_full_look_sees_what_no_event_tells_of(world: Any, tmp_path: Path) -> None:
+    """A file cut short by its path, and one written to by a name that it has elsewhere."""
+    root = tmp_path / "root"
+    cut, shared = weights(root / "cut"), weights(root / "shared")
+    os.link(shared / "model.safetensors", tmp_path / "elsewhere")
+    watch(world, root)
+    before = {view.run.path: view.checkpoints[0] for view in world.catalog.all()}
+    assert {c.state for c in before.values()} == {"complete"}
+    os.truncate(cut / "model.safetensors", 40)
+    save_file({"w": torch.zeros(8)}, tmp_path / "other")
+    (tmp_path / "elsewhere").write_bytes((tmp_path / "other").read_bytes())
+    world.scanner.full()
+    after = {view.run.path: view.checkpoints[0] for view in world.catalog.all()}
+    assert after[str(cut)].state == "writing" and after[str(cut)].bytes == 40
+    assert after[str(shared)].id != before[str(shared)].id and after[str(shared)].state == "complete"
+
+
 def test_a_new_checkpoint_is_found_from_inside_of_it(world: Any, tmp_path: Path) -> None:
     root = tmp_path / "root"
     watch(world, root)

@@ -20,6 +20,8 @@ import ckpt.hook
 torch.set_num_threads(1)
 for line in iter(sys.stdin.readline, ""):
     asked = json.loads(line)
+    if "end" in asked:
+        os._exit(0)
     if "wait" in asked:
         print(os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1]), flush=True)
         continue
@@ -96,9 +98,8 @@ class Server:
 
     def ask(self, what: dict[str, object]) -> int:
         """One request, one number."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
+        self._tell(what)
+        assert self._process.stdout is not None
         return int(self._process.stdout.readline())
 
     def start(self, output: Path, script: str, *argv: object) -> Started:
@@ -107,8 +108,17 @@ class Server:
         return Started(self, self.ask(asked), output)
 
     def close(self) -> None:
-        """Ends it."""
-        self._process.communicate()
+        """Ends it. It is told to, as its input may stay open: workers of loaders that live on hold its other end."""
+        self._tell({"end": True})
+        self._process.wait(60)
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+
+    def _tell(self, what: dict[str, object]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
 
 
 @pytest.fixture(scope="session")
