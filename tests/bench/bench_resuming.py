@@ -35,7 +35,7 @@ from resuming_data import BATCH, KINDS, Digits, StatefulSampler, StatefulStream,
 from ckpt import LoaderSchedule
 
 FULL = os.environ.get("BENCH_FULL") == "1"
-HARNESS = Path(__file__).resolve().parents[1] / "faults" / "resuming"
+TESTS = Path(__file__).resolve().parents[1]
 NEAR, FAR = 10, 10_000
 TRAININGS = ("dense", "convolving", "gpt", "mixed", "stream")
 PEERLESS = ("mixed",)  # a schedule is ours alone
@@ -211,7 +211,7 @@ def resume() -> None:
 
 def kills(count: int) -> None:
     """Killed trainings of ours, of torchdata and of plain loaders, whose data begins the epoch again."""
-    sys.path.insert(0, str(HARNESS))
+    sys.path[:0] = [str(TESTS / "faults" / "resuming"), str(TESTS / "parts")]
     import killing
 
     with tempfile.TemporaryDirectory(prefix="ck-") as base:

@@ -5,6 +5,7 @@ order/         which samples come next
 reading/       an epoch's samples, read here or in workers
 schedules/     LoaderSchedule: several loaders in one order
 arguments.py   what a loader was made with
+epochs.py      its epochs, one under way at a time
 iteration.py   the iterator that it hands out        leaving.py  how a loop over it was left
 positions.py   what it tells of itself               proving.py  whether what it is given is such
 fitting.py     whether it can go on from there       caveats.py  what it cannot promise

@@ -7,6 +7,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import CodeType, FrameType
+from typing import Any
+
+from ckpt.saving.capture.generators import capture_random
 
 
 class Loop:
@@ -19,33 +22,33 @@ class Loop:
     """
 
     def __init__(self) -> None:
+        self.has_batch = False
+        """Whether a batch is out of which nobody knows yet how the loop goes on."""
+        self.random_when_left: dict[str, Any] | None = None
+        """Random states of Python, NumPy and torch at that moment; None for a loop that was not left."""
         self._left_at: set[tuple[CodeType, int]] = set()
         self._thread = 0
 
-    def leave(self, frame: FrameType | None) -> bool:
+    def leave(self, frame: FrameType | None) -> None:
         """Notes that the loop was left before its end; `frame` is what closed the iterator.
 
-        False, and nothing is noted, where no loop is left: the interpreter ends.
+        Nothing is noted where no loop is left: the interpreter ends.
         """
+        self.has_batch = False
         if frame is None or sys.is_finalizing():
-            return False
+            return
         self._thread = threading.get_ident()
         following: FrameType | None = frame
         while following is not None:
             self._left_at.add((following.f_code, following.f_lasti))
             # A generator in between, such as that of a progress bar, is closed by the loop that it feeds.
             following = following.f_back if following.f_code.co_flags & inspect.CO_GENERATOR else None
-        return True
-
-    @property
-    def is_left(self) -> bool:
-        """Whether it was left before its end, whatever made it."""
-        return bool(self._left_at)
+        self.random_when_left = capture_random()
 
     @property
     def ended(self) -> bool:
         """Whether it was left, and not by the exception that is being handled."""
-        return self.is_left and not any(map(self._left_by, _handled(self._thread)))
+        return bool(self._left_at) and not any(map(self._left_by, _handled(self._thread)))
 
     def _left_by(self, error: BaseException) -> bool:
         trace = error.__traceback__

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from types import FrameType
-from typing import Any, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
@@ -15,9 +13,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from ckpt.exceptions import StateError, UsageError
 from ckpt.loaders.arguments import Arguments
 from ckpt.loaders.caveats import caveats_of, slow_of
+from ckpt.loaders.epochs import Epochs
 from ckpt.loaders.fitting import refuse_other
-from ckpt.loaders.iteration import Begun, Iteration
-from ckpt.loaders.leaving import Loop
+from ckpt.loaders.iteration import END
 from ckpt.loaders.positions import Position, ReaderState
 from ckpt.loaders.proving import position_of
 from ckpt.loaders.reading.epoch import SampleEpoch, StreamEpoch
@@ -25,16 +23,26 @@ from ckpt.loaders.reading.inner import Feed, inner_loader, refuse_pipes, seed_wo
 from ckpt.loaders.reading.readers import plain_states
 from ckpt.loaders.reading.samples import SampleSource
 from ckpt.loaders.reading.serving import Reading, begin_epoch
+from ckpt.loaders.reading.source import Source
 from ckpt.loaders.reading.streams import StreamSource
 from ckpt.saving.capture.generators import capture_random
 
 log = logging.getLogger("ckpt.saving")
 
-_OF_THIS_PROCESS = ("_source", "_feed", "_inner", "_under_way", "_iteration", "_loop", "_before", "_carried")
+_OF_THIS_PROCESS = ("_source", "_feed", "_inner", "_under_way", "_loop", "_before", "_carried")
 """Attributes that a copy of a loader does not have from it."""
 
 
-class ResumableLoader(Arguments):
+class Begun(NamedTuple):
+    """What the batches of an epoch are taken of."""
+
+    epoch: SampleEpoch | StreamEpoch
+    answers: Iterator[Any]
+    """What the inner DataLoader gives: batches, or batches with what a reader tells."""
+    tells: bool
+
+
+class ResumableLoader(Arguments, Epochs[Any, SampleEpoch | StreamEpoch]):
     """torch's DataLoader, with the same arguments, that tells its position and goes on at the very next batch.
 
     The position is what the training took, not what workers read ahead. Nothing is ever drawn from the training's
@@ -49,6 +57,8 @@ class ResumableLoader(Arguments):
     Raises what DataLoader raises for wrong arguments, UsageError for DataPipes, and StateError for a wrong `seed`
     or `snapshot_every_n_batches`.
     """
+
+    _noun: ClassVar[str] = "loader"
 
     def __init__(
         self,
@@ -124,17 +134,16 @@ class ResumableLoader(Arguments):
                 raise StateError(
                     f"{name} is {value!r}, and has to be a whole number" + (", 1 or more" if least else "")
                 )
+        super().__init__()
         self._plain = plain
         self._seed = seed
         self._every = every
         batched = plain.batch_sampler is not None
         reading = Reading(plain.collate_fn, plain.batch_size, plain.drop_last, batched, every)
         streams = isinstance(plain.dataset, IterableDataset)
-        self._source: Any = StreamSource(plain, reading) if streams else SampleSource(plain, reading)
+        self._source: Source[Any] = StreamSource(plain, reading) if streams else SampleSource(plain, reading)
         self._feed = Feed()
         self._inner: DataLoader[Any] | None = None
-        self._epoch = 0
-        self._under_way: SampleEpoch | StreamEpoch | None = None
         self._over = False
         """Whether an epoch is over and the next one not begun."""
         self._resumed: Position | None = None
@@ -145,13 +154,6 @@ class ResumableLoader(Arguments):
         """Where the epoch under way was begun or gone on with."""
         self._at_start: Mapping[str, Any] | None = None
         """What was told before the epoch that is under way, or was last, began."""
-        self._iteration: Callable[[], Iteration | None] = lambda: None
-        """The iterator of the epoch under way, if anybody has it."""
-        self.generators_at_start: dict[str, Any] | None = None
-        """Random states of Python, NumPy and torch when the epoch's iteration began; None before the first."""
-        self._loop = Loop()
-        self.generators_at_end: dict[str, Any] | None = None
-        """Those when the last epoch was over; None before one was."""
 
     @property
     def seed(self) -> int:
@@ -160,12 +162,6 @@ class ResumableLoader(Arguments):
             generator = self._plain.generator
             self._seed = torch.initial_seed() if generator is None else generator.initial_seed()
         return self._seed
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that is under way or next; the first is 0."""
-        self._settle()
-        return self._epoch
 
     @property
     def batch_idx(self) -> int:
@@ -178,7 +174,7 @@ class ResumableLoader(Arguments):
     @property
     def resumes_by(self) -> str:
         """How an epoch is gone on with: "position", "state", or "skipping" over what was given already."""
-        return str(self._source.resumes_by(self._under_way))
+        return self._source.resumes_by(self._under_way)
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -198,7 +194,7 @@ class ResumableLoader(Arguments):
         if epoch == self._epoch:
             return
         self._epoch = epoch
-        self._give_up()
+        self._under_way = None
         self._at_start = None
         if self._resumed is not None and self._resumed.epoch_open:
             self._resumed = None
@@ -218,14 +214,7 @@ class ResumableLoader(Arguments):
         """How many batches an epoch has. Raises TypeError where the data set or the sampler does not know."""
         return len(self._plain)
 
-    def __iter__(self) -> Iterator[Any]:
-        """The batches of an epoch, or the rest of one whose state was loaded; it begins when the first is asked for."""
-        return Iteration(self._begin, self._end, self._leave)
-
-    def _begin(self, iteration: Iteration) -> Begun | None:
-        """Begins the next epoch, or goes on with one; None where nothing is left of it."""
-        self._settle()
-        self._end_other()
+    def _begin(self) -> Begun | None:
         before = self._resumed if self._resumed is not None else self._told()
         resumed = self._resumed
         at_start = capture_random()
@@ -240,41 +229,34 @@ class ResumableLoader(Arguments):
             self._inner = inner_loader(self._plain, self._source.served, self._feed)
         seed_workers(self._inner, self.seed, self._epoch)
         answers = iter(self._inner)
-        self._loop = Loop()
         self._at_start = before.at_start if before.epoch_open else replace(before, at_start=None).told()
         self.generators_at_start = at_start
         self._before, self._resumed = before, None
         self._under_way, self._over = epoch, False
-        self._iteration = weakref.ref(iteration)
         return Begun(epoch, answers, tells=isinstance(epoch, StreamEpoch) or self.num_workers > 0)
 
-    def _end_other(self) -> None:
-        """Ends the epoch of another iterator. One that gave nothing, as its first batch was an error, begins again."""
-        epoch, other = self._under_way, self._iteration()
-        if epoch is None:
-            return
-        if not epoch.has_given:
-            self._give_up()
-            self._resumed = self._before
-            return
-        nested = other is not None and other.has_loop
-        log.log(
-            logging.WARNING if nested else logging.DEBUG,
-            "the loader's epoch %d is left at batch %d: another iterator of the same loader begins%s",
-            *(self._epoch, epoch.taken, "; give each loop a loader of its own" if nested else ""),
-        )
+    def _take(self, run: Begun) -> Any:
+        epoch, answers, tells = run
+        # An epoch that was given up is not asked for more, which would draw from the training's generators.
+        while self._under_way is epoch and (answer := next(answers, END)) is not END and self._under_way is epoch:
+            batch, told = answer if tells else (answer, None)
+            if epoch.took(told):
+                return batch
         self._end(epoch)
+        return END
 
-    def _give_up(self) -> None:
-        """No iterator gives batches of the epoch under way any more."""
-        if self._under_way is not None:
-            self._under_way.given_up = True
-        self._under_way = None
+    def _end_other(self) -> None:
+        epoch = self._under_way
+        if epoch is None or epoch.has_given:
+            super()._end_other()
+            return
+        # Its first batch was an error: it begins again.
+        self._under_way, self._resumed = None, self._before
 
     def _ended(self, resumed: Position) -> Position:
         """Behind an epoch of which nothing is left: the position before the next one."""
         sampler = self._source.end(self._epoch, self.seed, resumed)
-        self._advance(resumed.batch_idx)
+        self._over_behind(resumed.batch_idx)
         return replace(
             resumed,
             epoch=self._epoch,
@@ -287,32 +269,18 @@ class ResumableLoader(Arguments):
             next_reader=0,
         )
 
-    def _leave(self, epoch: SampleEpoch | StreamEpoch, frame: FrameType | None) -> None:
-        """The loop was left: by `break`, which ends the epoch, or by an exception, at which it is still under way."""
-        if self._under_way is epoch and self._loop.leave(frame):
-            self.generators_at_end = capture_random()
-
-    def _settle(self) -> None:
-        """Ends an epoch whose loop was left by `break`."""
-        if self._under_way is not None and self._loop.ended:
-            self._end(self._under_way)
-
-    def _end(self, epoch: SampleEpoch | StreamEpoch) -> None:
-        """The epoch is over, unless another has taken its place."""
-        if self._under_way is not epoch:
+    def _end(self, under_way: SampleEpoch | StreamEpoch) -> None:
+        if self._under_way is not under_way:
             return
         # In the training's own process the data set itself has its state.
-        kept = epoch.readers.states if self.persistent_workers and epoch.readers is not None else ()
-        self._carried = tuple(kept)
-        self._give_up()
-        self._advance(epoch.taken)
+        readers = under_way.readers if self.persistent_workers else None
+        self._carried = () if readers is None else tuple(readers.states)
+        self._over_behind(under_way.taken)
 
-    def _advance(self, taken: int) -> None:
+    def _over_behind(self, taken: int) -> None:
         self._over = True
-        self._epoch += 1
-        if not self._loop.is_left:
-            self.generators_at_end = capture_random()
-        log.debug("advanced the loader: epoch %d is over behind batch %d", self._epoch - 1, taken)
+        log.debug("advanced the loader: epoch %d is over behind batch %d", self._epoch, taken)
+        self._advance()
 
     @property
     def _keeps_readers(self) -> bool:
@@ -352,7 +320,7 @@ class ResumableLoader(Arguments):
         """
         position = position_of(state)
         refuse_other(position, self._plain, self._source.kind)
-        self._give_up()
+        self._under_way = None
         self._over = position.exhausted
         self._carried = ()
         self._resumed = position

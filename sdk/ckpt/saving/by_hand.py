@@ -15,10 +15,11 @@ from ckpt.exceptions import SaveError
 from ckpt.paths import CHECKPOINT_SUFFIX, POINTER_NAMES, RunPaths
 from ckpt.runs import redirecting
 from ckpt.runs.lookup import names_start, start_of
+from ckpt.runs.rank import rank
 from ckpt.runs.run import BASE_DIR
 from ckpt.saving.capture.configs import config_of
 from ckpt.saving.capture.gradients import capture_gradients
-from ckpt.saving.capture.ranks import gather, rank_and_world
+from ckpt.saving.capture.ranks import gather
 from ckpt.saving.capture.taking import Switches, own_states, take
 from ckpt.saving.capture.trainers import look_at
 from ckpt.saving.envelope import to_envelope
@@ -52,7 +53,7 @@ def save_checkpoint(
     """
     target = redirecting.written_file(_free(path))
     by_rank = gather(lambda: own_states(look_at(trainer).training.loaders)) if gather_random_states else None
-    if rank_and_world()[0] != 0:
+    if rank() != 0:
         return target
     seen = look_at(trainer)
     own = seen.training

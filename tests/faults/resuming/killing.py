@@ -9,8 +9,6 @@ import random
 import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,9 +17,9 @@ from pathlib import Path
 import torch
 
 from ckpt import Checkpoint, Run
+from forking import PATIENCE_S, forks_of
 
 HERE = Path(__file__).parent
-PATIENCE_S = 120.0
 
 Line = tuple[str, str, str]
 """Kind, place (`step.number`), and hashes of what was there."""
@@ -47,22 +45,8 @@ class Place:
 @contextlib.contextmanager
 def place(base: Path) -> Iterator[Place]:
     """A process that has imported torch, from which trainings are forked, as long as the block."""
-    address = str(base / "trainings")
-    said = base / "said.log"
-    command = [sys.executable, str(HERE / "training_server.py"), address]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with said.open("w") as stream:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment)
-    try:
-        deadline = time.monotonic() + PATIENCE_S
-        while not os.path.exists(address):
-            assert process.poll() is None and time.monotonic() < deadline, said.read_text()
-            time.sleep(0.01)
+    with forks_of(HERE / "training_server.py", base) as address:
         yield Place(base, address)
-    finally:
-        process.kill()
-        process.wait()
-        print(said.read_text()[-4000:])
 
 
 class Attempt:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -17,11 +16,12 @@ import traceback
 import torch
 from trainings import train
 
+from forking import forked
+
 
 def serve(connection: socket.socket) -> int:
     """One training; its exit code."""
     os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with connection.makefile("r") as asking:
         asked = json.loads(asking.readline())
     os.environ.update(asked.pop("environment"))
@@ -38,18 +38,9 @@ def serve(connection: socket.socket) -> int:
 def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)  # imports a second's worth
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes the dead away
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(sys.argv[1])
-        listening.listen()
-        while True:
-            connection = listening.accept()[0]
-            if os.fork() == 0:
-                listening.close()
-                code = serve(connection)
-                sys.stdout.flush()
-                os._exit(code)
-            connection.close()
+    code = serve(forked(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from forking import forks_of
 
 ROUNDS = int(os.environ.get("CKPTD_FAULT_ROUNDS") or 2)
 ALL_FROM = 10  # rounds from which every point is tried
@@ -141,22 +142,11 @@ def wait_until(check: Callable[[], Any], what: str) -> None:
 @pytest.fixture(scope="session")
 def trainers_at() -> Iterator[str]:
     """Where trainings are to be had: a process that has imported torch, from which each is forked."""
-    place = Path(tempfile.mkdtemp(prefix="ck-"))
-    address = str(place / "trainers")
-    said = place / "said.log"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with said.open("w") as stream:
-        command = [sys.executable, str(HERE / "trainer.py"), address]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment)
-    try:
-        wait_until(lambda: os.path.exists(address) or process.poll() is not None, "trainings can be had")
-        assert process.poll() is None, said.read_text()
+    with (
+        tempfile.TemporaryDirectory(prefix="ck-", ignore_cleanup_errors=True) as place,
+        forks_of(HERE / "trainer.py", Path(place)) as address,
+    ):
         yield address
-    finally:
-        process.kill()
-        process.wait()
-        print(said.read_text()[-4000:])
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -20,6 +19,7 @@ import torch
 
 from ckpt import CheckpointConfig, CheckpointManager, Run, TrainingState
 from ckpt.exceptions import CkptError
+from forking import forked
 
 BIG = 2_300_000  # float32 values of the largest tensor: the file has a chunk, part of another, and a rest
 
@@ -99,18 +99,8 @@ def serve(connection: socket.socket) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes the dead away
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(sys.argv[1])
-        listening.listen()
-        while True:
-            connection = listening.accept()[0]
-            if os.fork() == 0:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                listening.close()
-                serve(connection)
-                os._exit(0)
-            connection.close()
+    serve(forked(sys.argv[1]))
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch.utils.data import Dataset
 
-from ckpt import ResumableLoader, StateError
+from ckpt import LoaderSchedule, ResumableLoader, StateError
 
 
 class Failing(Dataset[int]):
@@ -139,8 +139,10 @@ def test_an_epoch_that_was_given_up_draws_nothing_more() -> None:
     assert loader.batch_idx == 2
 
 
-def test_loops_within_each_other_over_one_loader_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    loader = ResumableLoader(Failing(), batch_size=5)
+@pytest.mark.parametrize("noun", ["loader", "schedule"])
+def test_loops_within_each_other_over_one_loader_are_warned_of(noun: str, caplog: pytest.LogCaptureFixture) -> None:
+    loader: Any = ResumableLoader(Failing(), batch_size=5)
+    loader = LoaderSchedule([loader]) if noun == "schedule" else loader
     with caplog.at_level(logging.WARNING, logger="ckpt.saving"):
         for _ in loader:
             break
@@ -148,7 +150,7 @@ def test_loops_within_each_other_over_one_loader_are_warned_of(caplog: pytest.Lo
         assert caplog.text == ""
         for _ in loader:
             list(loader)
-    assert "another iterator of the same loader begins; give each loop a loader of its own" in caplog.text
+    assert f"another iterator of the same {noun} begins; give each loop a {noun} of its own" in caplog.text
 
 
 def test_a_closed_iterator_gives_nothing_more_and_its_epoch_is_over() -> None:

@@ -27,7 +27,6 @@ class SampleEpoch:
         self.readers = readers
         self.taken = taken
         """Batches that were taken, with those that could not be read and were passed over."""
-        self.given_up = False
 
     @property
     def has_given(self) -> bool:
@@ -89,7 +88,6 @@ class StreamEpoch:
         self.readers = readers
         self._first = taken
         self.taken = taken
-        self.given_up = False
 
     @property
     def has_given(self) -> bool:

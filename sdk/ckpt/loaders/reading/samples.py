@@ -16,8 +16,8 @@ from ckpt.loaders.reading.epoch import SampleEpoch
 from ckpt.loaders.reading.inner import length_of, own_order
 from ckpt.loaders.reading.readers import Readers
 from ckpt.loaders.reading.serving import Reading, ServedByWorkers, ServedSamples, give
+from ckpt.runs.rank import world_size
 from ckpt.saving.capture.protocol import has_state
-from ckpt.saving.capture.ranks import rank_and_world
 
 log = logging.getLogger("ckpt.saving")
 
@@ -72,7 +72,7 @@ class SampleSource:
         return self._order.end(epoch, seed, resumed) if isinstance(self._order, SamplerOrder) else None
 
     def _tell_of_ranks(self) -> None:
-        world = rank_and_world()[1]
+        world = world_size()
         if world > 1 and isinstance(self._order, OwnOrder) and not self._told_of_ranks:
             self._told_of_ranks = True
             log.warning(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from types import FrameType
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
+from ckpt.loaders.epochs import Epochs
+from ckpt.loaders.iteration import END
 from ckpt.loaders.leaving import Loop
 from ckpt.loaders.schedules.arguments import Name, named_loaders, quota_of, turns_of
 from ckpt.loaders.schedules.choices import Choices
-from ckpt.loaders.schedules.iteration import Iteration
 from ckpt.loaders.schedules.record import VERSION, ScheduleState, prefetched, setup_of, whole
-from ckpt.loaders.schedules.sources import END, give_all, source_of
+from ckpt.loaders.schedules.sources import give_all, source_of
 from ckpt.loaders.schedules.strategies import (
     Progress,
     Then,
@@ -29,7 +29,7 @@ from ckpt.saving.capture.generators import capture_random
 log = logging.getLogger("ckpt.saving")
 
 
-class LoaderSchedule:
+class LoaderSchedule(Epochs[tuple[Name, Any], Loop]):
     """Several loaders in one order: iterating gives `(name, batch)`, or `(number, batch)` for loaders without names.
 
     `loaders` is a mapping of names to loaders, or a sequence of them. A loader is a `ckpt.ResumableLoader`, which goes
@@ -71,6 +71,8 @@ class LoaderSchedule:
     loader that gives no batch at all.
     """
 
+    _noun: ClassVar[str] = "schedule"
+
     def __init__(
         self,
         loaders: Mapping[str, Any] | Sequence[Any],
@@ -81,6 +83,7 @@ class LoaderSchedule:
         pattern: Sequence[Name] | None = None,
         seed: int | None = None,
     ) -> None:
+        super().__init__()
         self.loaders = named_loaders(loaders)
         self.names: tuple[Name, ...] = tuple(self.loaders)
         self._turns = turns_of(self.names, strategy, epoch_length, weights, pattern)
@@ -88,20 +91,12 @@ class LoaderSchedule:
         self._choices = Choices(None if seed is None else whole(seed, "seed"))
         self._progress = Progress(given=[0] * self._turns.loaders)
         self._quota: int | None = None
-        self._epoch = 0
         self._is_open = False
         self._exhausted = False
         """Whether no batch is left of the epoch that is under way; between epochs, whether one is over."""
         self._total = 0
-        self._run: object | None = None
-        """Stands for the iterator that is under way."""
         self._start: Mapping[str, Any] | None = None
         """The state that the epoch began with; between epochs, the one before."""
-        self._loop = Loop()
-        self.generators_at_start: dict[str, Any] | None = None
-        """The random states of Python, NumPy and torch when the epoch began; None before."""
-        self.generators_at_end: dict[str, Any] | None = None
-        """Those when the last epoch ended; None before."""
 
     @property
     def strategy(self) -> str:
@@ -112,12 +107,6 @@ class LoaderSchedule:
     def epoch_length(self) -> str | int:
         """When an epoch is over."""
         return self._turns.length
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that is under way or next, from 0."""
-        self._settle()
-        return self._epoch
 
     @property
     def batch_idx(self) -> int:
@@ -163,7 +152,7 @@ class LoaderSchedule:
         """
         if whole(epoch, "epoch", least=0) == self.epoch:
             return
-        self._end(self._run)
+        self._end(self._under_way)
         self._progress, self._exhausted = Progress(given=[0] * self._turns.loaders), False
         self._leave_all()
         self._epoch = epoch
@@ -210,7 +199,7 @@ class LoaderSchedule:
         give_all(self._sources, saved.loaders)
         for source, passes in zip(self._sources, saved.cycles, strict=True):
             source.passes = passes
-        self._run = None
+        self._under_way = None
         self._progress, self._total, self._start = saved.progress, saved.total, saved.start
         self._choices.give(saved.choices, saved.seed)
         # What only seems to have no more batches is asked, as it was by a training that went on.
@@ -221,14 +210,9 @@ class LoaderSchedule:
             *(self._epoch, self.batch_idx, ", ".join(f"{s.name} after {s.passes} passes" for s in self._sources)),
         )
 
-    def __iter__(self) -> Iterator[tuple[Name, Any]]:
-        """The batches of an epoch, or the rest of one whose state was loaded; it begins when the first is asked for."""
-        return Iteration(self._begin, self._take, self._leave)
-
-    def _take(self, run: object) -> tuple[Name, Any] | None:
-        """The next batch with its loader's name; None when the epoch is over, or another took its place."""
+    def _take(self, run: Loop) -> Any:
         turns, progress, quota = self._turns, self._progress, self._quota
-        while self._run is run and not (self._exhausted or is_over(turns, progress, quota)):
+        while self._under_way is run and not (self._exhausted or is_over(turns, progress, quota)):
             loader = next_loader(turns, progress, lambda: self._choices.draw(self._epoch))
             source = self._sources[loader]
             batch = source.take()
@@ -244,20 +228,16 @@ class LoaderSchedule:
             after_batch(turns, progress, loader, quota, turns.length == "longest" and source.gave_all)
             return source.name, batch
         self._end(run)
-        return None
+        return END
 
     def _has_ended(self) -> bool:
         """Whether the epoch that is under way has no more batches, as far as that is known before somebody is asked."""
-        if self._run is None or (self._turns.weights and not self._choices.has_begun):
+        if self._under_way is None or (self._turns.weights and not self._choices.has_begun):
             return False
         ended = [source.has_ended() for source in self._sources]
         return is_exhausted(self._turns, self._progress, self._quota, self._choices.ahead(), ended.__getitem__)
 
-    def _begin(self, run: object) -> None:
-        """Begins the next epoch, or goes on with one whose state was loaded."""
-        if self._run is not None:
-            log.debug("the schedule's epoch %d is left at batch %d: another begins", self._epoch, self.batch_idx)
-            self._end(self._run)
+    def _begin(self) -> Loop:
         quota = quota_of(self._turns, {source.name: source.length for source in self._sources})
         if self._turns.weights:
             self._choices.agree()
@@ -266,32 +246,20 @@ class LoaderSchedule:
             self._start = self.state_dict()
         if self.batch_idx == 0:
             self.generators_at_start = capture_random()
-        self._run, self._quota = run, quota
-        self._loop = Loop()
+        # The loop stands for it: an iterator itself is not held, and goes with the loop over it.
+        self._under_way, self._quota = self._loop, quota
         log.debug(
             "scheduled epoch %d from batch %d on: %s over %s, epoch_length %s",
             *(self._epoch, self.batch_idx, self.strategy, ", ".join(map(str, self.names)), self.epoch_length),
         )
+        return self._loop
 
-    def _leave(self, run: object, frame: FrameType | None) -> None:
-        """The loop was left: by `break`, which ends the epoch, or by an exception, at which it is still under way."""
-        if self._is_open and self._run is run and self._loop.leave(frame):
-            self.generators_at_end = capture_random()
-
-    def _settle(self) -> None:
-        """Ends an epoch whose loop was left by `break`."""
-        if self._run is not None and self._loop.ended:
-            self._end(self._run)
-
-    def _end(self, run: object | None) -> None:
-        """Ends the epoch of an iterator, unless another has taken its place. Loaders that do not go on are left."""
-        if not self._is_open or self._run is not run:
+    def _end(self, under_way: Loop | None) -> None:
+        if not self._is_open or self._under_way is not under_way:
             return
         log.debug("advanced: epoch %d of the schedule is over after %d batches", self._epoch, self._progress.position)
-        if not self._loop.is_left:
-            self.generators_at_end = capture_random()
-        self._run, self._is_open, self._exhausted = None, False, True
-        self._epoch += 1
+        self._advance()
+        self._is_open, self._exhausted = False, True
         self._progress = after_epoch(self._turns, self._progress)
         if not self._turns.goes_on:
             self._leave_all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,19 +9,10 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from ckpt.runs.rank import rank, world_size
 from ckpt.saving.envelope.places import is_schedule
 
 T = TypeVar("T")
-
-
-def rank_and_world() -> tuple[int, int]:
-    """This process's rank and how many there are; (0, 1) outside of a distributed training."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    try:
-        return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    except ValueError:
-        return 0, 1
 
 
 def agree(answer: T) -> T:
@@ -71,11 +61,11 @@ def own_loaders(first: list[Any] | None, by_rank: Sequence[Any] | None) -> list[
     `first` are those of rank 0. They say where the training stands, so a rank whose own are not there takes them, but
     for the seeds of the order: ranks that were seeded apart would have rank 0's data.
     """
-    rank, _ = rank_and_world()
-    own = by_rank[rank] if by_rank is not None and 0 < rank < len(by_rank) else None
+    mine = rank()
+    own = by_rank[mine] if by_rank is not None and 0 < mine < len(by_rank) else None
     if isinstance(own, list | tuple):
         return list(own)
-    return first if rank == 0 or first is None else [_without_seeds(state) for state in first]
+    return first if mine == 0 or first is None else [_without_seeds(state) for state in first]
 
 
 def _without_seeds(state: Any) -> Any:
@@ -105,13 +95,13 @@ def own_random(
 
     `first` are the states of rank 0. Another rank never takes them: all would draw alike.
     """
-    rank, world = rank_and_world()
-    if by_rank is not None and rank < len(by_rank):
-        return by_rank[rank], None
-    if rank == 0:
+    mine = rank()
+    if by_rank is not None and mine < len(by_rank):
+        return by_rank[mine], None
+    if mine == 0:
         return first, None
     saved = len(by_rank) if by_rank is not None else 1 if first is not None else 0
     if not saved:
         return None, None
     ranks = "rank 0" if saved == 1 else f"ranks 0 to {saved - 1}"
-    return None, f"the random states of rank {rank} of {world} were not saved: there are those of {ranks}"
+    return None, f"the random states of rank {mine} of {world_size()} were not saved: there are those of {ranks}"

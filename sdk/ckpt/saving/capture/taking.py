@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckpt.formats.resuming import NONE_GIVEN
+from ckpt.runs.rank import world_size
 from ckpt.saving.capture import protocol
 from ckpt.saving.capture.choice_rng import lifted
 from ckpt.saving.capture.configs import config_of
@@ -15,7 +16,7 @@ from ckpt.saving.capture.generators import GENERATORS, capture_random
 from ckpt.saving.capture.gradients import has_numbers
 from ckpt.saving.capture.loaders import all_at_one_position, caveats_of_loaders, resumes_by, seen_loaders, slow_loaders
 from ckpt.saving.capture.phases import moment_of
-from ckpt.saving.capture.ranks import OwnStates, rank_and_world
+from ckpt.saving.capture.ranks import OwnStates
 from ckpt.saving.capture.weights import is_modules, named, weights_of
 from ckpt.saving.envelope.content import Content
 from ckpt.saving.envelope.report import CaptureReport
@@ -103,7 +104,7 @@ def take(
         config_snapshot=config_of(config) or None,
         epoch_finished=moment.epoch_finished,
         phase=moment.phase,
-        world_size=rank_and_world()[1],
+        world_size=world_size(),
         environment=environment_of(training.weights),
     )
     of_loaders = caveats_of_loaders(training.loaders, training.left_out, moment.phase, interrupted)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ckpt.runs.rank import world_size
 from ckpt.saving.capture.environment import differences, environment_of
 from ckpt.saving.capture.protocol import several
-from ckpt.saving.capture.ranks import rank_and_world
 from ckpt.saving.capture.taking import Training
 from ckpt.saving.envelope import Content
 
@@ -52,7 +52,7 @@ def _of_random(content: Content, *, wanted: bool) -> tuple[str, ...]:
 
 
 def _of_world(content: Content) -> tuple[str, ...]:
-    saved, now = content.world_size or 1, rank_and_world()[1]
+    saved, now = content.world_size or 1, world_size()
     if saved == now:
         return ()
     by = "1 process" if saved == 1 else f"{saved} processes"

@@ -14,11 +14,11 @@ from typing import Any
 from ckpt.exceptions import UsageError
 from ckpt.loaders.schedules.sources.counted import CountedSource
 from ckpt.loaders.schedules.sources.resumable import ResumableSource
-from ckpt.loaders.schedules.sources.source import END, Source
+from ckpt.loaders.schedules.sources.source import Source
 from ckpt.loaders.schedules.sources.stateful import StatefulSource
 from ckpt.saving.capture.protocol import has_state
 
-__all__ = ["END", "Source", "give_all", "source_of"]
+__all__ = ["Source", "give_all", "source_of"]
 
 
 def source_of(loader: Any, name: str | int) -> Source:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from ckpt.exceptions import StateError
-from ckpt.loaders.schedules.sources.source import END, Source, batches_in, random_kept
+from ckpt.loaders.iteration import END
+from ckpt.loaders.schedules.sources.source import Source, batches_in, random_kept
 from ckpt.saving.capture.generators import capture_random, restore_random
 from ckpt.telling import tell
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ckpt.loaders.schedules.sources.source import END, Source, batches_in
+from ckpt.loaders.iteration import END
+from ckpt.loaders.schedules.sources.source import Source, batches_in
 
 
 class ResumableSource(Source):

@@ -5,13 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from ckpt.exceptions import StateError, UsageError
+from ckpt.loaders.iteration import END
 from ckpt.saving.capture.generators import capture_random, restore_random
-
-END: Final = object()
-"""What is given in place of a batch when a pass through a loader is over."""
 
 
 class Source(ABC):
