@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from fork_server import Forked, ForkServer
+
 BIN = Path(sys.executable).parent
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -22,28 +24,25 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 class World:
     """A directory of runs, a daemon that watches it, and the commands."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, server: ForkServer) -> None:
         self.runs = base / "runs"
         self.runs.mkdir()
-        self.children: list[subprocess.Popen[bytes]] = []
+        self.daemons: list[subprocess.Popen[bytes]] = []
+        self.trainings: list[Forked] = []
+        self._server = server
 
     def daemon(self) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(
             [BIN / "ckptd", "run", "--watch", self.runs], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        self.children.append(child)
+        self.daemons.append(child)
         # Without a daemon a short-lived process answers: what counts is that this one does.
         until(lambda: (self.json("status")["daemon"] or {}).get("pid") == child.pid, "the daemon answers")
         return child
 
-    def train(self, *argv: str) -> subprocess.Popen[bytes]:
-        child = subprocess.Popen(
-            [sys.executable, EXAMPLES / "train.py", "--base-dir", self.runs, *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        self.children.append(child)
+    def train(self, *argv: str) -> Forked:
+        child = self._server.start(EXAMPLES / "train.py", "--base-dir", str(self.runs), *argv, cwd=self.runs.parent)
+        self.trainings.append(child)
         return child
 
     def ckpt(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -60,7 +59,9 @@ class World:
         return next((r for r in self.json("ls")["runs"] if r["name"].split("/")[-1] == name), None)
 
     def close(self) -> None:
-        for child in self.children:
+        for training in self.trainings:
+            training.kill()
+        for child in self.daemons:
             if child.poll() is None:
                 child.kill()
             child.wait()
@@ -78,8 +79,8 @@ def until(ready: Callable[[], Any], what: str, limit_s: float = 40.0) -> Any:
     raise AssertionError(f"{what}: not within {limit_s} s")
 
 
-def ended(child: subprocess.Popen[bytes]) -> None:
-    assert child.wait(timeout=120) == 0, child.stderr.read().decode() if child.stderr else ""
+def ended(child: Forked) -> None:
+    assert child.wait(timeout=120) == 0, child.stderr
 
 
 def content(directory: Path) -> dict[str, str]:
@@ -87,8 +88,8 @@ def content(directory: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def world(tmp_path: Path, fork_server: ForkServer) -> Iterator[World]:
+    world = World(tmp_path, fork_server)
     yield world
     world.close()
 
@@ -101,8 +102,7 @@ def test_watched_killed_resumed_forked_pruned_undone(world: World) -> None:
     child = world.train("--name", "exp1", "--lr", "0.1", "--epochs", "30", "--slow", "0.02")
     until(lambda: (world.run("exp1") or {}).get("checkpoints", 0) >= 2, "two checkpoints are seen")
     assert world.run("exp1")["status"] == "training"
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    child.kill()
     until(lambda: world.run("exp1")["status"] == "failed", "the killed run is told")
     for checkpoint in world.json("ls", "exp1")["checkpoints"]:
         assert checkpoint["state"] in ("complete", "incomplete", "writing")
@@ -112,7 +112,7 @@ def test_watched_killed_resumed_forked_pruned_undone(world: World) -> None:
     until(lambda: world.run("exp1")["status"] == "training", "the resumed run trains")
     second = world.train("--resume", "exp1", "--epochs", "30")
     assert second.wait(timeout=60) != 0
-    assert str(child.pid) in second.stderr.read().decode()
+    assert str(child.pid) in second.stderr
     ended(child)
     until(lambda: world.run("exp1")["status"] == "finished", "the run has finished")
 

@@ -76,7 +76,8 @@ def _end_all(process: subprocess.Popen[bytes], plan: Path) -> None:
 
     What Python starts to remove the semaphores of workers that were killed is given the time to do so.
     """
-    trackers = {pid for pid in _started_with(plan) if _is_tracker(pid)}
+    left = set(_started_with(plan))
+    trackers = {pid for pid in left if _is_tracker(pid)}
     if trackers:
         _kill(pid for pid in _started_with(plan) if pid not in trackers)
         deadline = time.monotonic() + _TRACKER_S
@@ -88,8 +89,13 @@ def _end_all(process: subprocess.Popen[bytes], plan: Path) -> None:
         process.kill()
         process.wait()
     deadline = time.monotonic() + _CLEAN_S
-    while (left := list(_started_with(plan))) and time.monotonic() < deadline:
-        _kill(left)
+    while time.monotonic() < deadline:
+        found = set(_started_with(plan))
+        _kill(found)
+        # One that is about to die has no environment any more, and is still there for a moment.
+        left |= found
+        if not any(map(files.pid_alive, left)):
+            return
         time.sleep(0.02)
 
 
