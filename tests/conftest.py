@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from fork_server import ForkServer
+
 for _name in [n for n in os.environ if n.startswith(("CKPTD_", "CKPT_", "SLURM_", "XDG_"))]:
     if not _name.startswith("CKPTD_FAULT_"):
         del os.environ[_name]
@@ -118,6 +120,14 @@ class RunMaker:
 def runs(tmp_path: Path) -> RunMaker:
     """A maker of own runs below `tmp_path/runs`."""
     return RunMaker(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Runs scripts that need torch without the seconds that its import takes, see `tests/parts/fork_server.py`."""
+    server = ForkServer(optimizers=True)
+    yield server
+    server.close()
 
 
 PRODUCERS = Path(__file__).parent / "producers"

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from fork_server import ForkServer
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -41,11 +43,15 @@ def workplace(tmp_path: Path, own_places: Path) -> Iterator[tuple[Path, dict[str
 
 def run(argv: list[str], code: str, cwd: Path, env: dict[str, str]) -> None:
     done = subprocess.run(argv, input=code, cwd=cwd, env=env, capture_output=True, text=True, timeout=150, check=False)
+    succeeded(done, code)
+
+
+def succeeded(done: subprocess.CompletedProcess[str], code: str) -> None:
     assert done.returncode == 0, f"{code}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
-def test_code_blocks_run(document: Path, workplace: tuple[Path, dict[str, str]]) -> None:
+def test_code_blocks_run(document: Path, workplace: tuple[Path, dict[str, str]], fork_server: ForkServer) -> None:
     cwd, env = workplace
     python: list[str] = []
     for language, code in blocks(document):
@@ -58,7 +64,8 @@ def test_code_blocks_run(document: Path, workplace: tuple[Path, dict[str, str]])
             python.append(code)
             place = cwd if len(python) == 1 else cwd / f"python-{len(python)}"
             place.mkdir(exist_ok=True)
-            run([sys.executable, "-W", "error", "-"], "\n".join(python), place, env)
+            joined = "\n".join(python)
+            succeeded(fork_server.run(joined, cwd=place, env=env, strict=True), joined)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)

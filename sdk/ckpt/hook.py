@@ -113,7 +113,8 @@ class TrainingHook:
     def step(self, loss: Any, **metrics: Any) -> SavedCheckpoint | None:
         """One optimizer step is done: counts it, emits its state, and saves when a rule asks. Returns what was saved.
 
-        `loss` is a number or a tensor of one element, and so are the metrics.
+        `loss` is a number or a tensor of one element, and so are the metrics. It stands last in the loop's body: a resume
+        goes on with the next batch, and leaves out what stands behind it (a scheduler, a moving average).
         """
         self._refuse_closed()
         _refuse_nested(metrics, "step(loss, **metrics)")
@@ -159,7 +160,7 @@ class TrainingHook:
 
     @property
     def should_stop(self) -> bool:
-        """Whether early stopping is out of patience."""
+        """Whether early stopping is out of patience; ask at the top of an epoch, so that it holds after a start too."""
         return self.manager.should_stop_early
 
     def load_checkpoint(

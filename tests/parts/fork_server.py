@@ -22,7 +22,8 @@ import sklearn.datasets
 import torch
 import ckpt.hook, ckpt.loaders
 
-torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # the first optimizer imports as much as torch itself
+if "optimizer" in sys.argv:
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # the first one imports as much as torch itself
 
 for line in iter(sys.stdin.readline, ""):
     asked = json.loads(line)
@@ -61,9 +62,9 @@ exec(compile(asked["code"], sys.argv[0], "exec"), main.__dict__)
 class Forked:
     """One process that runs a script."""
 
-    def __init__(self, server: ForkServer, pid: int, written: Path) -> None:
+    def __init__(self, server: ForkServer, pid: int, stdout: Path, stderr: Path) -> None:
         self._server = server
-        self._written = written
+        self._stdout, self._stderr = stdout, stderr
         self._ended = os.pidfd_open(pid)
         self._status: int | None = None
         self.pid = pid
@@ -71,12 +72,12 @@ class Forked:
     @property
     def stdout(self) -> str:
         """What it wrote so far."""
-        return (self._written / "stdout").read_text(errors="replace")
+        return self._stdout.read_text(errors="replace")
 
     @property
     def stderr(self) -> str:
         """What it wrote so far."""
-        return (self._written / "stderr").read_text(errors="replace")
+        return self._stderr.read_text(errors="replace")
 
     def is_alive(self) -> bool:
         """Whether it runs."""
@@ -105,31 +106,44 @@ class Forked:
 
 
 class ForkServer:
-    """The process that forks. Its output is as that of any script that is started without a terminal."""
+    """The process that forks. Its output is as that of any script that is started without a terminal.
 
-    def __init__(self) -> None:
+    With `optimizers` what torch imports for the first of them is there too. But then Python does not end by SIGINT any
+    more at an interrupt that nobody caught.
+    """
+
+    def __init__(self, *, optimizers: bool) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="ck-fork-")
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-c", _SERVER, *["optimizer"] * optimizers]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def start(
-        self, code: str | Path, *argv: str, cwd: Path, env: dict[str, str] | None = None, strict: bool = False
+        self,
+        code: str | Path,
+        *argv: str,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        strict: bool = False,
+        output: Path | None = None,
     ) -> Forked:
-        """A process that runs a script: its text, or its file. With `strict` every warning is an error."""
+        """A process that runs a script: its text, or its file. With `strict` every warning is an error.
+
+        `output` is a file for all that it writes; without one, standard output and errors are apart.
+        """
         written = Path(tempfile.mkdtemp(dir=self._scratch.name))
-        for name in ("stdout", "stderr"):
-            (written / name).touch()
+        stdout, stderr = (written / "stdout", written / "stderr") if output is None else (output, output)
+        for path in (stdout, stderr):
+            path.touch()
         asked = {
             "code": code.read_text() if isinstance(code, Path) else code,
             "argv": [str(code) if isinstance(code, Path) else "-", *argv],
             "cwd": str(cwd),
             "env": dict(os.environ if env is None else env),
             "strict": strict,
-            "stdout": str(written / "stdout"),
-            "stderr": str(written / "stderr"),
+            "stdout": str(stdout),
+            "stderr": str(stderr),
         }
-        return Forked(self, self.ask(asked), written)
+        return Forked(self, self.ask(asked), stdout, stderr)
 
     def run(self, code: str | Path, *argv: str, timeout: float = 150, **place: Any) -> subprocess.CompletedProcess[str]:
         """Runs a script to its end, as `subprocess.run` would."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ckpt_tui.doctor import asking
+from ckpt_tui.doctor import asking, configuration
 from ckpt_tui.doctor.check import Check
 from ckpt_tui.doctor.checks import check_all
 from ckpt_tui.doctor.facts import ConfigFile, Disk, Facts, Inotify, Place, RootSeen
@@ -220,7 +220,10 @@ def test_a_root_that_is_gone_is_wrong_without_a_daemon_too(ckpt: Any, own_places
     assert answer.code == 1 and answer.out == f"{tmp_path}/gone\n"
 
 
-def test_a_daemon_that_does_not_answer_holds_nobody_up(ckpt: Any, daemon: Any) -> None:
+def test_a_daemon_that_does_not_answer_holds_nobody_up(ckpt: Any, daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The check of the configuration asks the daemon too.
+    impatient = "from ckptd.process import background; background.ANSWER_S = 1.0; from ckptd.cli import main; main()"
+    monkeypatch.setattr(configuration, "daemon_command", lambda: [sys.executable, "-c", impatient])
     daemon.send_signal(signal.SIGSTOP)
     try:
         started = time.monotonic()

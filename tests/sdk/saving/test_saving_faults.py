@@ -24,6 +24,7 @@ from ckpt.runs import Run
 from ckpt.saving import CheckpointManager
 from ckpt.state import TrainingState
 from ckpt.writing.sealing import Sealer
+from fork_server import ForkServer
 
 SMALL = {"w": torch.arange(10.0)}
 LARGE = {"w": torch.zeros(2_000_000)}  # 8 MB
@@ -160,19 +161,19 @@ while True:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
-def test_killed_at_any_moment_what_was_acknowledged_is_there(tmp_path: Path, kind: signal.Signals) -> None:
+def test_killed_at_any_moment_what_was_acknowledged_is_there(
+    tmp_path: Path, kind: signal.Signals, fork_server: ForkServer
+) -> None:
     Run.create("r", tmp_path).close()
     for turn in range(4):
-        with subprocess.Popen(
-            [sys.executable, "-c", SAVER, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ) as training:
-            assert training.stdout is not None
-            assert training.stdout.readline() == "up\n"
-            training.stdout.readline()
-            time.sleep(0.013 * turn + 0.02)
-            training.send_signal(kind)
-            told = training.stdout.read().split()
-            training.wait(30)
+        training = fork_server.start(SAVER, str(tmp_path), cwd=tmp_path)
+        while training.stdout.count("\n") < 2:
+            assert training.is_alive(), training.stderr
+            time.sleep(0.001)
+        time.sleep(0.013 * turn + 0.02)
+        os.kill(training.pid, kind)
+        training.wait(30)
+        _up, *told = training.stdout.split()
         manager = CheckpointManager(tmp_path / "r")
         known = {c.step for c in manager.list_checkpoints()}
         if told:  # the one before it may have gone for one that was committed and not told of

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 
 from ckpt import CheckpointConfig, TrainingHook
 from ckpt.saving.sending import outbox
+from fork_server import Forked, ForkServer
 
 torch.set_num_threads(1)
 
@@ -50,52 +50,49 @@ def full(tmp_path: Path) -> Iterator[Path]:
     try:
         yield place / "run"
     finally:
-        subprocess.run(["umount", place], check=True)
+        deadline = time.monotonic() + 30  # a killed program's writer is there for a moment more
+        while subprocess.run(["umount", place], capture_output=True, check=False).returncode:
+            assert time.monotonic() < deadline, "it cannot be unmounted"
+            time.sleep(0.05)
 
 
-def start(run: Path, background: str, how: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", TRAINING, run, background, how],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture
+def start(fork_server: ForkServer, tmp_path: Path) -> Iterator[Callable[..., Forked]]:
+    """Starts the training: `start(run, background, how)`."""
+    programs: list[Forked] = []
 
+    def started(run: Path, background: str, how: str) -> Forked:
+        programs.append(fork_server.start(TRAINING, str(run), background, how, cwd=tmp_path))
+        return programs[-1]
 
-def read_until(program: subprocess.Popen[str], text: str) -> str:
-    assert program.stdout is not None
-    read = ""
-    for line in program.stdout:
-        read += line
-        if text in line:
-            return read
-    raise AssertionError(read)
+    yield started
+    for program in programs:
+        program.kill()
 
 
 @pytest.mark.parametrize("background", ["thread", "process", "inline"])
-def test_an_interrupt_ends_a_program_that_waits_for_room(full: Path, background: str) -> None:
-    with start(full, background, "fails") as program:
-        try:
-            read_until(program, "waits up to 1 hour for room on the disk")
-            time.sleep(0.2 if background != "inline" else 0)  # until it waits in the `with` statement's end
-            program.send_signal(signal.SIGINT)
-            output = program.communicate(timeout=60)[0]
-        finally:
-            program.kill()
-    assert "KeyboardInterrupt" in output and program.returncode not in (0, -signal.SIGKILL)
+def test_an_interrupt_ends_a_program_that_waits_for_room(
+    full: Path, background: str, start: Callable[..., Forked]
+) -> None:
+    program = start(full, background, "fails")
+    while "waits up to 1 hour for room on the disk" not in program.stdout:
+        assert program.is_alive(), program.stderr
+        time.sleep(0.01)
+    time.sleep(0.2 if background != "inline" else 0)  # until it waits in the `with` statement's end
+    os.kill(program.pid, signal.SIGINT)
+    assert program.wait(60) not in (0, -signal.SIGKILL)
+    output = program.stdout + program.stderr
+    assert "KeyboardInterrupt" in output
     if background != "inline":
         assert "interrupted while it waited for room" in output
     assert os.listdir(full / "checkpoints") == []
 
 
 @pytest.mark.parametrize("background", ["thread", "process"])
-def test_a_program_that_ends_waits_a_while_only(full: Path, background: str) -> None:
-    with start(full, background, "left open") as program:
-        try:
-            output = program.communicate(timeout=60)[0]
-        finally:
-            program.kill()
-    assert program.returncode == 0
+def test_a_program_that_ends_waits_a_while_only(full: Path, background: str, start: Callable[..., Forked]) -> None:
+    program = start(full, background, "left open")
+    assert program.wait(60) == 0
+    output = program.stdout + program.stderr
     assert "waits up to 1 hour" in output and "No space left on device; the program ended; it needs 4" in output
     assert os.listdir(full / "checkpoints") == []
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 
 import ckpt
 from ckpt.saving.restore.loading import read_file
+from fork_server import ForkServer
 
 SCRIPT = """
 import json, os, random, sys
@@ -177,37 +176,42 @@ dist.destroy_process_group()
 """
 
 
-def train(path: Path, gather: bool | str, script: str = SCRIPT) -> list[list[Any]]:
-    how = gather if isinstance(gather, str) else "yes" if gather else "no"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, str(path), how],
-            env={**os.environ, **place, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    told = []
-    try:
-        for process in started:
-            out, err = process.communicate(timeout=120)
-            assert process.returncode == 0, err[-3000:]
-            told.append(json.loads(out.strip().splitlines()[-1]))
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    return sorted(told)
+class Ranks:
+    """Starts a script as the two ranks of a training."""
+
+    def __init__(self, server: ForkServer, cwd: Path) -> None:
+        self._server = server
+        self._cwd = cwd
+
+    def train(self, path: Path, gather: bool | str, script: str = SCRIPT) -> list[list[Any]]:
+        """What each of them printed last, in order of their ranks."""
+        how = gather if isinstance(gather, str) else "yes" if gather else "no"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo"}
+        started = [
+            self._server.start(script, str(path), how, cwd=self._cwd, env={**os.environ, **place, "RANK": str(rank)})
+            for rank in (0, 1)
+        ]
+        told = []
+        try:
+            for process in started:
+                assert process.wait(120) == 0, process.stderr[-3000:]
+                told.append(json.loads(process.stdout.strip().splitlines()[-1]))
+        finally:
+            for process in started:
+                process.kill()
+        return sorted(told)
 
 
-def test_gathered_states_go_back_each_to_its_own_rank(tmp_path: Path) -> None:
-    told = train(tmp_path / "a.pt", gather=True)
+@pytest.fixture
+def ranks(fork_server: ForkServer, tmp_path: Path) -> Ranks:
+    return Ranks(fork_server, tmp_path)
+
+
+def test_gathered_states_go_back_each_to_its_own_rank(ranks: Ranks, tmp_path: Path) -> None:
+    told = ranks.train(tmp_path / "a.pt", gather=True)
     assert told == [[0, True, True, []], [1, True, True, []]]
     content = read_file(tmp_path / "a.pt")
     assert content.world_size == 2
@@ -218,8 +222,8 @@ def test_gathered_states_go_back_each_to_its_own_rank(tmp_path: Path) -> None:
     assert ckpt.formats.inspect(tmp_path / "a.pt").resume["rng"]["ranks"] == 2
 
 
-def test_gathered_loaders_go_back_each_to_its_own_rank(tmp_path: Path) -> None:
-    told = train(tmp_path / "a.pt", gather=True, script=LOADING)
+def test_gathered_loaders_go_back_each_to_its_own_rank(ranks: Ranks, tmp_path: Path) -> None:
+    told = ranks.train(tmp_path / "a.pt", gather=True, script=LOADING)
     assert told == [[0, ["v0", "t0"], False, [0, 0]], [1, ["v1", "t1"], False, [0, 0]]]
     content = read_file(tmp_path / "a.pt")
     assert content.loaders_by_rank is not None
@@ -231,19 +235,21 @@ def test_gathered_loaders_go_back_each_to_its_own_rank(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("how", "is_told"), [("no", True), ("position", False)])
-def test_without_gathering_all_loaders_take_the_position_of_the_first(tmp_path: Path, how: str, is_told: bool) -> None:
-    told = train(tmp_path / "a.pt", gather=how, script=LOADING)
+def test_without_gathering_all_loaders_take_the_position_of_the_first(
+    ranks: Ranks, tmp_path: Path, how: str, is_told: bool
+) -> None:
+    told = ranks.train(tmp_path / "a.pt", gather=how, script=LOADING)
     assert told == [[rank, ["v0", "t0"], is_told, [int(is_told), 1]] for rank in (0, 1)]
 
 
-def test_an_accumulation_of_several_ranks_goes_on_to_the_bit(tmp_path: Path) -> None:
+def test_an_accumulation_of_several_ranks_goes_on_to_the_bit(ranks: Ranks, tmp_path: Path) -> None:
     """What each has is the mean over all of them, unless it adds up inside of no_sync(), of which the report tells."""
-    told = train(tmp_path / "r", gather=True, script=ACCUMULATING)
+    told = ranks.train(tmp_path / "r", gather=True, script=ACCUMULATING)
     assert told == [[0, True, 2, 1], [1, True, 2, 1]]
 
 
-def test_a_rank_whose_loader_fails_keeps_no_other_waiting(tmp_path: Path) -> None:
-    told = train(tmp_path / "a.pt", gather="broken", script=LOADING)
+def test_a_rank_whose_loader_fails_keeps_no_other_waiting(ranks: Ranks, tmp_path: Path) -> None:
+    told = ranks.train(tmp_path / "a.pt", gather="broken", script=LOADING)
     assert [places for _, places, _, _ in told] == [["v0", "t0"], ["v0", "t0"]]
     content = read_file(tmp_path / "a.pt")
     assert (content.loaders_by_rank, content.random_by_rank) != (None, None)
@@ -251,8 +257,8 @@ def test_a_rank_whose_loader_fails_keeps_no_other_waiting(tmp_path: Path) -> Non
     assert content.loaders_by_rank[1] is None
 
 
-def test_ranks_whose_losses_disagree_have_one_answer_and_save_together(tmp_path: Path) -> None:
-    (_, (*first, saved)), (_, second) = train(tmp_path / "r", gather=True, script=MANAGED)
+def test_ranks_whose_losses_disagree_have_one_answer_and_save_together(ranks: Ranks, tmp_path: Path) -> None:
+    (_, (*first, saved)), (_, second) = ranks.train(tmp_path / "r", gather=True, script=MANAGED)
     assert first == second
     assert first.count(True) >= 2
     assert saved >= 3
@@ -262,8 +268,8 @@ def test_ranks_whose_losses_disagree_have_one_answer_and_save_together(tmp_path:
         assert len(content.random_by_rank) == 2
 
 
-def test_without_gathering_the_others_are_told_of_and_do_not_draw_like_the_first(tmp_path: Path) -> None:
-    told = train(tmp_path / "a.pt", gather=False)
+def test_without_gathering_the_others_are_told_of_and_do_not_draw_like_the_first(ranks: Ranks, tmp_path: Path) -> None:
+    told = ranks.train(tmp_path / "a.pt", gather=False)
     assert told[0] == [0, True, True, []]
     why = "the random states of rank 1 of 2 were not saved: there are those of rank 0"
     assert told[1] == [1, False, False, [why]]

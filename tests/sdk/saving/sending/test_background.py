@@ -25,6 +25,7 @@ from ckpt.saving import CheckpointManager, SavedCheckpoint
 from ckpt.saving.sending.staging import Staging
 from ckpt.state import TrainingState, values
 from ckpt.writing import disk
+from fork_server import ForkServer
 
 torch.set_num_threads(1)
 
@@ -375,9 +376,10 @@ if how == "error":
 
 
 @pytest.mark.parametrize(("how", "way"), [("end", "thread"), ("exit", "process"), ("error", "process")])
-def test_however_a_script_ends_what_it_saved_is_there(tmp_path: Path, how: str, way: str) -> None:
-    argv = [sys.executable, "-c", SCRIPT, str(tmp_path), way, how]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S)
+def test_however_a_script_ends_what_it_saved_is_there(
+    tmp_path: Path, how: str, way: str, fork_server: ForkServer
+) -> None:
+    done = fork_server.run(SCRIPT, str(tmp_path), way, how, cwd=tmp_path, timeout=LIMIT_S)
     assert done.returncode == (1 if how == "error" else 0), done.stderr
     assert ("ZeroDivisionError" in done.stderr) == (how == "error")
     manager = CheckpointManager(tmp_path / "r")

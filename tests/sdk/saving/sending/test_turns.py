@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from ckpt.runs import Run
 from ckpt.saving import CheckpointManager, SavedCheckpoint
 from ckpt.saving.turns import Turns
 from ckpt.state import TrainingState
+from fork_server import ForkServer
 
 torch.set_num_threads(1)
 
@@ -165,9 +165,8 @@ for name in ("result", "list", "close", "save"):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no timers there")
 @pytest.mark.parametrize("way", ["thread", "process", "inline"])
-def test_handlers_of_signals_that_wait_or_save_hang_nothing(tmp_path: Path, way: str) -> None:
-    argv = [sys.executable, "-c", HANDLERS, str(tmp_path), way]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=2 * LIMIT_S)
+def test_handlers_of_signals_that_wait_or_save_hang_nothing(tmp_path: Path, way: str, fork_server: ForkServer) -> None:
+    done = fork_server.run(HANDLERS, str(tmp_path), way, cwd=tmp_path, timeout=2 * LIMIT_S)
     assert (done.returncode, done.stdout.split()) == (0, ["result", "list", "close", "save"]), done.stderr[-3000:]
 
 

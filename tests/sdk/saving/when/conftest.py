@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
-import signal
-import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from forking import forks_of
+from fork_server import Forked, ForkServer
 
 
 class Started:
     """One process, as the test sees it."""
 
-    def __init__(self, address: str, asked: dict[str, object], output: Path) -> None:
-        self._output = output
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(address)
-        self._lines = self._socket.makefile("rw")
-        self._tell(json.dumps(asked))
-        self.pid = int(self._lines.readline())
+    def __init__(self, process: Forked) -> None:
+        self._process = process
+        self.pid = process.pid
 
     @property
     def output(self) -> str:
         """What it wrote so far, errors included."""
-        return self._output.read_text(errors="replace") if self._output.exists() else ""
+        return self._process.stdout
 
     def until(self, text: str, count: int = 1) -> None:
         """Waits until it wrote a text so many times."""
@@ -55,42 +46,33 @@ class Started:
 
     def is_alive(self) -> bool:
         """Whether it runs; one that ended is a zombie until `wait`."""
-        return not select.select([self._socket], [], [], 0)[0]
+        return self._process.is_alive()
 
     def wait(self) -> int:
         """The exit status, or the negative number of the signal that ended it."""
-        in_time = bool(select.select([self._socket], [], [], 60)[0])
-        if not in_time:
-            os.kill(self.pid, signal.SIGKILL)
-        self._lines.readline()
-        self._tell("seen")
-        status = int(self._lines.readline())
-        self._lines.close()
-        self._socket.close()
-        assert in_time, f"it did not end:\n{self.output}"
-        return status
-
-    def _tell(self, line: str) -> None:
-        self._lines.write(f"{line}\n")
-        self._lines.flush()
+        return self._process.wait(60)
 
 
 class Server:
     """Where processes are to be had."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, server: ForkServer, cwd: Path) -> None:
+        self._server = server
+        self._cwd = cwd
 
     def start(self, output: Path, script: str, *argv: object) -> Started:
         """A process that runs a script."""
-        asked = {"script": script, "output": str(output), "argv": [str(item) for item in argv]}
-        return Started(self._address, asked, output)
+        return Started(self._server.start(script, *map(str, argv), cwd=self._cwd, output=output))
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    with (
-        tempfile.TemporaryDirectory(prefix="ck-") as base,
-        forks_of(Path(__file__).with_name("script_server.py"), Path(base)) as address,
-    ):
-        yield Server(address)
+def forks() -> Iterator[ForkServer]:
+    """Without what torch imports for optimizers: an interrupt that nobody caught ends these by SIGINT."""
+    made = ForkServer(optimizers=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(forks: ForkServer, tmp_path: Path) -> Server:
+    return Server(forks, tmp_path)
