@@ -433,7 +433,8 @@ def sweep_temporaries(directory: Path, *, older_than_s: float = 60.0) -> list[Pa
     removed: list[Path] = []
     now = time.time()
     try:
-        entries = list(os.scandir(directory))
+        with os.scandir(directory) as listing:
+            entries = list(listing)
     except OSError:
         return removed
     for entry in entries:

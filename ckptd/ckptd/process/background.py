@@ -183,7 +183,8 @@ def _ask_to_end(pid: Any, lock: Path) -> None:
 def _has_open(pid: int, path: Path) -> bool:
     """Whether a process has a file open; True where the system does not tell."""
     try:
-        descriptors = list(os.scandir(f"/proc/{pid}/fd"))
+        with os.scandir(f"/proc/{pid}/fd") as listing:
+            descriptors = list(listing)
     except FileNotFoundError:
         return not os.path.isdir("/proc/self/fd")
     except OSError:

@@ -99,9 +99,9 @@ def _instances() -> int | None:
         with contextlib.suppress(OSError):
             if process.stat().st_uid != mine:
                 continue
-            for entry in os.scandir(process / "fd"):
+            for descriptor in os.listdir(process / "fd"):
                 with contextlib.suppress(OSError):
-                    count += os.readlink(entry.path) == "anon_inode:inotify"
+                    count += os.readlink(process / "fd" / descriptor) == "anon_inode:inotify"
     return count
 
 
