@@ -263,7 +263,7 @@ class Daemon:
 def _rss() -> int | None:
     """Resident memory in bytes now; its peak where the system tells no more."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         import resource

@@ -113,8 +113,8 @@ class TrainingHook:
     def step(self, loss: Any, **metrics: Any) -> SavedCheckpoint | None:
         """One optimizer step is done: counts it, emits its state, and saves when a rule asks. Returns what was saved.
 
-        `loss` is a number or a tensor of one element, and so are the metrics. It stands last in the loop's body: a resume
-        goes on with the next batch, and leaves out what stands behind it (a scheduler, a moving average).
+        `loss` is a number or a tensor of one element, and so are the metrics. It stands last in the loop's body: a
+        resume goes on with the next batch, and leaves out what stands behind it (a scheduler, a moving average).
         """
         self._refuse_closed()
         _refuse_nested(metrics, "step(loss, **metrics)")
@@ -122,7 +122,7 @@ class TrainingHook:
         self.global_step += 1
         self._epoch_begun = True
         self.manager.epoch_loss.add(value)
-        self.manager.note_step(self.loaders)
+        self.manager.note_step(self.loaders, self.epoch)
         return self._take(self._state(value, metrics), at_epoch_end=False)
 
     def epoch_end(self, epoch: int | None = None, *, loss: Any = None, **metrics: Any) -> SavedCheckpoint | None:
@@ -194,6 +194,8 @@ class TrainingHook:
         )
         self.epoch, self.global_step = report.next_epoch, report.next_step
         goes_on = not (report.start_of_fork or report.warm_start)
+        if goes_on:
+            self._missing.look(self.manager.reported_metrics)
         self._epoch_begun = goes_on and report.phase in ("training", "validation")
         return report
 

@@ -153,7 +153,7 @@ def machine_id() -> str:
     raw = ""
     for candidate in _MACHINE_IDS:
         try:
-            raw = Path(candidate).read_text(encoding="ascii").strip()
+            raw = Path(candidate).read_text(encoding="utf-8").strip()
             break
         except (OSError, UnicodeDecodeError):
             continue

@@ -45,7 +45,12 @@ def test_a_plain_loop_that_resumes_by_an_argument(ckpt: Any, work: Path, tmp_pat
         "compared_steps": 8,
         "first_difference": None,
         "compared_parts": ["epoch", "random", "loss", "metrics", "optimizer", "weights"],
-        "notes": [],
+        "trials": [
+            {"saved_at_step": 4, "killed_at_step": killed, "compared_steps": 8, "own_save": False, "epoch_end": False}
+        ],
+        "notes": [
+            "by itself the script saved at step 10: a resume from there was not tried; --save-at 10 tries one",
+        ],
     }
     assert 4 < killed <= 9
     assert answer.err.count("/3 ") == 3 and "--resume" in answer.err
@@ -62,6 +67,19 @@ def test_what_differs_is_told_with_both_values(ckpt: Any) -> None:
     )
     assert "ckpt.ResumableLoader in place of DataLoader" in answer.out
     assert "reference  float32 [4, 2] " in answer.out
+
+
+def test_a_save_of_the_script_s_own_is_tried_without_being_asked_for(ckpt: Any) -> None:
+    answer = ckpt("selftest", SCRIPTS / "pretending.py", "--", "saves")
+    assert answer.code == 0, answer.err
+    first, second = answer.out.splitlines()
+    assert first.startswith("exact    saved at step ") and "epoch's end" not in first
+    assert second.startswith("exact    saved at step 4 (an epoch's end), killed at step ")
+    answer = ckpt("selftest", SCRIPTS / "pretending.py", "--", "forgets-at-ends")
+    assert answer.code == 1, answer.err
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("differs  saved at step 4 (an epoch's end), killed at step ")
+    assert lines[4].startswith("exact    saved at step ")
 
 
 def test_a_run_is_started_as_it_was_and_stays_as_it_is(ckpt: Any, runs: Any) -> None:

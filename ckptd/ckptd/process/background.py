@@ -199,7 +199,7 @@ def _has_open(pid: int, path: Path) -> bool:
 def _is_held_up(pid: Any) -> bool:
     """Whether a process was stopped by a signal or a debugger; False where the system does not tell."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return False
     return state in ("T", "t")

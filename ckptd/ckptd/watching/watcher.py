@@ -215,7 +215,7 @@ class Watcher:
             return self.state == "watching"
         self._beat_seen.clear()
         try:
-            Path(self._beat_directory, _BEAT).write_text(f"{time.time()}\n", encoding="ascii")
+            Path(self._beat_directory, _BEAT).write_text(f"{time.time()}\n", encoding="utf-8")
         except OSError:
             # A full disk of ours says nothing about the watcher.
             return self.state == "watching"

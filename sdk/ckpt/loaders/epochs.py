@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ckpt.loaders.iteration import Batch, Iteration
@@ -28,6 +29,11 @@ class Epochs(ABC, Generic[Batch, UnderWay]):
         """The epoch that an iterator is under way in."""
         self._loop = Loop()
         """The loop over it, or over the one before."""
+        self._goes_on = False
+        """Whether the epoch under way is one that was loaded."""
+        self._loads = 0
+        self._unasked: Loop | None = None
+        """A loop that was left before it asked for the rest of an epoch that was loaded."""
         self.generators_at_start: dict[str, Any] | None = None
         """Random states of Python, NumPy and torch when the epoch under way, or the last one, began; None before."""
         self._generators_at_end: dict[str, Any] | None = None
@@ -51,7 +57,16 @@ class Epochs(ABC, Generic[Batch, UnderWay]):
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of an epoch, or the rest of one whose state was loaded; it begins when the first is asked for."""
-        return Iteration(self._open, self._take)
+        return Iteration(self._open, self._take, partial(self._left_unasked, self._loads) if self._is_loaded else None)
+
+    @property
+    @abstractmethod
+    def _is_loaded(self) -> bool:
+        """Whether an epoch was loaded that nobody went on with so far."""
+
+    @abstractmethod
+    def _end_loaded(self) -> None:
+        """The epoch that was loaded is over."""
 
     @abstractmethod
     def _begin(self) -> Any:
@@ -69,8 +84,20 @@ class Epochs(ABC, Generic[Batch, UnderWay]):
         """Begins what a loop goes over."""
         self._settle()
         self._end_other()
-        self._loop = loop
+        self._loop, self._goes_on = loop, self._is_loaded
         return self._begin()
+
+    def _forget_loops(self) -> None:
+        """Another epoch is next, which no loop so far has to do with."""
+        self._loads += 1
+        self._unasked = None
+
+    def _left_unasked(self, loads: int, loop: Loop) -> None:
+        """Notes a loop that `zip` or its like did not come to, because a loader before it had nothing left: what it
+        would have left in a training that went on is over. Any other goes on when it is asked for.
+        """
+        if loads == self._loads and self._is_loaded and loop.saw_another_give_nothing:
+            self._unasked = loop
 
     def _end_other(self) -> None:
         """Ends the epoch of another iterator, with a warning where the loop over that goes on."""
@@ -88,7 +115,24 @@ class Epochs(ABC, Generic[Batch, UnderWay]):
     def _settle(self) -> None:
         """Ends an epoch whose loop was left by `break`; at an exception it is still under way."""
         if self._under_way is not None and self._loop.ended:
+            self._warn_of_a_look()
             self._end(self._under_way)
+        loop = self._unasked
+        if loop is not None and loop.ended:
+            self._unasked = None
+            if self._is_loaded:
+                self._loop = loop
+                self._end_loaded()
+
+    def _warn_of_a_look(self) -> None:
+        """Where the rest of an epoch was left at its first batch by itself, and not because another loader is over."""
+        loop = self._loop
+        if self._goes_on and loop.batches == 1 and not (loop.is_closed or loop.saw_another_end):
+            log.warning(
+                "the %s's epoch %d was gone on with behind a resume and left at its first batch: the rest of it is not "
+                "trained on; to look at a batch, take one from the data set and not from next(iter(%s))",
+                *(self._noun, self._epoch, self._noun),
+            )
 
     def _advance(self) -> None:
         """The epoch is over, and the one behind it is next."""

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from ckpt.saving.capture.generators import capture_random
 
@@ -21,13 +21,44 @@ class Loop:
     swallowed, as `contextlib.suppress` does, cannot be told from a `break`.
     """
 
+    _over: ClassVar[int] = 0
+    """Loops of this process that came to their end."""
+    _gave_nothing: ClassVar[int] = 0
+    """Those of them that had no batch."""
+
     def __init__(self) -> None:
+        self._over_before, self._gave_nothing_before = Loop._over, Loop._gave_nothing
+        self.batches = 0
+        """How many it had."""
         self.has_batch = False
         """Whether a batch is out of which nobody knows yet how the loop goes on."""
+        self.is_closed = False
+        """Whether it was left by a `close`, as by somebody who knows that there is more."""
         self.random_when_left: dict[str, Any] | None = None
         """Random states of Python, NumPy and torch at that moment; None for a loop that was not left."""
         self._left_at: set[tuple[CodeType, int]] = set()
         self._thread = 0
+
+    def takes(self) -> None:
+        """It has a batch."""
+        self.has_batch = True
+        self.batches += 1
+
+    def is_over(self) -> None:
+        """It is asked for more, and there is none."""
+        Loop._over += 1
+        if not self.batches:
+            Loop._gave_nothing += 1
+
+    @property
+    def saw_another_end(self) -> bool:
+        """Whether another loop came to its end since this one's iterator was made."""
+        return Loop._over != self._over_before
+
+    @property
+    def saw_another_give_nothing(self) -> bool:
+        """Whether another loop was over without a batch since this one's iterator was made."""
+        return Loop._gave_nothing != self._gave_nothing_before
 
     def leave(self, frame: FrameType | None) -> None:
         """Notes that the loop was left before its end; `frame` is what closed the iterator.

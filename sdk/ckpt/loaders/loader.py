@@ -29,7 +29,7 @@ from ckpt.saving.capture.generators import capture_random
 
 log = logging.getLogger("ckpt.saving")
 
-_OF_THIS_PROCESS = ("_source", "_feed", "_inner", "_under_way", "_loop", "_before", "_carried")
+_OF_THIS_PROCESS = ("_source", "_feed", "_inner", "_under_way", "_loop", "_unasked", "_before", "_carried")
 """Attributes that a copy of a loader does not have from it."""
 
 
@@ -195,6 +195,7 @@ class ResumableLoader(Arguments, Epochs[Any, SampleEpoch | StreamEpoch]):
             return
         self._epoch = epoch
         self._under_way = None
+        self._forget_loops()
         self._at_start = None
         if self._resumed is not None and self._resumed.epoch_open:
             self._resumed = None
@@ -253,14 +254,23 @@ class ResumableLoader(Arguments, Epochs[Any, SampleEpoch | StreamEpoch]):
         # Its first batch was an error: it begins again.
         self._under_way, self._resumed = None, self._before
 
-    def _ended(self, resumed: Position) -> Position:
-        """Behind an epoch of which nothing is left: the position before the next one."""
-        sampler = self._source.end(self._epoch, self.seed, resumed)
+    @property
+    def _is_loaded(self) -> bool:
+        return self._under_way is None and self._resumed is not None and self._resumed.epoch_open
+
+    def _end_loaded(self) -> None:
+        if self._resumed is not None:
+            self._resumed = self._ended(self._resumed, left=True)
+
+    def _ended(self, resumed: Position, *, left: bool = False) -> Position:
+        """Behind an epoch of which nothing is given any more: the position before the next one."""
+        sampler = self._source.end(self._epoch, self.seed, resumed, left=left)
         self._over_behind(resumed.batch_idx)
         return replace(
             resumed,
             epoch=self._epoch,
             epoch_open=False,
+            exhausted=True,
             batch_idx=0,
             sample_idx=None,
             prefetched=0,
@@ -321,6 +331,7 @@ class ResumableLoader(Arguments, Epochs[Any, SampleEpoch | StreamEpoch]):
         position = position_of(state)
         refuse_other(position, self._plain, self._source.kind)
         self._under_way = None
+        self._forget_loops()
         self._over = position.exhausted
         self._carried = ()
         self._resumed = position

@@ -26,12 +26,13 @@ from ckpt.saving.capture import observing
 from ckpt.saving.capture.arguments import refuse_wrong_states, telling_loaders
 from ckpt.saving.capture.epoch_loss import EpochLoss
 from ckpt.saving.capture.gradients import capture_gradients
-from ckpt.saving.capture.loaders import positions_of
+from ckpt.saving.capture.loaders import positions_of, training_loaders
 from ckpt.saving.capture.metrics_history import MetricsHistory
 from ckpt.saving.capture.ranks import agree, gather
 from ckpt.saving.capture.registry import Registry
 from ckpt.saving.capture.stepping import watch
 from ckpt.saving.capture.taking import Training, own_states
+from ckpt.saving.capture.turns import Turns
 from ckpt.saving.ending import Ending
 from ckpt.saving.handle import SavedCheckpoint
 from ckpt.saving.reading import Reading
@@ -88,6 +89,7 @@ class CheckpointManager(Reading, Ending, HasCallbacks):
         self._described = False
         self._told_of_loaders = False
         self._stepped_at: tuple[Any, ...] | None = None
+        self._turns = Turns()
         self.observed = observing.here()
         """What a self-test is told of this training."""
         self.observed.follow(self.run)
@@ -135,9 +137,12 @@ class CheckpointManager(Reading, Ending, HasCallbacks):
             log.warning("checkpoints are saved without a position in the data: %s", told)
         return kept, left_out
 
-    def note_step(self, loaders: Any) -> None:
-        """A step was made with the batches that these loaders gave last: an exception from here on interrupts none."""
+    def note_step(self, loaders: Any, epoch: int) -> None:
+        """A step was made with the batches that these loaders gave last, as is told of each step or of none: an
+        exception from here on interrupts none.
+        """
         self._stepped_at = positions_of(loaders)
+        self._turns.note(training_loaders(loaders), epoch, every_step=True)
 
     def note_metrics(self, state: TrainingState) -> None:
         """Takes a state that was emitted into the history of metrics that goes into each checkpoint."""
@@ -154,11 +159,12 @@ class CheckpointManager(Reading, Ending, HasCallbacks):
             self._sender.outbox.queue.learn()
         self._signals.start()
         due = bool(self._due(state, at_epoch_end, "signal" if self._signals.pending else None))
+        due = self.observed.asked(state) or due
         if decisions.meets_on_all_ranks(self.config):
             due = agree(due)
         # What is told may raise, and ranks must not wait for one that did.
         self._settle()
-        return self.observed.asked(state) or due
+        return due
 
     def save_checkpoint(
         self,
@@ -216,7 +222,10 @@ class CheckpointManager(Reading, Ending, HasCallbacks):
             self._sender.outbox.queue.turns.refuse_within()
         # Before anything that may fail on one rank alone, for which the others would wait for ever.
         meets = after is None and decisions.meets_on_all_ranks(self.config)
-        by_rank = gather(partial(own_states, kept, at_epoch_end, epoch_begun)) if meets else None
+        if not at_epoch_end:
+            self._turns.note(training_loaders(kept), state.epoch, every_step=False)
+        turn_of = partial(self._turns.of, epoch=state.epoch)
+        by_rank = gather(partial(own_states, kept, at_epoch_end, epoch_begun, turn_of)) if meets else None
         self._metrics.add(state)
         # The loop may change its own while this one is saved.
         state = dataclasses.replace(state, metrics=dict(state.metrics))
@@ -239,6 +248,7 @@ class CheckpointManager(Reading, Ending, HasCallbacks):
             metrics_history=self._metrics.to_plain(),
             early_stopping=self._rules.patience.state,
             epoch_loss=self.epoch_loss.to_plain(),
+            turn_of=turn_of,
         )
         self.observed.knows(training)
         self.observed.step(state)

@@ -12,10 +12,12 @@ from ckpt.runs import Run
 from ckpt.runs.lookup import names_start, start_of
 from ckpt.saving.capture.arguments import telling_loaders
 from ckpt.saving.capture.epoch_loss import EpochLoss
+from ckpt.saving.capture.loaders import training_loaders
 from ckpt.saving.capture.metrics_history import MetricsHistory
 from ckpt.saving.capture.observing import Unobserved
 from ckpt.saving.capture.registry import Registry
 from ckpt.saving.capture.taking import Training
+from ckpt.saving.capture.turns import Turns
 from ckpt.saving.envelope import Content, Migration
 from ckpt.saving.envelope.content import Phase
 from ckpt.saving.restore import RestoreReport, restore
@@ -71,6 +73,7 @@ class Reading:
     _registry: Registry
     epoch_loss: EpochLoss
     _metrics: MetricsHistory
+    _turns: Turns
     _rules: Rules
 
     def load_checkpoint(
@@ -185,11 +188,17 @@ class Reading:
             return report
         if goes_on:
             self._metrics = MetricsHistory(content.metrics_history)
+            self._turns.go_on(training_loaders(training.loaders), report.next_epoch)
         own = record.seq if record.run == self.run.id else None
         if own is not None:
             self._rules.history.go_on_from(own)
         self._rules.patience.go_on_from(report.next_step, content.early_stopping, is_own=own is not None)
         return report
+
+    @property
+    def reported_metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that the training reported so far, and before the checkpoint that it goes on from."""
+        return self._metrics.names
 
     def resume(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from ckpt.exceptions import UsageError
 from ckpt.records import Record
@@ -17,6 +18,8 @@ class Moments(Record, frozen=True, kw_only=True):
 
     save_at: int
     kill_at: int
+    by_itself: bool = False
+    """Whether it is left to the training to save there."""
 
 
 def choose(reference: Recording, save_at: int | None, kill_at: int | None, chance: random.Random) -> Moments:
@@ -49,19 +52,48 @@ def choose(reference: Recording, save_at: int | None, kill_at: int | None, chanc
             hint=f"the steps are {steps[0]} to {steps[-1]}",
         )
     if save_at is None:
-        half = [step for step in before if step <= steps[(len(steps) - 1) // 2]] or before[:1]
-        amid = [step for step in half if _amid(reference, steps, step)] or half
-        # Behind the first epoch more is there to be forgotten.
-        later = [step for step in amid if reference.steps[step].epoch > reference.steps[steps[0]].epoch]
-        save_at = chance.choice(later or amid)
+        ends = reference.epoch_ends()
+        half = _first_half(reference, before)
+        save_at = chance.choice(_later(reference, [step for step in half if step not in ends] or half))
     if kill_at is None:
-        behind = [step for step in steps if step > save_at]
-        own = min((step for step in reference.of("saved") if step > save_at), default=behind[-1])
-        kill_at = chance.choice([step for step in behind[:_FAR] if step <= max(own, behind[0])])
+        kill_at = _kill_behind(reference, save_at, chance)
     return Moments(save_at=save_at, kill_at=kill_at)
 
 
-def _amid(reference: Recording, steps: list[int], step: int) -> bool:
-    """Whether the epoch goes on behind a step."""
-    following = steps[steps.index(step) + 1]
-    return reference.steps[step].epoch == reference.steps[following].epoch
+def choose_own(reference: Recording, first: Moments, chance: random.Random) -> Moments | None:
+    """One more save, where the training saves by itself: at the end of an epoch where it does.
+
+    Where it does not, one behind which it reads the most: a validation that comes behind a save is forgotten. None when
+    it saves nowhere, or when the first save was at such a place already.
+    """
+    ends = reference.epoch_ends()
+    own = reference.own_saves
+    places = [step for step in own if step in ends] or _busiest(reference, own)
+    if not places or first.save_at in places:
+        return None
+    save_at = chance.choice(_later(reference, _first_half(reference, places)))
+    return Moments(save_at=save_at, kill_at=_kill_behind(reference, save_at, chance), by_itself=True)
+
+
+def _kill_behind(reference: Recording, save_at: int, chance: random.Random) -> int:
+    behind = [step for step in sorted(reference.steps) if step > save_at]
+    own = min((step for step in reference.of("saved") if step > save_at), default=behind[-1])
+    return chance.choice([step for step in behind[:_FAR] if step <= max(own, behind[0])])
+
+
+def _first_half(reference: Recording, places: Sequence[int]) -> Sequence[int]:
+    steps = sorted(reference.steps)
+    return [step for step in places if step <= steps[(len(steps) - 1) // 2]] or places[:1]
+
+
+def _later(reference: Recording, places: Sequence[int]) -> Sequence[int]:
+    """Those behind the first epoch, where more is there to be forgotten; all when there are none."""
+    end = min(reference.epoch_ends(), default=reference.last or 0)
+    return [step for step in places if step > end] or places
+
+
+def _busiest(reference: Recording, places: Sequence[int]) -> Sequence[int]:
+    """Those behind which most batches are read before the next step is done."""
+    steps = sorted(reference.steps)
+    read = {step: len(reference.steps[steps[steps.index(step) + 1]].batches) for step in places}
+    return [step for step in places if read[step] == max(read.values())]

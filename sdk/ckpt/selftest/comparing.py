@@ -12,6 +12,10 @@ from ckpt.selftest.recording_file import UNSEEN, Digests, Recording, Step
 Between = Literal["starts", "resume"]
 _CAUSAL = ("random", "loss", "metrics", "optimizer", "scheduler", "scaler", "registered", "weights")
 """The parts of a step behind its batches, what comes first in time first: a loss differs before it changes weights."""
+SETTINGS = "param_groups."
+"""In the names of an optimizer's settings."""
+NUMBER_OF_BATCHES = "number of batches"
+"""The name of a difference in how many batches were read."""
 _CLOCK = re.compile(
     r"(^|[^a-z])(time|times|s|sec|secs|seconds|ms|minutes|hours|elapsed|eta|duration|speed|throughput|fps|memory|mem)"
     r"($|[^a-z])|per_?sec|timestamp",
@@ -155,7 +159,7 @@ def moving(recording: Recording, generators: Collection[str]) -> tuple[str, ...]
 
 def ends_an_epoch(resumed: Recording) -> bool:
     """Whether an epoch ended in the training."""
-    return bool(resumed.later) or len({step.epoch for step in resumed.steps.values()}) > 1
+    return bool(resumed.later or resumed.epoch_ends())
 
 
 def began_anew(reference: Recording, resumed: Recording) -> bool:
@@ -204,7 +208,9 @@ def _differing(
     for part in _CAUSAL:
         # Before its first save a training may not have told all of its objects.
         if part in reference.parts and part in other.parts:
-            for name, a, b in _names(reference.parts[part], other.parts[part]):
+            differing = list(_names(reference.parts[part], other.parts[part]))
+            # An optimizer's settings are made before its step, and so before the state that they change.
+            for name, a, b in sorted(differing, key=lambda found: part == "optimizer" and SETTINGS not in found[0]):
                 if not passed.of(part, name):
                     yield part, name, a, b
 
@@ -216,7 +222,7 @@ def _batches(
         common = min(len(reference), len(other))
         reference, other = reference[len(reference) - common :], other[len(other) - common :]
     elif len(reference) != len(other):
-        yield "batch", "number of batches", str(len(reference)), str(len(other))
+        yield "batch", NUMBER_OF_BATCHES, str(len(reference)), str(len(other))
     for a, b in zip(reference, other, strict=False):
         for name, left, right in _names(a, b):
             yield "batch", name, left, right

@@ -119,19 +119,23 @@ class Recorder:
             self._event("asks", step)
         return self.here and step == self._plan.save_at and step not in self._saved
 
-    def saved(self, step: int) -> None:
-        """A checkpoint of this step is durable."""
+    def forced(self, step: int) -> None:
+        """The self-test has the training save this step."""
+        self._event("forced", step)
+
+    def saved(self, step: int, *, positions: bool) -> None:
+        """A checkpoint of this step is durable; `positions` says whether it has those of loaders."""
         self._saved.add(step)
-        self._event("saved", step)
+        self._event("saved", step, positions=positions)
 
-    def read(self, step: int) -> None:
-        """The training loaded a checkpoint of this step."""
+    def read(self, step: int, *, positions: bool = False) -> None:
+        """The training loaded a checkpoint of this step; `positions` says whether loaders were given theirs."""
         self._read.add(step)
-        self._event("read", step)
+        self._event("read", step, positions=positions)
 
-    def _event(self, what: Any, step: int | None = None) -> None:
+    def _event(self, what: Any, step: int | None = None, *, positions: bool = False) -> None:
         if self.here:
-            self._write(encode(Event(what=what, step=step)))
+            self._write(encode(Event(what=what, step=step, positions=positions)))
 
     def _write(self, line: bytes) -> None:
         with self._lock:

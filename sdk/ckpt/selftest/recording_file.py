@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -30,11 +31,14 @@ class Step(Record, frozen=True, kw_only=True, tag="step", tag_field="kind"):
 class Event(Record, frozen=True, kw_only=True, tag="event", tag_field="kind"):
     """Something else that the training did."""
 
-    what: Literal["began", "asks", "saved", "read", "killed", "ended", "another"]
-    """`asks` that the training asks whether to save; `read` is a checkpoint that was loaded; `ended` that the training
-    got as far as it should; `another` that a second training of the same process made a step."""
+    what: Literal["began", "asks", "forced", "saved", "read", "killed", "ended", "another"]
+    """`asks` that the training asks whether to save; `forced` that the self-test has it save; `read` is a checkpoint
+    that was loaded; `ended` that the training got as far as it should; `another` that a second training of the same
+    process made a step."""
     step: int | None = None
     """Of the checkpoint, or of the training."""
+    positions: bool = False
+    """Of `saved` and `read`: whether loaders told their positions in the data, or were given them back."""
 
 
 Line = Step | Event
@@ -62,6 +66,26 @@ class Recording(Record, frozen=True, kw_only=True):
     def at(self, step: int) -> tuple[Step, ...]:
         """All that was told of a step, in its order."""
         return (self.steps[step], *self.later.get(step, ())) if step in self.steps else ()
+
+    @property
+    def own_saves(self) -> list[int]:
+        """The steps that the training saved by itself and that another step comes behind, in their order."""
+        forced = self.of("forced")
+        return sorted({step for step in self.of("saved") if step not in forced and step != self.last})
+
+    def has_positions(self, what: str, step: int | None) -> bool:
+        """Whether at an event of a kind and a step there were positions of loaders."""
+        return any(event.positions for event in self.events if event.what == what and event.step == step)
+
+    def epoch_ends(self) -> frozenset[int]:
+        """The steps behind which the epoch is over and another step comes; epochs may be counted in fractions."""
+        epochs = {step: self.steps[step].epoch for step in sorted(self.steps)}
+        in_fractions = any(epoch % 1 for epoch in epochs.values())
+        return frozenset(
+            step
+            for step, following in pairwise(epochs)
+            if (epochs[step] % 1 == 0 if in_fractions else epochs[step] != epochs[following])
+        )
 
     @property
     def last(self) -> int | None:

@@ -1,5 +1,8 @@
 """The whole self-test: an uninterrupted training, one that is killed, the same one resumed, and what differs first.
 
+Where nothing is said of where to save and to kill, and nothing differed, a training that saves by itself is killed and
+resumed once more, behind a save of its own.
+
 Nothing of it stays, and no run of the user's is written: see `ckpt.runs.redirecting`.
 """
 
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,14 +19,14 @@ from ckpt.encoding import printable
 from ckpt.exceptions import OperationError, UsageError
 from ckpt.paths import RunPaths
 from ckpt.runs.redirecting import private_disk
-from ckpt.selftest import comparing, guidance, starting
-from ckpt.selftest.choosing import Moments, choose
+from ckpt.selftest import comparing, starting
+from ckpt.selftest.choosing import Moments, choose, choose_own
 from ckpt.selftest.commands import Command
 from ckpt.selftest.plan import Plan
 from ckpt.selftest.recording_file import Recording, read
 from ckpt.selftest.refusing import began_again, failed, last_lines, not_resumed, refuse_blind
 from ckpt.selftest.starting import Ended
-from ckpt.selftest.verdict import Verdict, verdict_of
+from ckpt.selftest.verdict import Tried, Verdict, verdict_of
 
 STEPS = 30
 TIMEOUT_S = 600.0
@@ -39,9 +43,10 @@ def selftest(
     timeout_s: float = TIMEOUT_S,
     say: Say = lambda text: None,
 ) -> Verdict:
-    """Starts a training three times and compares what it was at each step, bit for bit.
+    """Starts a training three to five times and compares what it was at each step, bit for bit.
 
-    `steps` is the most that it makes; `save_at` and `kill_at` are chosen by chance when they are None. `resume_with`
+    `steps` is the most that it makes; `save_at` and `kill_at` are chosen by chance when they are None. When both are,
+    a save of the training's own is tried too, at the end of an epoch where there is one. `resume_with`
     are further arguments of the third start, in which `{run}` stands for the directory of the run that was killed.
     `timeout_s` is the time of one start in seconds; `say` is told how far it is.
 
@@ -53,37 +58,34 @@ def selftest(
     if steps < 2:
         raise UsageError(f"--steps is {steps}, and has to be 2 or more: one step to save and one to compare")
     with tempfile.TemporaryDirectory(prefix="ckpt-selftest-", ignore_cleanup_errors=True) as private:
-        trial = _Trial(command, Path(private).resolve(), timeout_s, say)
-        reference = trial.reference(steps)
-        moments = choose(reference, save_at, kill_at, random.Random())
-        killed = trial.killed(moments, reference)
-        passed = comparing.passed_over(reference, killed)
-        moving = comparing.moving(reference, passed.generators)
-        notes = guidance.said(reference, moving, passed.metrics)
-        starts = comparing.compare(reference, killed, between="starts", passed=passed, until=moments.kill_at)
-        if starts.difference is not None:
-            return verdict_of(reference, moments, starts, notes)
-        resumed = trial.resumed(moments, reference, killed, resume_with)
-        found = comparing.compare(reference, resumed, between="resume", passed=passed, behind=resumed.went_on_from)
-        refuse_blind(found)
-        return verdict_of(reference, moments, comparing.with_length(found, reference, resumed), notes, resumed)
+        starts = _Starts(command, Path(private).resolve(), timeout_s, say)
+        reference = starts.reference(steps)
+        chance = random.Random()
+        first = choose(reference, save_at, kill_at, chance)
+        killed = starts.killed(first, reference)
+        tried = [starts.resumed(first, reference, killed, resume_with)]
+        own = choose_own(reference, first, chance)
+        if own is not None and save_at is None and kill_at is None and tried[0].found.difference is None:
+            starts.remove(first)
+            killed = starts.killed(own, reference)
+            # A rule of time has it save elsewhere each time.
+            if own.save_at in killed.of("saved"):
+                tried.append(starts.resumed(own, reference, killed, resume_with))
+        return verdict_of(reference, tried)
 
 
-class _Trial:
+class _Starts:
     """The starts of one self-test."""
 
     def __init__(self, command: Command, private: Path, timeout_s: float, say: Say) -> None:
         self._command = command
+        self._private = private
         self._timeout_s = timeout_s
         self._say = say
-        self._uninterrupted = private / "uninterrupted"
-        self._interrupted = private / "interrupted"
-        for directory in (self._uninterrupted, self._interrupted):
-            directory.mkdir()
 
     def reference(self, steps: int) -> Recording:
         self._say(f"1/3 training without a stop: {self._command}")
-        recording, ended = self._start(self._command, self._uninterrupted, "reference", most_steps=steps)
+        recording, ended = self._start(self._command, self._place(), "reference", most_steps=steps)
         if not recording.has("ended") and ended.code != 0:
             raise failed("first", ended)
         if not recording.steps:
@@ -94,39 +96,64 @@ class _Trial:
         return recording
 
     def killed(self, moments: Moments, reference: Recording) -> Recording:
-        self._say(
-            f"2/3 training, saved at step {moments.save_at} and killed at step {moments.kill_at} of {reference.last}"
-        )
-        recording, ended = self._start(
-            self._command, self._interrupted, "killed", save_at=moments.save_at, kill_at=moments.kill_at
-        )
+        saved_at, kill_at = moments.save_at, moments.kill_at
+        if moments.by_itself:
+            where = "at the end of an epoch, " if saved_at in reference.epoch_ends() else ""
+            self._say(
+                f"2/3 again, saved by itself {where}at step {saved_at} and killed at step {kill_at} of {reference.last}"
+            )
+            plan = {"kill_at": kill_at}
+        else:
+            self._say(f"2/3 training, saved at step {saved_at} and killed at step {kill_at} of {reference.last}")
+            plan = {"kill_at": kill_at, "save_at": saved_at}
+        recording, ended = self._start(self._command, self._place(moments), "killed", **plan)
         if not recording.has("killed"):
             if ended.code:
                 raise failed("second", ended)
             raise OperationError(
-                f"the second start ended at step {recording.last}, and the first went beyond step {moments.kill_at}",
+                f"the second start ended at step {recording.last}, and the first went beyond step {kill_at}",
                 hint=last_lines(ended),
             )
-        if not recording.of("saved"):
+        if not recording.of("saved") and not moments.by_itself:
             raise UsageError(
-                f"the script saved no checkpoint until step {moments.kill_at}",
+                f"the script saved no checkpoint until step {kill_at}",
                 hint="save whenever CheckpointManager.should_save_checkpoint(state) says so",
             )
         return recording
 
-    def resumed(
-        self, moments: Moments, reference: Recording, killed: Recording, resume_with: Sequence[str]
-    ) -> Recording:
-        run = _run_in(private_disk(self._interrupted / "plan.json"))
+    def resumed(self, moments: Moments, reference: Recording, killed: Recording, resume_with: Sequence[str]) -> Tried:
+        """Goes on with the one that was killed, unless it was another training from its start, and compares."""
+        passed = comparing.passed_over(reference, killed)
+        found = comparing.compare(reference, killed, between="starts", passed=passed, until=moments.kill_at)
+        if found.difference is not None:
+            return Tried(moments=moments, found=found, passed=passed, killed=killed)
+        resumed = self._go_on(self._place(moments), reference, killed, resume_with)
+        found = comparing.compare(reference, resumed, between="resume", passed=passed, behind=resumed.went_on_from)
+        refuse_blind(found)
+        found = comparing.with_length(found, reference, resumed)
+        return Tried(moments=moments, found=found, passed=passed, killed=killed, resumed=resumed)
+
+    def remove(self, moments: Moments) -> None:
+        """What a trial left on disk is not needed any more."""
+        shutil.rmtree(self._place(moments), ignore_errors=True)
+
+    def _place(self, moments: Moments | None = None) -> Path:
+        """The directory of the uninterrupted training, or of the one that is killed."""
+        place = self._private / ("uninterrupted" if moments is None else f"interrupted-{moments.save_at}")
+        place.mkdir(exist_ok=True)
+        return place
+
+    def _go_on(self, place: Path, reference: Recording, killed: Recording, resume_with: Sequence[str]) -> Recording:
+        run = _run_in(private_disk(place / "plan.json"))
         command = self._command.plus([word.replace("{run}", str(run)) for word in resume_with])
         self._say(f"3/3 going on: {command}")
         last = reference.last or 0
         end_at = last if reference.has("ended") else last + 1
-        recording, ended = self._start(command, self._interrupted, "resumed", end_at=end_at)
+        recording, ended = self._start(command, place, "resumed", end_at=end_at)
         if not recording.has("ended") and ended.code != 0:
             raise failed("third", ended)
         if recording.went_on_from not in killed.of("saved"):
-            raise not_resumed(run != _run_in(private_disk(self._interrupted / "plan.json")), bool(resume_with), ended)
+            raise not_resumed(run != _run_in(private_disk(place / "plan.json")), bool(resume_with), ended)
         if not recording.steps:
             raise OperationError("the third start made no step", hint=last_lines(ended))
         if comparing.began_anew(reference, recording):

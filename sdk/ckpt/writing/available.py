@@ -56,14 +56,14 @@ def _group_left(group: Path) -> int | None:
     ):
         with contextlib.suppress(OSError, ValueError):
             # `max` is no number: no limit.
-            most, used = int((group / limit).read_text("ascii")), int((group / usage).read_text("ascii"))
+            most, used = int((group / limit).read_text("utf-8")), int((group / usage).read_text("utf-8"))
             return max(0, most - used + _statistic(group / "memory.stat", cache))
     return None
 
 
 def _statistic(path: Path, name: str) -> int:
     with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text("ascii").splitlines():
+        for line in path.read_text("utf-8").splitlines():
             key, _, value = line.partition(" ")
             if key == name:
                 return int(value)

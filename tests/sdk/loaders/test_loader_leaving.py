@@ -143,3 +143,86 @@ next(loader), next(schedule)
 def test_an_iterator_that_lives_until_the_interpreter_ends() -> None:
     ended = subprocess.run([sys.executable, "-c", LEFT_AT_EXIT], capture_output=True, text=True, check=True)
     assert ended.stderr == ""
+
+
+@MAKERS
+def test_a_look_at_one_batch_behind_a_resume_is_warned_of(
+    make: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make()
+    batches = iter(first)
+    next(batches), next(batches)
+    second = make()
+    second.load_state_dict(first.state_dict())
+    next(iter(second))
+    assert (second.epoch, second.batch_idx) == (1, 0)
+    assert "left at its first batch" in caplog.text
+    caplog.clear()
+    next(iter(second))
+    assert second.epoch == 2
+    assert "left at its first batch" not in caplog.text
+
+
+@MAKERS
+@pytest.mark.parametrize("long_first", [False, True])
+@pytest.mark.parametrize("left", [0, 1])
+def test_zip_behind_a_resume_leaves_what_it_did_not_come_to(
+    make: Callable[[], Any], long_first: bool, left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def pairs(short: Any, long: Any) -> Iterator[Any]:
+        return zip(long, short, strict=False) if long_first else zip(short, long, strict=False)
+
+    def short() -> Any:
+        return ResumableLoader(list(range(2 + left)), batch_size=1)
+
+    whole = short(), make()
+    first = pairs(*whole)
+    next(first), next(first)
+    resumed = short(), make()
+    for loader, state in zip(resumed, [loader.state_dict() for loader in whole], strict=True):
+        loader.load_state_dict(state)
+    assert len(list(first)) == left
+    del first
+    assert len(list(pairs(*resumed))) == left
+    assert [loader.epoch for loader in resumed] == [loader.epoch for loader in whole] == [1, 1]
+    assert not caplog.records
+
+
+@MAKERS
+def test_an_iterator_that_is_not_asked_leaves_an_epoch_that_was_loaded_as_it_is(make: Callable[[], Any]) -> None:
+    first = make()
+    batches = iter(first)
+    next(batches), next(batches)
+    second = make()
+    second.load_state_dict(first.state_dict())
+    iter(second)
+    assert (second.epoch, second.batch_idx) == (0, 2)
+    assert len(list(second)) == 3
+
+
+def test_a_schedule_whose_first_batch_is_an_error_begins_its_epoch_again() -> None:
+    failing = [True]
+
+    def collate(samples: list[int]) -> list[int]:
+        if failing[0]:
+            raise OSError("no such sample")
+        return samples
+
+    def loaders() -> Any:
+        return {"a": ResumableLoader(list(range(6)), batch_size=2, shuffle=True, seed=1, collate_fn=collate)}
+
+    schedule = LoaderSchedule(loaders(), "sequential")
+    with pytest.raises(OSError):
+        next(iter(schedule))
+    failing[0] = False
+    whole = list(LoaderSchedule(loaders(), "sequential"))
+    batches = iter(schedule)
+    assert [next(batches)] == whole[:1]
+    resumed = LoaderSchedule(loaders(), "sequential")
+    resumed.load_state_dict(schedule.state_dict())
+    failing[0] = True
+    with pytest.raises(OSError):
+        next(iter(resumed))
+    failing[0] = False
+    assert list(resumed) == whole[1:]
+    assert (schedule.epoch, resumed.epoch) == (0, 1)

@@ -71,6 +71,11 @@ def test_what_comes_first_in_time_is_named_first() -> None:
     assert found.difference is not None and found.difference.what == "loss"
 
 
+def test_settings_of_an_optimizer_come_before_the_state_that_they_change() -> None:
+    found = differing(step(5, optimizer={"state.0.step": "9", "param_groups.0.lr": "9"}))
+    assert found.difference is not None and found.difference.name == "param_groups.0.lr"
+
+
 def test_an_earlier_step_comes_before_an_earlier_part() -> None:
     found = differing(step(4, weights={"a": "?", "b": "b4"}), step(5, batches=[{"0": "other"}]))
     assert found.difference is not None and (found.difference.step, found.difference.what) == (4, "weights")

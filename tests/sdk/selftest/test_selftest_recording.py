@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from ckpt import CheckpointConfig, TrainingHook
+from ckpt import CheckpointConfig, ResumableLoader, TrainingHook
 from ckpt.runs.redirecting import VARIABLE
 from ckpt.selftest import recording
 from ckpt.selftest.plan import Plan, write_plan
 from ckpt.selftest.recording_file import Recording, read
+from fork_server import ForkServer
 
 
 def here() -> Any:
@@ -108,6 +109,23 @@ def test_a_child_that_reads_batches_first_does_not_take_the_recording(recorded: 
     assert list(recorded().steps) == [1] and recorded().has("began")
 
 
+def test_saves_and_restores_tell_whether_loaders_had_positions(recorded: Any) -> None:
+    plain = torch.utils.data.DataLoader([1.0, 2.0])
+    for loaders in (ResumableLoader([1.0, 2.0]), None):
+        with TrainingHook(nn.Linear(1, 1), f"run-{loaders is None}", CheckpointConfig(), loaders=loaders) as hook:
+            hook.resume()
+            hook.step(1.0)
+            hook.save()
+        with TrainingHook(nn.Linear(1, 1), hook.run.directory, CheckpointConfig(), loaders=loaders) as hook:
+            hook.resume()
+    mixed = {"a": plain, "b": ResumableLoader([1.0])}
+    with TrainingHook(nn.Linear(1, 1), "mixed", CheckpointConfig(), loaders=mixed) as hook:
+        hook.step(1.0)
+        hook.save()
+    told = [(event.what, event.positions) for event in recorded().events if event.what in ("saved", "read")]
+    assert told == [("saved", True), ("read", True), ("saved", False), ("read", False), ("saved", False)]
+
+
 def test_what_was_loaded_and_is_saved_again_is_no_step(recorded: Any) -> None:
     with TrainingHook(nn.Linear(1, 1), "run", CheckpointConfig()) as hook:
         here().read(5)
@@ -124,3 +142,41 @@ def test_ranks_that_write_nothing_are_not_recorded(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("RANK", "1")
     assert recording.recorder() is None and not (tmp_path / "recording.jsonl").exists()
     recording.recorder.cache_clear()
+
+
+RANKS = """
+import datetime, os, sys
+import torch
+import torch.distributed as dist
+from ckpt import CheckpointConfig, TrainingHook
+torch.set_num_threads(1)
+dist.init_process_group(
+    "gloo",
+    init_method=f"file://{sys.argv[1]}",
+    rank=int(os.environ["RANK"]),
+    world_size=2,
+    timeout=datetime.timedelta(seconds=60),
+)
+with TrainingHook(torch.nn.Linear(1, 1), "run", CheckpointConfig(gather_random_states=True)) as hook:
+    for _ in range(3):
+        hook.step(1.0)
+        dist.all_reduce(torch.ones(1))
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def test_a_save_that_the_self_test_wants_is_made_by_all_ranks_together(fork_server: ForkServer, tmp_path: Path) -> None:
+    write_plan(tmp_path / "plan.json", Plan(recording=str(tmp_path / "recording.jsonl"), save_at=2))
+    ranks = [
+        fork_server.start(
+            RANKS,
+            str(tmp_path / "store"),
+            cwd=tmp_path,
+            env={**os.environ, VARIABLE: str(tmp_path / "plan.json"), "RANK": str(rank), "WORLD_SIZE": "2"},
+        )
+        for rank in (0, 1)
+    ]
+    assert [rank.wait(150) for rank in ranks] == [0, 0], [rank.stderr for rank in ranks]
+    found = read(tmp_path / "recording.jsonl")
+    assert found.of("saved") == [2] and list(found.steps) == [1, 2, 3]

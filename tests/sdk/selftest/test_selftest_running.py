@@ -12,7 +12,7 @@ import pytest
 from ckpt.exceptions import OperationError, UsageError
 from ckpt.selftest.commands import Command, of_script
 from ckpt.selftest.running import selftest
-from ckpt.selftest.verdict import Verdict
+from ckpt.selftest.verdict import Trial, Verdict
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -59,12 +59,13 @@ def test_a_training_that_goes_on_as_it_was_is_exact() -> None:
     assert found == Verdict(
         exact=True,
         steps=7,
-        saved_at_step=3,
-        killed_at_step=5,
-        compared_steps=4,
+        trials=(Trial(saved_at_step=3, killed_at_step=5, compared_steps=4, own_save=False, epoch_end=False),),
         first_difference=None,
         compared_parts=("epoch", "loss", "weights"),
-        notes=(),
+        notes=(
+            "by itself the script saved nowhere that a step comes behind, so the places where it does were not tried; "
+            "--steps has it train longer",
+        ),
     )
     assert [line[:3] for line in said] == ["1/3", "2/3", "3/3"]
 
@@ -75,7 +76,39 @@ def test_what_differs_first_is_told_with_what_it_means() -> None:
     assert found.first_difference is not None and not found.exact
     assert (found.first_difference.step, found.first_difference.what) == (4, "loss")
     assert (found.first_difference.reference, found.first_difference.resumed) == ("0.25", "0.5")
-    assert found.compared_steps == 1 and any("register(name, object)" in note for note in found.notes)
+    assert found.trials[0].compared_steps == 1 and any("register(name, object)" in note for note in found.notes)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_save_of_the_training_s_own_at_the_end_of_an_epoch_is_tried_too() -> None:
+    said: list[str] = []
+    found = pretending("saves", say=said.append)
+    assert found.exact and found.notes == ()
+    amid, end = found.trials
+    assert amid.saved_at_step in (1, 2, 3) and (amid.own_save, amid.epoch_end) == (False, False)
+    assert end.saved_at_step == 4 and (end.own_save, end.epoch_end, end.compared_steps) == (True, True, 4)
+    assert [line[:3] for line in said] == ["1/3", "2/3", "3/3", "2/3", "3/3"]
+    assert said[3].startswith("2/3 again, saved by itself at the end of an epoch, at step 4 and killed at step ")
+
+
+def test_what_is_forgotten_at_the_end_of_an_epoch_only_is_found() -> None:
+    found = pretending("forgets-at-ends")
+    assert found.first_difference is not None
+    assert (found.first_difference.step, found.first_difference.what) == (5, "loss")
+    assert [trial.saved_at_step == 4 for trial in found.trials] == [False, True]
+    assert found.to_json()["saved_at_step"] == 4 and found.to_json()["trials"][1]["own_save"] is True
+
+
+@pytest.mark.parametrize(("way", "options"), [("forgets-at-ends", {"save_at": 3}), ("saves-at-first", {})])
+def test_an_exact_answer_tells_of_the_saves_of_the_training_s_own_that_were_not_tried(
+    way: str, options: dict[str, int]
+) -> None:
+    found = pretending(way, **options)
+    assert found.exact and len(found.trials) == 1
+    assert found.notes == (
+        "by itself the script saved at the end of an epoch, at step 4: a resume from there was not tried; "
+        "--save-at 4 tries one",
+    )
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,12 @@ def selftest(
     on. Then compares, bit for bit and step by step: batches, random generators, loss, metrics, optimizer and weights;
     and says what differed first, what that usually means, and what was not compared.
 
+    The save is chosen by chance, amid an epoch. When nothing differs, a save of the script's own is tried too, at the
+    end of an epoch if it makes one there: two starts more, which together take as long as about one. With --save-at or
+    --kill-at one save is tried.
+
     Runs are made in a temporary directory: no run of yours is written through ckpt, and the daemon hears of none. What
-    the script itself writes, moves or deletes, it does as ever, three times, in your runs too. A RUN is started as its
+    the script itself writes, moves or deletes, it does as ever, at each start, in your runs too. A RUN is started as its
     last attempt was, in the same directory.
 
     Exit code 0: exact, 1: something differs, 2: the script does not save or resume, 3: it failed.

@@ -84,7 +84,7 @@ def _lower(*limits: Path) -> int | None:
 
 def _number(path: Path) -> int | None:
     try:
-        return int(path.read_text(encoding="ascii"))
+        return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

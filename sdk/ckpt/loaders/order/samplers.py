@@ -6,6 +6,7 @@ import copy
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch.utils.data import (
@@ -115,11 +116,18 @@ class SamplerOrder:
         carried = {str(i): state_of(part, "sampler") for i, part in enumerate(self._parts) if has_state(part)}
         return {"order_version": VERSION, "held": _held(self._parts), "carried": copy.deepcopy(carried), "over": True}
 
-    def end(self, epoch: int, seed: int, resumed: Position) -> dict[str, Any] | None:
-        """Comes to the end of an epoch from a position at it, without reading data; what `between` tells then."""
+    def end(self, epoch: int, seed: int, resumed: Position, *, left: bool) -> dict[str, Any] | None:
+        """Comes to the end of an epoch from a position at it, or leaves it there, without reading data; what `between`
+        tells then.
+        """
         state = resumed.sampler_state
         if state is not None and state.get("over"):
             self._carry(state)
+        elif left:
+            batches = self._begin(epoch, seed, replace(resumed, batch_idx=0))
+            if state is None or "state" not in state:
+                for _ in itertools.islice(batches, resumed.batch_idx):
+                    pass
         else:
             for _ in self._begin(epoch, seed, resumed):
                 pass

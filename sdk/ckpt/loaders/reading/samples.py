@@ -67,9 +67,9 @@ class SampleSource:
             log.debug("restored the loader: epoch %d at batch %d, by %s", epoch, taken, self._order.resumes_by)
         return SampleEpoch(self._order, batches, taken, seed=seed, epoch=epoch, readers=readers)
 
-    def end(self, epoch: int, seed: int, resumed: Position) -> dict[str, Any] | None:
-        """Brings the sampler to the end of an epoch without reading data; what it tells then."""
-        return self._order.end(epoch, seed, resumed) if isinstance(self._order, SamplerOrder) else None
+    def end(self, epoch: int, seed: int, resumed: Position, *, left: bool = False) -> dict[str, Any] | None:
+        """Brings the sampler to the end of an epoch, or leaves it, without reading data; what it tells then."""
+        return self._order.end(epoch, seed, resumed, left=left) if isinstance(self._order, SamplerOrder) else None
 
     def _tell_of_ranks(self) -> None:
         world = world_size()

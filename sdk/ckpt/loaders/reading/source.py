@@ -26,7 +26,7 @@ class Source(Protocol[Epoch]):
     def begin(self, epoch: int, seed: int, resumed: Position | None, carried: Sequence[ReaderState]) -> Epoch:
         """An epoch from its beginning, or from a position. Raises StateError for a state that is not taken."""
 
-    def end(self, epoch: int, seed: int, resumed: Position) -> dict[str, Any] | None:
+    def end(self, epoch: int, seed: int, resumed: Position, *, left: bool = False) -> dict[str, Any] | None:
         """Comes to the end of an epoch without reading data; what the sampler tells then, if there is one."""
 
     def tasks(self, epoch: Epoch) -> Iterator[Any]:

@@ -70,7 +70,7 @@ class StreamSource:
         of = "dataset" if has_state(self._dataset) else "iterator"
         return ReaderState(batches=resumed.batch_idx, of=of, state=resumed.dataset_state)
 
-    def end(self, epoch: int, seed: int, resumed: Position) -> None:
+    def end(self, epoch: int, seed: int, resumed: Position, *, left: bool = False) -> None:
         """There is no sampler to bring to the end of an epoch."""
 
     def tasks(self, epoch: StreamEpoch) -> Iterator[Any]:

@@ -97,6 +97,8 @@ class LoaderSchedule(Epochs[tuple[Name, Any], Loop]):
         self._total = 0
         self._start: Mapping[str, Any] | None = None
         """The state that the epoch began with; between epochs, the one before."""
+        self._before: Mapping[str, Any] = {}
+        """The state in which the epoch under way was begun or gone on with."""
 
     @property
     def strategy(self) -> str:
@@ -155,6 +157,7 @@ class LoaderSchedule(Epochs[tuple[Name, Any], Loop]):
         self._end(self._under_way)
         self._progress, self._exhausted = Progress(given=[0] * self._turns.loaders), False
         self._leave_all()
+        self._forget_loops()
         self._epoch = epoch
         for loader in self.loaders.values():
             if callable(getattr(loader, "set_epoch", None)):
@@ -200,6 +203,7 @@ class LoaderSchedule(Epochs[tuple[Name, Any], Loop]):
         for source, passes in zip(self._sources, saved.cycles, strict=True):
             source.passes = passes
         self._under_way = None
+        self._forget_loops()
         self._progress, self._total, self._start = saved.progress, saved.total, saved.start
         self._choices.give(saved.choices, saved.seed)
         # What only seems to have no more batches is asked, as it was by a training that went on.
@@ -209,6 +213,13 @@ class LoaderSchedule(Epochs[tuple[Name, Any], Loop]):
             "restored the schedule: epoch %d at batch %d; %s",
             *(self._epoch, self.batch_idx, ", ".join(f"{s.name} after {s.passes} passes" for s in self._sources)),
         )
+
+    def _end_other(self) -> None:
+        if self._under_way is None or self._loop.batches:
+            super()._end_other()
+            return
+        # Its first batch was an error: it begins again.
+        self.load_state_dict(self._before)
 
     def _take(self, run: Loop) -> Any:
         turns, progress, quota = self._turns, self._progress, self._quota
@@ -243,7 +254,9 @@ class LoaderSchedule(Epochs[tuple[Name, Any], Loop]):
             self._choices.agree()
         if not self._is_open:
             self._start, self._is_open, self._exhausted = None, True, False
-            self._start = self.state_dict()
+            self._before = self._start = self.state_dict()
+        else:
+            self._before = self.state_dict()
         if self.batch_idx == 0:
             self.generators_at_start = capture_random()
         # The loop stands for it: an iterator itself is not held, and goes with the loop over it.
@@ -253,6 +266,13 @@ class LoaderSchedule(Epochs[tuple[Name, Any], Loop]):
             *(self._epoch, self.batch_idx, self.strategy, ", ".join(map(str, self.names)), self.epoch_length),
         )
         return self._loop
+
+    @property
+    def _is_loaded(self) -> bool:
+        return self._is_open and self._under_way is None
+
+    def _end_loaded(self) -> None:
+        self._end(None)
 
     def _end(self, under_way: Loop | None) -> None:
         if not self._is_open or self._under_way is not under_way:

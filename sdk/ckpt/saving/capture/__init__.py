@@ -7,7 +7,7 @@ configs.py     settings as plain data                        registry.py  object
 metrics_history.py  what it emitted so far             epoch_loss.py  the losses of the epoch under way
 gradients.py   those that count within an accumulation  steps.py  which of them a step has used
 loaders.py     what loaders tell of themselves            phases.py   where in its epoch a training is saved
-environment.py versions and machine that it runs with
+turns.py       what its steps tell of its loaders         environment.py  versions and machine that it runs with
 trainers.py    the parts of anybody's trainer            arguments.py  arguments that cannot be what they should
 taking.py      all of it together: the content of a checkpoint
 """

@@ -6,13 +6,14 @@ Whatever tells it by the attributes `resumes_by`, `caveats`, `slow`, `epoch`, `b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch.utils.data import DistributedSampler
 
 from ckpt.saving.capture import protocol
 from ckpt.saving.capture.phases import SeenLoader
+from ckpt.saving.capture.turns import Turn, not_seen
 from ckpt.saving.envelope.content import Phase
 from ckpt.saving.envelope.places import is_validation
 
@@ -20,16 +21,18 @@ _REMEDY = "give it as a ckpt.ResumableLoader, which takes what a DataLoader take
 _SEEDED_ANEW = "torchdata seeds anew after a resume: what its data set draws at random within the epoch will differ"
 
 
-def seen_loaders(loaders: Any, states: Sequence[Any]) -> list[SeenLoader]:
-    """Loaders beside their states, as the decision about the phase sees them."""
+def seen_loaders(loaders: Any, states: Sequence[Any], turn_of: Callable[[Any], Turn] = not_seen) -> list[SeenLoader]:
+    """Loaders beside their states, as the decision about the phase sees them; `turn_of` says what the steps tell."""
     return [
         SeenLoader(
             state,
             name,
             random_at_start=getattr(loader, "generators_at_start", None),
             random_at_end=getattr(loader, "generators_at_end", None),
+            turn=turn_of(loader),
+            called=_called(i, name),
         )
-        for (name, loader), state in zip(_named(loaders), states, strict=True)
+        for i, ((name, loader), state) in enumerate(zip(_named(loaders), states, strict=True))
     ]
 
 
@@ -56,11 +59,16 @@ def slow_loaders(loaders: Any) -> tuple[str, ...]:
     return _told_by(loaders, "slow")
 
 
+def training_loaders(loaders: Any) -> list[Any]:
+    """All that are not called those of a validation."""
+    return [loader for name, loader in _named(loaders) if not is_validation(name)]
+
+
 def positions_of(loaders: Any) -> tuple[Any, ...] | None:
     """How far the loaders of the training are: what moves with every batch that is taken. None where one of them does
     not tell, and where there is none.
     """
-    training = [loader for name, loader in _named(loaders) if not is_validation(name)]
+    training = training_loaders(loaders)
     told = tuple((getattr(loader, "epoch", None), getattr(loader, "batch_idx", None)) for loader in training)
     return told if told and all(batch is not None for _, batch in told) else None
 

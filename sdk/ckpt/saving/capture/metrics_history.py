@@ -56,6 +56,12 @@ class MetricsHistory:
             column.append(row.get(name))
         self._numbers.append(number)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics that any of its states had, besides the loss."""
+        own = frozenset(_OWN)
+        return tuple(n for n, column in self._columns.items() if n not in own and any(v is not None for v in column))
+
     def to_plain(self) -> Columns | None:
         """Columns of equal length by name, oldest first; None in a row that had no such metric, None for no rows."""
         if not self._numbers:

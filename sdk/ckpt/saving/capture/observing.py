@@ -69,22 +69,33 @@ class Observing(Unobserved):
     def asked(self, state: TrainingState) -> bool:
         """Whether the self-test wants this state saved, as it does when it does not know the objects yet."""
         self.told(state)
-        wanted = self._recorder.wants_save(whole(state.global_step, "global_step"))
-        return wanted or (self._training is None and self._recorder.here)
+        step = whole(state.global_step, "global_step")
+        wanted = self._recorder.wants_save(step) or (self._training is None and self._recorder.here)
+        if wanted:
+            self._recorder.forced(step)
+        return wanted
 
     def saved(self, state: TrainingState, handle: SavedCheckpoint | None) -> None:
         """A save is on its way: it is waited for, so that no kill can come before."""
         try:
             if handle is not None and self._recorder.here:
                 handle.result()
-                self._recorder.saved(whole(state.global_step, "global_step"))
+                self._recorder.saved(whole(state.global_step, "global_step"), positions=self._has_loaders)
         except SaveError:
             # The training is told of it as ever.
             return
 
     def read(self, step: int) -> None:
         """The training loaded a checkpoint of this step."""
-        self._recorder.read(whole(step, "global_step"))
+        self._recorder.read(whole(step, "global_step"), positions=self._has_loaders)
+
+    @property
+    def _has_loaders(self) -> bool:
+        """Whether the training's loaders were given that tell their position, and no other."""
+        training = self._training
+        if training is None or any(place.startswith("loaders") for place in training.left_out):
+            return False
+        return bool(protocol.several(training.loaders)[0])
 
     def _record(self, state: TrainingState, told: object) -> None:
         step, epoch = whole(state.global_step, "global_step"), real(state.epoch, "epoch")

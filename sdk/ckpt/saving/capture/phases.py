@@ -6,6 +6,9 @@ without `epoch_open` are stored as they are, and decide nothing.
 What a resumed loop does is to run its epoch from the top. So a loader that had its turn in the epoch gives nothing when
 it is asked again, one that is under way goes on, and what comes after the training is done again whole, with the random
 numbers that were there when the training's loader came to its end.
+
+Whether a loader had its turn its own state does not tell, because it may be gone through many times in an epoch of the
+training, or once in many: the steps of the training tell it. Where they do not, it gives its next epoch, which is said.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ckpt.saving.capture.turns import NOT_SEEN, Turn
 from ckpt.saving.envelope.content import Phase
 from ckpt.saving.envelope.places import is_validation
 
@@ -24,6 +28,16 @@ _NOT_SAID = (
     "whether its epoch was over was not said, and its validation is taken for one that is yet to come: "
     "save_checkpoint(at_epoch_end=…) says it"
 )
+_NO_TURN = (
+    "it came to its end within the epoch, and gives its next one when it is asked again: exact only if its loop is one "
+    "that the rest of the epoch comes by"
+)
+_HELD = (
+    "it is in the midst of an epoch while the training's is over, and goes on there: exact only if its iterator is "
+    "kept from epoch to epoch, and not made anew"
+)
+_MORE = ("loader_states", "sampler_state", "dataset_state", "readers")
+"""What a state holds besides a position."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +50,10 @@ class SeenLoader:
     """The random states when its epoch began; None where it does not tell."""
     random_at_end: Any = None
     """Those when its last epoch ended."""
+    turn: Turn = NOT_SEEN
+    """What the steps of the training tell of it."""
+    called: str = "a loader"
+    """What a sentence calls it."""
 
     @property
     def tells(self) -> bool:
@@ -83,18 +101,18 @@ def moment_of(
     under_way = [loader for loader in training if loader.is_open]
     validating = [loader for loader in loaders if is_validation(loader.name) and loader.is_open]
     if at_epoch_end:
-        return Moment("between", True, _states(loaders, _closed_at_end))
-    if validating and under_way:
-        return _validation_within(loaders, validating)
+        held = [loader for loader in under_way if _is_held(loader) is None]
+        return Moment("between", True, _states(loaders, _closed_at_end), caveats=_of_each(held, _HELD))
+    if under_way:
+        return _within(loaders, training, under_way, validating)
     if validating:
         return _validation(loaders, validating[0].epoch)
-    if under_way:
-        epochs = [loader.epoch for loader in under_way]
-        had_turn = [loader for loader in training if loader.had_turn and loader.epoch in epochs]
-        return Moment("training", False, _states(loaders, lambda loader: _ended_if(loader, had_turn)))
     states = _states(loaders, lambda loader: loader.state)
     telling = [loader for loader in training if loader.tells]
+    trained = [loader for loader in telling if loader.had_turn and loader.turn.trained]
     if not telling or len(telling) < len(training) or not all(loader.had_turn for loader in telling):
+        if trained and at_epoch_end is False and epoch_begun is not False:
+            return Moment("training", False, _states(loaders, lambda loader: _ended_if(loader, trained)))
         if at_epoch_end is None:
             return Moment(None, None, states)
         return Moment("between" if epoch_begun is False else "training", False, states)
@@ -120,7 +138,9 @@ def _validation(loaders: Sequence[SeenLoader], epoch: int | None, caveat: str | 
         for loader in loaders
         if is_validation(loader.name) and (loader.is_open or (loader.had_turn and loader.epoch == epoch))
     ]
-    had_turn = [loader for loader in loaders if not is_validation(loader.name) and loader.had_turn]
+    training = [loader for loader in loaders if not is_validation(loader.name) and loader.had_turn]
+    # Where the steps saw some of them, the others were no training's, whatever their names.
+    had_turn = [loader for loader in training if loader.turn.trained] or training
 
     def stored(loader: SeenLoader) -> Any:
         return _at_beginning(loader.state) if loader in begun else _ended_if(loader, had_turn)
@@ -131,11 +151,25 @@ def _validation(loaders: Sequence[SeenLoader], epoch: int | None, caveat: str | 
     return Moment("validation", False, _states(loaders, stored), found, tuple(filter(None, told)))
 
 
-def _validation_within(loaders: Sequence[SeenLoader], validating: Sequence[SeenLoader]) -> Moment:
-    """The training goes on after a validation that a resumed loop does not come by again."""
-    states = _states(loaders, lambda loader: _closed(loader.state) if loader in validating else loader.state)
+def _within(
+    loaders: Sequence[SeenLoader],
+    training: Sequence[SeenLoader],
+    under_way: Sequence[SeenLoader],
+    validating: Sequence[SeenLoader],
+) -> Moment:
+    """The training goes on; if it is in a validation, behind that one, which a resumed loop does not come by again."""
+    turns = [(loader, _had_turn_before(loader, under_way)) for loader in training if loader.had_turn]
+    had_turn = [loader for loader, had in turns if had]
+    caveats = _of_each([loader for loader, had in turns if had is None], _NO_TURN)
+
+    def stored(loader: SeenLoader) -> Any:
+        return _closed(loader.state) if loader in validating else _ended_if(loader, had_turn)
+
+    states = _states(loaders, stored)
+    if not validating:
+        return Moment("training", False, states, caveats=caveats)
     random = validating[0].random_at_start
-    caveats = (_NOT_REPEATED,) if random is not None else (_NOT_REPEATED, _OTHER_RANDOM)
+    caveats += (_NOT_REPEATED,) if random is not None else (_NOT_REPEATED, _OTHER_RANDOM)
     return Moment("validation", False, states, random, caveats)
 
 
@@ -143,9 +177,42 @@ def _states(loaders: Sequence[SeenLoader], stored: Callable[[SeenLoader], Any]) 
     return tuple(stored(loader) if loader.tells else loader.state for loader in loaders)
 
 
+def _had_turn_before(loader: SeenLoader, under_way: Sequence[SeenLoader]) -> bool | None:
+    """Whether a loader at its end is one that the training came by before those that are under way; None for not known.
+
+    One that began when they were under way already is gone through within them, and one that no step of the epoch was
+    done with is no training's: both give their next epoch.
+    """
+    first = loader.turn.first_step
+    if loader.turn.trained is False:
+        return False
+    if loader.turn.trained is None or first is None:
+        return None
+    within = [open_.turn.first_step is not None and open_.turn.first_step < first for open_ in under_way]
+    return None if any(within) and not all(within) else not any(within)
+
+
+def _is_held(loader: SeenLoader) -> bool | None:
+    """Whether the iterator of a loader that is under way at the end of an epoch is kept; None for not known."""
+    if loader.state.get("exhausted"):
+        return False
+    if loader.state.get("epoch_length") == "infinite":
+        # It is one endless order, whoever begins it anew.
+        return True
+    # What has more to tell than a position is another one where its epoch is left than where its epoch is over.
+    if loader.turn.kept is False and any(loader.state.get(key) for key in _MORE):
+        return None
+    return loader.turn.kept
+
+
 def _closed_at_end(loader: SeenLoader) -> Any:
-    """At the end of an epoch: an iterator that somebody holds on to, and that has more to give, goes on."""
-    return _closed(loader.state) if loader.state.get("exhausted") else loader.state
+    """At the end of an epoch: an iterator that is held on to, and that has more to give, goes on."""
+    is_over = loader.state.get("exhausted") or (loader.is_open and _is_held(loader) is False)
+    return _closed(loader.state) if is_over else loader.state
+
+
+def _of_each(loaders: Sequence[SeenLoader], sentence: str) -> tuple[str, ...]:
+    return tuple(f"{loader.called}: {sentence}" for loader in loaders)
 
 
 def _closed(state: Mapping[str, Any]) -> dict[str, Any]:

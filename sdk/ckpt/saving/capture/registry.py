@@ -31,7 +31,10 @@ def refuse_name(name: Any) -> None:
     if not isinstance(name, str) or not name:
         raise StateError(f"the name {name!r} is no text", hint='register("ema", ema)')
     if name in TAKEN or name.startswith("rng"):
-        raise StateError(f"'{name}' is the name of a part that every training has", hint="choose another name")
+        raise StateError(
+            f"'{name}' is the name of a part that every training has",
+            hint=f"register('my_{name}', …) works; taken are what begins with rng, and {', '.join(sorted(TAKEN))}",
+        )
 
 
 class Registry:

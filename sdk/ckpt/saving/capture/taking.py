@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from ckpt.saving.capture.gradients import has_numbers
 from ckpt.saving.capture.loaders import all_at_one_position, caveats_of_loaders, resumes_by, seen_loaders, slow_loaders
 from ckpt.saving.capture.phases import moment_of
 from ckpt.saving.capture.ranks import OwnStates
+from ckpt.saving.capture.turns import Turn, not_seen
 from ckpt.saving.capture.weights import is_modules, named, weights_of
 from ckpt.saving.envelope.content import Content
 from ckpt.saving.envelope.report import CaptureReport
@@ -64,15 +65,17 @@ def take(
     metrics_history: dict[str, Any] | None = None,
     by_rank: list[OwnStates | None] | None = None,
     early_stopping: Mapping[str, Any] | None = None,
+    turn_of: Callable[[Any], Turn] = not_seen,
 ) -> Content:
     """The states to store; what the state itself holds fills in for objects that are not given.
 
     `at_epoch_end` and `epoch_begun` are as `moment_of` has them; `interrupted` names an exception that ends the
-    training, if a batch may be under way. A random state that the training state holds is taken instead of the
-    generators' own. Tensors share memory with the training. Raises StateError for an object that has no state.
+    training, if a batch may be under way; `turn_of` says what the steps of the training tell of a loader. A random
+    state that the training state holds is taken instead of the generators' own. Tensors share memory with the training.
+    Raises StateError for an object that has no state.
     """
     loaders = protocol.state_dicts_of(training.loaders, "loaders")
-    moment = moment_of(seen_loaders(training.loaders, loaders or ()), at_epoch_end, epoch_begun)
+    moment = moment_of(seen_loaders(training.loaders, loaders or (), turn_of), at_epoch_end, epoch_begun)
     manager = loaders[0] if loaders is not None and len(loaders) == 1 and _is_manager(loaders[0]) else None
     scaler = protocol.state_dicts_of(training.scaler, "scaler")
     captured = {name: protocol.state_of(item, name) for name, item in training.registered.items()}
@@ -113,12 +116,17 @@ def take(
     return content
 
 
-def own_states(loaders: Any, at_epoch_end: bool | None = None, epoch_begun: bool | None = None) -> OwnStates:
+def own_states(
+    loaders: Any,
+    at_epoch_end: bool | None = None,
+    epoch_begun: bool | None = None,
+    turn_of: Callable[[Any], Turn] = not_seen,
+) -> OwnStates:
     """What this process goes on with and the others do not: its loaders' states, and the random states of now, or those
     that its validation began with.
     """
     states = protocol.state_dicts_of(loaders, "loaders")
-    moment = moment_of(seen_loaders(loaders, states or ()), at_epoch_end, epoch_begun)
+    moment = moment_of(seen_loaders(loaders, states or (), turn_of), at_epoch_end, epoch_begun)
     return OwnStates(moment.random or capture_random(), None if states is None else list(moment.states))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from ckpt.encoding import finite
 from ckpt.runs import Run
 from ckpt.saving.capture.ranks import OwnStates
 from ckpt.saving.capture.taking import Switches, Training, take
+from ckpt.saving.capture.turns import Turn, not_seen
 from ckpt.saving.envelope import Content
 from ckpt.saving.when.history import Saved
 from ckpt.state import TrainingState
@@ -32,6 +33,8 @@ class Given:
     metrics_history: dict[str, Any] | None = None
     early_stopping: dict[str, Any] | None = None
     epoch_loss: dict[str, Any] | None = None
+    turn_of: Callable[[Any], Turn] = not_seen
+    """What the steps of the training tell of a loader."""
 
 
 def content(
@@ -58,6 +61,7 @@ def content(
         metrics_history=given.metrics_history,
         by_rank=given.by_rank,
         early_stopping=given.early_stopping,
+        turn_of=given.turn_of,
     )
     found.resume = {} if given.epoch_loss is None else {"epoch_loss": given.epoch_loss}
     return found

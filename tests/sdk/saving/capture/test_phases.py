@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ckpt.saving.capture.phases import Moment, SeenLoader, moment_of
+from ckpt.saving.capture.turns import Turn
 
 
 def under_way(epoch: int = 1, batch: int = 2, *, exhausted: bool = False) -> dict[str, Any]:
@@ -139,11 +140,71 @@ def test_a_validation_within_the_training_is_not_repeated() -> None:
     assert "not repeated" in moment.caveats[0]
 
 
-def test_a_training_loader_that_had_its_turn_gives_nothing_beside_one_under_way() -> None:
-    loaders = seen(first=over(4), second=under_way(4), third=over(3))
+TRAINED = Turn(trained=True, first_step=5)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "gives_nothing", "is_told"),
+    [
+        (TRAINED, Turn(trained=True, first_step=6), True, False),
+        (TRAINED, Turn(), True, False),
+        (TRAINED, Turn(trained=True, first_step=5), True, False),
+        (TRAINED, Turn(trained=True, first_step=4), False, False),
+        (Turn(trained=False), Turn(trained=True, first_step=4), False, False),
+        (Turn(trained=False, first_step=1), Turn(trained=True, first_step=4), False, False),
+        (Turn(), Turn(trained=True, first_step=4), False, True),
+        (Turn(trained=True), Turn(trained=True, first_step=4), False, True),
+    ],
+)
+def test_a_training_loader_that_had_its_turn_gives_nothing_beside_one_under_way(
+    first: Turn, second: Turn, gives_nothing: bool, is_told: bool
+) -> None:
+    loaders = [
+        SeenLoader(over(4), "first", turn=first, called="first"),
+        SeenLoader(under_way(4), "second", turn=second),
+    ]
+    moment = moment_of(loaders, False, True)
+    found = states(loaders, moment)
+    assert (found["first"] == over(4)) is not gives_nothing
+    assert (found["first"]["epoch"], found["first"]["epoch_open"]) == ((4, True) if gives_nothing else (5, False))
+    assert found["second"] == under_way(4)
+    assert [caveat.startswith("first: it came to its end within the epoch") for caveat in moment.caveats] == (
+        [True] if is_told else []
+    )
+
+
+def test_beside_two_under_way_that_tell_otherwise_the_next_epoch_is_given_and_told_of() -> None:
+    before, behind = Turn(trained=True, first_step=2), Turn(trained=True, first_step=8)
+    loaders = [
+        SeenLoader(over(4), "first", turn=TRAINED),
+        SeenLoader(under_way(4), "a", turn=before),
+        SeenLoader(under_way(1), "b", turn=behind),
+    ]
+    moment = moment_of(loaders, False, True)
+    assert states(loaders, moment)["first"] == over(4)
+    assert len(moment.caveats) == 1
+
+
+def test_between_two_loaders_of_an_epoch_the_first_gives_nothing() -> None:
+    loaders = [SeenLoader(over(4), "first", turn=TRAINED), SeenLoader(FRESH, "second")]
+    moment = moment_of(loaders, False, True)
+    assert (moment.phase, states(loaders, moment)["first"]["epoch_open"]) == ("training", True)
+    assert states(loaders, moment_of(loaders, False, False))["first"] == over(4)
+
+
+def test_a_validation_within_the_training_changes_nothing_in_who_had_its_turn() -> None:
+    loaders = [
+        SeenLoader(over(4), "first", turn=TRAINED),
+        SeenLoader(under_way(4), "second"),
+        SeenLoader(under_way(9), "val", "start of val"),
+    ]
+    assert states(loaders, moment_of(loaders, False, True))["first"]["epoch_open"] is True
+
+
+def test_what_no_step_saw_is_no_training_behind_one_that_is_over() -> None:
+    loaders = [SeenLoader(over(4), "train", turn=TRAINED), SeenLoader(over(9), "holdout", turn=Turn(trained=False))]
     found = states(loaders, moment_of(loaders, False, True))
-    assert (found["first"]["epoch"], found["first"]["epoch_open"]) == (4, True)
-    assert (found["second"], found["third"]) == (under_way(4), over(3))
+    assert (found["train"]["epoch_open"], found["holdout"]) == (True, over(9))
 
 
 def test_at_the_end_of_an_epoch_an_iterator_goes_on_only_if_it_has_more() -> None:
@@ -151,6 +212,26 @@ def test_at_the_end_of_an_epoch_an_iterator_goes_on_only_if_it_has_more() -> Non
     found = states(loaders, moment_of(loaders, True))
     assert found["held"]["epoch_open"] is True
     assert (found["done"]["epoch_open"], found["done"]["epoch"]) == (False, 5)
+
+
+@pytest.mark.parametrize(
+    ("state", "kept", "is_open", "is_told"),
+    [
+        (under_way(4), None, True, True),
+        (under_way(4), True, True, False),
+        (under_way(4), False, False, False),
+        ({**under_way(4), "epoch_length": "infinite", "loader_states": []}, None, True, False),
+        ({**under_way(4), "epoch_length": 20, "loader_states": [{}]}, False, True, True),
+        ({**under_way(4), "sampler_state": {"held": 3}}, False, True, True),
+    ],
+)
+def test_whether_an_iterator_outlives_the_epoch_is_told_where_nobody_knows(
+    state: dict[str, Any], kept: bool | None, is_open: bool, is_told: bool
+) -> None:
+    loaders = [SeenLoader(state, "labelled", turn=Turn(kept=kept), called="labelled")]
+    moment = moment_of(loaders, True)
+    assert moment.states[0]["epoch_open"] is is_open
+    assert ["its iterator is kept" in caveat for caveat in moment.caveats] == ([True] if is_told else [])
 
 
 def test_a_schedule_is_as_any_other_loader() -> None:

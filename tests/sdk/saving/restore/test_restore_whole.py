@@ -175,6 +175,14 @@ def test_what_cannot_be_registered(name: str, item: Any, told: str, manager: Che
         manager.register(name, item)
 
 
+def test_a_name_that_is_taken_is_told_with_one_that_is_not(manager: CheckpointManager) -> None:
+    with pytest.raises(StateError) as refused:
+        manager.register("rng", Meter())
+    assert refused.value.hint is not None
+    assert refused.value.hint.startswith("register('my_rng', …) works; taken are what begins with rng, and config, ")
+    manager.register("my_rng", Meter())
+
+
 def test_a_warm_start_takes_weights_alone_and_counts_from_zero(manager: CheckpointManager) -> None:
     other = Training(2, steps=5)
     before = other.everything()

@@ -34,9 +34,11 @@ if checkpoint.exists() and way != "never-reads":
     tell(Event(what="read", step=saved))
     done = 0 if way == "begins-anew" else saved
 resumed = done > 0
+saves_by_itself = way in ("saves", "forgets-at-ends") or (way == "saves-at-first" and plan.most_steps is not None)
+other_loss = resumed and (way == "other-loss" or (way == "forgets-at-ends" and done == 4))
 tell(Event(what="asks", step=done))
 for step in range(done + 1, 9):
-    loss = f"{1 / step}" if not (resumed and way == "other-loss") else "0.5"
+    loss = "0.5" if other_loss else f"{1 / step}"
     parts = {"loss": {"loss": loss}, "weights": {"w": str(step)}}
     if way == "blind" and resumed:
         del parts["weights"]
@@ -48,5 +50,7 @@ for step in range(done + 1, 9):
         tell(Event(what="ended", step=step))
         break
     if plan.save_at == step:
+        tell(Event(what="forced", step=step))
+    if plan.save_at == step or (saves_by_itself and step % 4 == 0):
         write_json(checkpoint, {"step": step})
         tell(Event(what="saved", step=step))
