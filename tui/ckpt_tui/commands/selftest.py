@@ -43,8 +43,8 @@ def selftest(
     --kill-at one save is tried.
 
     Runs are made in a temporary directory: no run of yours is written through ckpt, and the daemon hears of none. What
-    the script itself writes, moves or deletes, it does as ever, at each start, in your runs too. A RUN is started as its
-    last attempt was, in the same directory.
+    the script itself writes, moves or deletes, it does as ever, at each start, in your runs too. A RUN is started as
+    its last attempt was, in the same directory.
 
     Exit code 0: exact, 1: something differs, 2: the script does not save or resume, 3: it failed.
 
