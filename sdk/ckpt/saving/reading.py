@@ -188,7 +188,8 @@ class Reading:
             return report
         if goes_on:
             self._metrics = MetricsHistory(content.metrics_history)
-            self._turns.go_on(training_loaders(training.loaders), report.next_epoch)
+            begun = report.phase != "between"
+            self._turns.go_on(training_loaders(training.loaders), report.next_epoch, begun=begun)
         own = record.seq if record.run == self.run.id else None
         if own is not None:
             self._rules.history.go_on_from(own)

@@ -194,3 +194,29 @@ def test_a_metric_that_was_reported_before_the_resume_is_not_missed(
             hook.epoch_end(0)
         hook.close()
     assert not [record for record in caplog.records if "val_loss" in record.getMessage()]
+
+
+@pytest.mark.parametrize("stop", [11, 22, 33])
+def test_a_save_behind_the_training_s_loop_goes_on_to_the_bit_beside_a_held_iterator(tmp_path: Path, stop: int) -> None:
+    """Whose pass began in an earlier epoch: the training's loop is over, and is not one within it."""
+
+    def rest(directory: Path, until: int) -> list[Any]:
+        loop = Loop("loader")
+        loop.long_too = loop._loader("loader", 50, 9)  # type: ignore[attr-defined]
+        with TrainingHook(torch.nn.Linear(1, 1), directory, loaders=[loop.long, loop.long_too]) as hook:  # type: ignore[attr-defined]
+            hook.resume()
+            for epoch in range(hook.epoch, EPOCHS):
+                loop.held = loop.held or iter(loop.long_too)  # type: ignore[attr-defined]
+                for batch in loop.long:
+                    loop.seen.append((epoch, repr(batch), repr(next(loop.held))))
+                    hook.step(0.0)
+                if hook.global_step == until:
+                    hook.save()
+                    return loop.seen
+                loop.seen.append(torch.rand(1).item())
+                hook.epoch_end(epoch)
+        return loop.seen
+
+    whole = rest(tmp_path / "whole", 0)
+    begun = rest(tmp_path / "r", stop)
+    assert begun + rest(tmp_path / "r", 0) == whole

@@ -28,6 +28,9 @@ _NOT_SAID = (
     "whether its epoch was over was not said, and its validation is taken for one that is yet to come: "
     "save_checkpoint(at_epoch_end=…) says it"
 )
+_EPOCH_NOT_SAID = (
+    "whether its epoch was over was not said, and its loaders do not tell it: save_checkpoint(at_epoch_end=…) says it"
+)
 _NO_TURN = (
     "it came to its end within the epoch, and gives its next one when it is asked again: exact only if its loop is one "
     "that the rest of the epoch comes by"
@@ -35,6 +38,10 @@ _NO_TURN = (
 _HELD = (
     "it is in the midst of an epoch while the training's is over, and goes on there: exact only if its iterator is "
     "kept from epoch to epoch, and not made anew"
+)
+_AT_ITS_END = (
+    "it gave its last batch, and was not asked behind it when the training's epoch was over: what its sampler or "
+    "schedule is behind its end was not seen, and later epochs may have another order"
 )
 _MORE = ("loader_states", "sampler_state", "dataset_state", "readers")
 """What a state holds besides a position."""
@@ -102,9 +109,14 @@ def moment_of(
     validating = [loader for loader in loaders if is_validation(loader.name) and loader.is_open]
     if at_epoch_end:
         held = [loader for loader in under_way if _is_held(loader) is None]
-        return Moment("between", True, _states(loaders, _closed_at_end), caveats=_of_each(held, _HELD))
+        ended = [loader for loader in under_way if loader.state.get("exhausted") and _is_other_behind(loader.state)]
+        caveats = _of_each(held, _HELD) + _of_each(ended, _AT_ITS_END)
+        return Moment("between", True, _states(loaders, _closed_at_end), caveats=caveats)
+    over = _over_beside(training, under_way) if under_way else []
+    if over and at_epoch_end is False:
+        return _validation(loaders, over[-1].epoch)
     if under_way:
-        return _within(loaders, training, under_way, validating)
+        return _within(loaders, training, under_way, validating, _EPOCH_NOT_SAID if over else None)
     if validating:
         return _validation(loaders, validating[0].epoch)
     states = _states(loaders, lambda loader: loader.state)
@@ -114,7 +126,9 @@ def moment_of(
         if trained and at_epoch_end is False and epoch_begun is not False:
             return Moment("training", False, _states(loaders, lambda loader: _ended_if(loader, trained)))
         if at_epoch_end is None:
-            return Moment(None, None, states)
+            # Without a loader at its end an epoch may be under way whose loaders nobody gave.
+            told = (_EPOCH_NOT_SAID,) if any(loader.had_turn for loader in telling) else ()
+            return Moment(None, None, states, caveats=told)
         return Moment("between" if epoch_begun is False else "training", False, states)
     if epoch_begun is False:
         return Moment("between", False, states)
@@ -145,10 +159,13 @@ def _validation(loaders: Sequence[SeenLoader], epoch: int | None, caveat: str | 
     def stored(loader: SeenLoader) -> Any:
         return _at_beginning(loader.state) if loader in begun else _ended_if(loader, had_turn)
 
-    random = [loader.random_at_end for loader in had_turn[-1:]] + [loader.random_at_start for loader in begun[:1]]
+    last = sorted(had_turn, key=lambda loader: loader.turn.first_step or 0)[-1:]
+    random = [loader.random_at_end for loader in last] + [loader.random_at_start for loader in begun[:1]]
     found = next((states for states in random if states is not None), None)
     told = (_OTHER_RANDOM if begun and found is None else None, caveat)
-    return Moment("validation", False, _states(loaders, stored), found, tuple(filter(None, told)))
+    unclear = [loader for loader in training if loader not in had_turn and loader.turn.trained is None]
+    caveats = (*filter(None, told), *_of_each(unclear, _NO_TURN))
+    return Moment("validation", False, _states(loaders, stored), found, caveats)
 
 
 def _within(
@@ -156,11 +173,13 @@ def _within(
     training: Sequence[SeenLoader],
     under_way: Sequence[SeenLoader],
     validating: Sequence[SeenLoader],
+    caveat: str | None = None,
 ) -> Moment:
     """The training goes on; if it is in a validation, behind that one, which a resumed loop does not come by again."""
     turns = [(loader, _had_turn_before(loader, under_way)) for loader in training if loader.had_turn]
     had_turn = [loader for loader, had in turns if had]
     caveats = _of_each([loader for loader, had in turns if had is None], _NO_TURN)
+    caveats += () if caveat is None else (caveat,)
 
     def stored(loader: SeenLoader) -> Any:
         return _closed(loader.state) if loader in validating else _ended_if(loader, had_turn)
@@ -188,8 +207,28 @@ def _had_turn_before(loader: SeenLoader, under_way: Sequence[SeenLoader]) -> boo
         return False
     if loader.turn.trained is None or first is None:
         return None
-    within = [open_.turn.first_step is not None and open_.turn.first_step < first for open_ in under_way]
+    loops = [open_ for open_ in under_way if not _is_beside(open_, first)]
+    within = [open_.turn.first_step is not None and open_.turn.first_step < first for open_ in loops]
     return None if any(within) and not all(within) else not any(within)
+
+
+def _is_beside(open_: SeenLoader, first: int) -> bool:
+    """Whether a loader that is under way has no loop around a pass that began at the step `first`.
+
+    One that has gave no batch during that pass, and did not begin before the epoch.
+    """
+    newest = open_.turn.newest_batch
+    return open_.turn.from_before or (newest is not None and newest > first)
+
+
+def _over_beside(training: Sequence[SeenLoader], under_way: Sequence[SeenLoader]) -> list[SeenLoader]:
+    """The loaders whose loops made the epoch's training, which is over; [] as long as it may go on.
+
+    It is over where a loop came to its end behind the newest step, and all that is under way are held iterators.
+    """
+    over = [loader for loader in training if loader.had_turn and loader.turn.trained]
+    ended = any(loader.turn.at_newest for loader in over)
+    return over if ended and all(open_.turn.from_before for open_ in under_way) else []
 
 
 def _is_held(loader: SeenLoader) -> bool | None:
@@ -203,6 +242,19 @@ def _is_held(loader: SeenLoader) -> bool | None:
     if loader.turn.kept is False and any(loader.state.get(key) for key in _MORE):
         return None
     return loader.turn.kept
+
+
+def _is_other_behind(state: Mapping[str, Any]) -> bool:
+    """Whether what has given its last batch has more to tell behind its end than that it is over."""
+    if state.get("loader_states"):
+        # Where an epoch is a piece of one endless order, nothing is between two.
+        return not (isinstance(state.get("epoch_length"), int) or state.get("epoch_length") == "infinite")
+    order = state.get("sampler_state")
+    if isinstance(order, Mapping) and "state" not in order:
+        # Asked again for what it gave: it is another one by what it holds.
+        start = order.get("at_start")
+        return isinstance(start, Mapping) and bool(start.get("held") or start.get("carried"))
+    return bool(order or state.get("dataset_state") or state.get("readers"))
 
 
 def _closed_at_end(loader: SeenLoader) -> Any:

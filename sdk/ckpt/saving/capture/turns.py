@@ -17,6 +17,12 @@ class Turn:
     """Which of the steps seen was the first of its newest pass; None for a pass that no step saw."""
     kept: bool | None = None
     """Whether its iterator went on over the end of an epoch of the training, True, or was made anew, False."""
+    from_before: bool = False
+    """Whether its newest pass began in an earlier epoch of the training, and gives batches from step to step."""
+    newest_batch: int | None = None
+    """Which of the steps seen was the last that it gave a batch for; None as `first_step` is."""
+    at_newest: bool = False
+    """Whether it was under way at the newest step that was seen."""
 
 
 NOT_SEEN = Turn()
@@ -37,6 +43,11 @@ class _Seen:
     of_training: int
     """The training's epoch then."""
     first_step: int
+    last_step: int
+    newest_batch: int
+    """The last step that it gave a batch for."""
+    since: int
+    """The training's epoch at the first of its steps."""
     per_step: int = 0
     """Batches that it gave between two steps of the training."""
     kept: bool | None = None
@@ -45,11 +56,13 @@ class _Seen:
         """It is there at this step."""
         if of_training != self.of_training:
             self.kept = self._kept(epoch, batch)
+        if epoch != self.epoch or batch > self.batch:
+            self.newest_batch = step
         if epoch != self.epoch:
-            self.first_step = step
+            self.first_step, self.since = step, of_training
         elif of_training == self.of_training and batch > self.batch:
             self.per_step = batch - self.batch
-        self.epoch, self.batch, self.of_training = epoch, batch, of_training
+        self.epoch, self.batch, self.of_training, self.last_step = epoch, batch, of_training, step
 
     def _kept(self, epoch: int, batch: int) -> bool | None:
         if epoch == self.epoch:
@@ -69,7 +82,12 @@ class Turns:
     _sees_all: bool = False
 
     def note(self, loaders: Sequence[Any], epoch: float, *, every_step: bool) -> None:
-        """A step of an epoch of the training; `every_step` says whether none is left out."""
+        """A step of an epoch of the training, or a save; `every_step`: it is a step, and none is left out.
+
+        Where all steps are seen, a save tells nothing more: it may stand in a pass that is no training's.
+        """
+        if self._sees_all and not every_step:
+            return
         self._step += 1
         self._sees_all = every_step or self._sees_all
         # A loader that is made anew takes the place of one that nobody else may hold.
@@ -80,14 +98,16 @@ class Turns:
                 continue
             seen = self._of(loader)
             if seen is None:
-                self._seen.append(_Seen(loader, count, batch, _whole(epoch), self._step))
+                self._seen.append(
+                    _Seen(loader, count, batch, _whole(epoch), self._step, self._step, self._step, since=_whole(epoch))
+                )
             else:
                 seen.moves(count, batch, _whole(epoch), self._step)
 
-    def go_on(self, loaders: Sequence[Any], epoch: int) -> None:
+    def go_on(self, loaders: Sequence[Any], epoch: int, *, begun: bool = True) -> None:
         """The training goes on in an epoch, from a checkpoint that these loaders took their states of.
 
-        Steps were done with those under way, of which some may have nothing left.
+        Steps were done with those under way, of which some may have nothing left: of that epoch if it is `begun`.
         """
         self._seen, self._step, self._sees_all = [], 0, False
         for loader in loaders:
@@ -96,7 +116,7 @@ class Turns:
                 continue
             count, batch = state.get("epoch"), state.get("batch_idx")
             if isinstance(count, int) and isinstance(batch, int):
-                self._seen.append(_Seen(loader, count, batch, epoch, first_step=0))
+                self._seen.append(_Seen(loader, count, batch, epoch, 0, 0, 0, since=epoch if begun else epoch - 1))
 
     def of(self, loader: Any, epoch: float) -> Turn:
         """What is known of a loader in this epoch of the training."""
@@ -106,7 +126,12 @@ class Turns:
         # Which step was the first is that of its newest pass, or of one before it.
         is_newest = getattr(loader, "epoch", None) == seen.epoch or not getattr(loader, "batch_idx", 0)
         trained = seen.of_training == _whole(epoch) or (False if self._sees_all else None)
-        return Turn(trained, seen.first_step if is_newest else None, seen.kept)
+        if not is_newest:
+            return Turn(trained, kept=seen.kept)
+        from_before = seen.per_step > 0 and seen.since != _whole(epoch)
+        return Turn(
+            trained, seen.first_step, seen.kept, from_before, seen.newest_batch, at_newest=seen.last_step == self._step
+        )
 
     def _of(self, loader: Any) -> _Seen | None:
         return next((seen for seen in self._seen if seen.loader is loader), None)

@@ -244,3 +244,69 @@ def test_a_schedule_is_as_any_other_loader() -> None:
 def test_states_of_other_kinds_are_stored_as_they_are() -> None:
     loaders = seen(train=OTHER, val={"batch_idx": 3})
     assert moment_of(loaders, True).states == (OTHER, {"batch_idx": 3})
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        Turn(trained=True, first_step=1, from_before=True, newest_batch=9, at_newest=True),
+        Turn(trained=True, first_step=1, newest_batch=9, at_newest=True),
+    ],
+)
+def test_a_held_iterator_has_no_loop_that_a_training_is_within(held: Turn) -> None:
+    ended = Turn(trained=True, first_step=5, newest_batch=9, at_newest=True)
+    loaders = [
+        SeenLoader(over(4), "train", random_at_end="end of train", turn=ended),
+        SeenLoader(under_way(1), "held", turn=held),
+    ]
+    moment = moment_of(loaders, False, True)
+    found = states(loaders, moment)
+    assert (found["train"]["epoch_open"], found["train"]["exhausted"], found["held"]) == (True, True, under_way(1))
+    # That the training is over is known where the iterator is one that outlives the epoch.
+    known = ("validation", "end of train") if held.from_before else ("training", None)
+    assert (moment.phase, moment.random, moment.caveats) == (*known, ())
+
+
+def test_a_validation_beside_a_held_iterator_begins_anew() -> None:
+    loaders = [
+        SeenLoader(over(4), "train", random_at_end="end", turn=Turn(trained=True, first_step=5, at_newest=True)),
+        SeenLoader(under_way(1), "held", turn=Turn(trained=True, first_step=1, from_before=True)),
+        SeenLoader(under_way(4, 7), "val", "start of val"),
+    ]
+    moment = moment_of(loaders, False, True)
+    assert (states(loaders, moment)["val"], moment.random, moment.caveats) == (beginning(4), "end", ())
+    assert any("at_epoch_end" in caveat for caveat in moment_of(loaders).caveats)
+
+
+def test_a_validation_begins_with_the_random_numbers_behind_the_training_s_last_loop() -> None:
+    loaders = [
+        SeenLoader(over(4), name, random_at_end=f"end of {name}", turn=Turn(trained=True, first_step=first))
+        for name, first in (("second", 8), ("first", 1))
+    ]
+    assert moment_of(loaders, False, True).random == "end of second"
+
+
+@pytest.mark.parametrize(
+    ("more", "is_told"),
+    [
+        ({}, False),
+        ({"epoch_length": 20, "loader_states": [{}]}, False),
+        ({"epoch_length": "longest", "loader_states": [{}]}, True),
+        ({"sampler_state": {"at_start": {"held": {}, "carried": {}}}}, False),
+        ({"sampler_state": {"at_start": {"held": {"1.generator": 3}, "carried": {}}}}, True),
+        ({"sampler_state": {"at_start": {}, "state": {"at": 3}}}, True),
+    ],
+)
+def test_an_iterator_at_its_last_batch_is_told_of_where_its_end_changes_more(
+    more: dict[str, Any], is_told: bool
+) -> None:
+    loaders = [SeenLoader({**under_way(4, exhausted=True), **more}, "labelled", called="labelled")]
+    moment = moment_of(loaders, True)
+    assert moment.states[0]["epoch_open"] is False
+    assert ["behind its end" in caveat for caveat in moment.caveats] == ([True] if is_told else [])
+
+
+def test_a_manager_that_does_not_say_where_the_epoch_ends_is_told_so() -> None:
+    (caveat,) = moment_of([SeenLoader(over(4), "first"), SeenLoader(FRESH, "second")]).caveats
+    assert "at_epoch_end" in caveat
+    assert moment_of([SeenLoader(FRESH, "first"), SeenLoader(FRESH, "second")]).caveats == ()

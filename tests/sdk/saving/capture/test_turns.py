@@ -22,7 +22,7 @@ def test_a_loader_that_steps_were_done_with_was_trained_on_in_that_epoch_alone()
     for _ in train:
         list(holdout)
         turns.note([train, holdout], 0, every_step=True)
-    assert turns.of(train, 0) == Turn(trained=True, first_step=1)
+    assert turns.of(train, 0) == Turn(trained=True, first_step=1, newest_batch=4, at_newest=True)
     assert turns.of(holdout, 0) == Turn(trained=False)
     assert turns.of(train, 1).trained is False
 
@@ -87,7 +87,7 @@ def test_who_had_its_turn_before_a_resume_had_it_behind_it() -> None:
     turns.go_on([first, second], 3)
     assert list(first) == []
     turns.note([first, second], 3, every_step=True)
-    assert turns.of(first, 3) == Turn(trained=True, first_step=0)
+    assert turns.of(first, 3) == Turn(trained=True, first_step=0, newest_batch=0)
     assert turns.of(first, 4).trained is False
     assert turns.of(second, 3).trained is False
 
@@ -109,3 +109,42 @@ def test_what_is_no_epoch_is_refused_elsewhere(epoch: Any) -> None:
     next(held)
     turns.note([train], epoch, every_step=False)
     assert turns.of(train, epoch).trained is True
+
+
+def test_an_iterator_that_is_held_over_the_epoch_is_from_before_and_one_around_the_epoch_is_not() -> None:
+    held, outer, turns = iter(kept := loader(20)), loader(3), Turns()
+    for epoch, _ in enumerate(outer):
+        for _ in range(3):
+            next(held)
+            turns.note([kept, outer], epoch, every_step=True)
+        found = turns.of(kept, epoch)
+        assert (found.from_before, found.newest_batch) == (epoch > 0, 3 * epoch + 3)
+        found = turns.of(outer, epoch)
+        assert (found.from_before, found.newest_batch) == (False, 3 * epoch + 1)
+
+
+def test_behind_a_resume_between_two_epochs_what_is_under_way_is_from_before() -> None:
+    for begun in (True, False):
+        saved, held, turns = loader(9), loader(9), Turns()
+        under_way = iter(saved)
+        next(under_way)
+        held.load_state_dict(saved.state_dict())
+        turns.go_on([held], 4, begun=begun)
+        batches = iter(held)
+        for _ in range(2):
+            next(batches)
+            turns.note([held], 4, every_step=True)
+        assert turns.of(held, 4).from_before is not begun
+
+
+def test_a_save_within_a_holdout_s_pass_makes_it_no_training() -> None:
+    train, holdout, turns = loader(), loader(), Turns()
+    for _ in train:
+        for _ in holdout:
+            turns.note([train, holdout], 0, every_step=False)
+        turns.note([train, holdout], 0, every_step=True)
+        turns.note([train, holdout], 0, every_step=False)
+        break
+    for _ in holdout:
+        turns.note([train, holdout], 1, every_step=False)
+        assert turns.of(holdout, 1).trained is False
