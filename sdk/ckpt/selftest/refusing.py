@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt.exceptions import OperationError, UsageError
+from ckpt.exceptions import CkptError, OperationError, UsageError
 from ckpt.selftest.comparing import Comparison
 from ckpt.selftest.recording_file import Recording
 from ckpt.selftest.starting import Ended
@@ -47,6 +47,12 @@ def began_again(resumed: Recording) -> UsageError:
         f"{min(resumed.steps, default=0)}",
         hint=_RESUME + "; the loop begins behind report.next_step, or at hook.epoch",
     )
+
+
+def once_more(error: CkptError, *, exact_at: int, save_at: int) -> CkptError:
+    """An error of the second trial, which tells what the first one found."""
+    message = f"from step {exact_at} the script resumed exactly; tried from its own save at step {save_at}, "
+    return type(error)(message + error.message, hint=error.hint)
 
 
 def refuse_blind(found: Comparison) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ckpt.encoding import printable
-from ckpt.exceptions import OperationError, UsageError
+from ckpt.exceptions import CkptError, OperationError, UsageError
 from ckpt.paths import RunPaths
 from ckpt.runs.redirecting import private_disk
 from ckpt.selftest import comparing, starting
@@ -24,7 +24,7 @@ from ckpt.selftest.choosing import Moments, choose, choose_own
 from ckpt.selftest.commands import Command
 from ckpt.selftest.plan import Plan
 from ckpt.selftest.recording_file import Recording, read
-from ckpt.selftest.refusing import began_again, failed, last_lines, not_resumed, refuse_blind
+from ckpt.selftest.refusing import began_again, failed, last_lines, not_resumed, once_more, refuse_blind
 from ckpt.selftest.starting import Ended
 from ckpt.selftest.verdict import Tried, Verdict, verdict_of
 
@@ -67,10 +67,13 @@ def selftest(
         own = choose_own(reference, first, chance)
         if own is not None and save_at is None and kill_at is None and tried[0].found.difference is None:
             starts.remove(first)
-            killed = starts.killed(own, reference)
-            # A rule of time has it save elsewhere each time.
-            if own.save_at in killed.of("saved"):
-                tried.append(starts.resumed(own, reference, killed, resume_with))
+            try:
+                killed = starts.killed(own, reference)
+                # A rule of time has it save elsewhere each time.
+                if own.save_at in killed.of("saved"):
+                    tried.append(starts.resumed(own, reference, killed, resume_with))
+            except CkptError as error:
+                raise once_more(error, exact_at=tried[0].saved_at, save_at=own.save_at) from error
         return verdict_of(reference, tried)
 
 

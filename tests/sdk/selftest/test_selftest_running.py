@@ -99,6 +99,17 @@ def test_what_is_forgotten_at_the_end_of_an_epoch_only_is_found() -> None:
     assert found.to_json()["saved_at_step"] == 4 and found.to_json()["trials"][1]["own_save"] is True
 
 
+@pytest.mark.usefixtures("nothing_left")
+def test_a_failure_in_the_second_trial_tells_what_the_first_one_found() -> None:
+    why = (
+        r"from step [123] the script resumed exactly; tried from its own save at step 4, "
+        "the third start of the script failed, with exit code 1"
+    )
+    with pytest.raises(OperationError, match=why) as raised:
+        pretending("fails-at-ends")
+    assert raised.value.hint == "its last lines:\nno next epoch"
+
+
 @pytest.mark.parametrize(("way", "options"), [("forgets-at-ends", {"save_at": 3}), ("saves-at-first", {})])
 def test_an_exact_answer_tells_of_the_saves_of_the_training_s_own_that_were_not_tried(
     way: str, options: dict[str, int]
