@@ -181,8 +181,11 @@ def document(directory: Path) -> None:
     )
 
 
-def first_writer(directory: Path) -> None:
-    """What the format's first writer saves by now: dataclasses, positions inside of `resume_state`, no version."""
+def first_writer(directory: Path, name: str = "v1-first-writer.pt", *, by_name: bool = False) -> None:
+    """What the format's first writer saves by now: dataclasses, positions inside of `resume_state`, no version.
+
+    `by_name`: members of enumerations are pickled by their names, as the first releases of Python 3.11 do it.
+    """
     states = types.ModuleType("model_training_framework.trainer.states")
     sys.modules["model_training_framework"] = types.ModuleType("model_training_framework")
     sys.modules["model_training_framework.trainer"] = types.ModuleType("model_training_framework.trainer")
@@ -190,6 +193,9 @@ def first_writer(directory: Path) -> None:
 
     class TrainerPhase(enum.Enum):
         TRAIN_BATCH_END = "train_batch_end"
+
+        def __reduce_ex__(self, protocol: int) -> Any:
+            return (getattr, (type(self), self.name)) if by_name else (type(self), (self.value,))
 
     @dataclasses.dataclass
     class DataLoaderState:
@@ -254,8 +260,13 @@ def first_writer(directory: Path) -> None:
             "experiment_name": "exp",
             "config": CheckpointConfig(Path("runs")),
         },
-        directory / "v1-first-writer.pt",
+        directory / name,
     )
+
+
+def first_writer_by_name(directory: Path) -> None:
+    """As `first_writer`, with members of enumerations by their names."""
+    first_writer(directory, "v1-first-writer-by-name.pt", by_name=True)
 
 
 def single(directory: Path) -> None:
@@ -284,5 +295,14 @@ def weights(directory: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     place = Path(sys.argv[1])
-    for make in (present, present_loaders, without_report, document, first_writer, single, weights):
+    for make in (
+        present,
+        present_loaders,
+        without_report,
+        document,
+        first_writer,
+        first_writer_by_name,
+        single,
+        weights,
+    ):
         make(place)

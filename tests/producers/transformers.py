@@ -5,6 +5,7 @@ Usage: python -P transformers.py DIRECTORY
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
 from pathlib import Path
@@ -23,6 +24,12 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer_callback import ExportableState
+
+
+def pickled(member: Any, value: Any) -> Any:
+    """What a pickle of this Python tells of an argument: the first releases of 3.11 name an enumeration's member."""
+    by_name = isinstance(member, enum.Enum) and member.__reduce_ex__(2)[0] is getattr
+    return member.name if by_name else value
 
 
 class Numbers(Dataset[dict[str, torch.Tensor]]):
@@ -104,7 +111,7 @@ def read_back(directory: Path) -> dict[str, Any]:
         "monitor": args.metric_for_best_model,
         "greater_is_better": args.greater_is_better,
         "args": {
-            key: value
+            key: pickled(getattr(args, key, None), value)
             for key, value in args.to_dict().items()
             if type(value) in (int, float, str, bool) and not key.endswith("_token")
         },

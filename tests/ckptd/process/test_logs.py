@@ -74,7 +74,7 @@ def test_uncaught_errors_and_warnings_go_to_the_log(tmp_path: Path) -> None:
         assert said in text
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /dev/full")
+@pytest.mark.skipif(not os.access("/dev/full", os.W_OK), reason="needs /dev/full")
 def test_a_full_disk_stops_nobody_and_the_log_goes_on_after_it(tmp_path: Path) -> None:
     path = tmp_path / "ckptd.log"
     path.symlink_to("/dev/full")
@@ -127,7 +127,7 @@ def test_a_stderr_that_is_gone_stops_nobody(end: str) -> None:
         done = python("import signal; signal.signal(signal.SIGPIPE, signal.SIG_IGN)\n" + code, stderr=writer)
         os.close(writer)
     else:
-        if not os.path.exists(end):
+        if not os.access(end, os.W_OK):
             pytest.skip("needs /dev/full")
         with open(end, "wb") as full:
             done = python(code, stderr=full)

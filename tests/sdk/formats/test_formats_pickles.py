@@ -85,6 +85,37 @@ def test_plain_values_come_out_as_they_went_in(value: Any, protocol: int) -> Non
     assert loaded.unknown == ()
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_member_of_an_enumeration_by_its_name_is_shown_by_it(protocol: int) -> None:
+    data = pickle.dumps(Runs(getattr, zipfile.Path, "RED"), protocol=protocol)
+    loaded = stream.load(data)
+    assert (loaded.value.path, loaded.value.args) == ("zipfile.Path", ("RED",))
+    assert loaded.unknown == ("zipfile.Path",)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (object, "mro"),
+        (list, "append"),
+        (zipfile.Path, "__subclasses__"),
+        (zipfile.Path, "a.b"),
+        (zipfile.Path, "R" * 201),
+        (zipfile.Path, b"RED"),
+        ("text", "format"),
+        (getattr, "RED"),
+        (Runs(getattr, zipfile.Path, "RED"), "name"),
+        (zipfile.Path, "RED", None),
+        (zipfile.Path,),
+        (),
+    ],
+)
+def test_any_other_attribute_is_reported(arguments: tuple[Any, ...]) -> None:
+    loaded = stream.load(pickle.dumps([Runs(getattr, zipfile.Path, "RED"), Runs(getattr, *arguments)]))
+    assert type(loaded.value[1]) is Opaque and loaded.value[1].path == "builtins.getattr"
+    assert "builtins.getattr" in loaded.unknown
+
+
 def test_every_cut_of_a_pickle_is_told_from_a_whole_one() -> None:
     for protocol in range(6):
         data = pickle.dumps({"a": [1, 300, 70000, 2.5, "text", b"raw", 1 << 100], "b": ({}, None)}, protocol=protocol)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ckpt.formats.pickled.constructors.known import resolve
-from ckpt.formats.pickled.values import Global
+from ckpt.formats.pickled.constructors.members import GETATTR, member
+from ckpt.formats.pickled.values import Budget, Global
 from ckpt.formats.source import Damaged, TooLarge
 
 _MAX_NAME = 1000  # letters of a module or of a name in it
@@ -30,7 +31,17 @@ class Imports:
             if len(self._known) >= _MAX_NAMES:
                 raise TooLarge(f"its metadata imports more than {_MAX_NAMES} names")
             found, known = resolve(module, name)
+            if found.path == GETATTR:
+                # Not reported until it is called for what is no member of an enumeration.
+                found, known = Global(GETATTR, self._attribute), True
             self._known[(module, name)] = found
             if not known:
                 self.unknown[found.path[:200]] = None
         return found
+
+    def _attribute(self, args: tuple[Any, ...], budget: Budget) -> Any:
+        try:
+            return member(args)
+        except (TypeError, ValueError):
+            self.unknown[GETATTR] = None
+            raise

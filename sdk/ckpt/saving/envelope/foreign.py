@@ -77,6 +77,17 @@ class _Scalar(_Thing):
         return np.frombuffer(data, dtype.plain())[0].item()
 
 
+class _Member(_Thing):
+    """A member of an enumeration by its name, as the first releases of Python 3.11 pickle it."""
+
+    def plain(self) -> Any:
+        """Its value: those of the format's first writer are their names in small letters."""
+        match self.args:
+            case (type() as holder, str(name)) if issubclass(holder, _Thing) and re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+                return name.lower()
+        raise FormatError("an attribute of an object is not read")
+
+
 def _named(kind: type[_Thing]) -> type[_Thing]:
     """A class of its own for each name: a safe loader tells them apart by identity."""
     return type(kind.__name__, (kind,), {})
@@ -95,6 +106,8 @@ def stand_in(name: str) -> type[_Thing] | None:
         "pathlib._local.WindowsPath",
     ):
         return _named(_Path)
+    if name == "builtins.getattr":
+        return _named(_Member)
     if name in ("argparse.Namespace", "types.SimpleNamespace") or _FIRST_WRITER.fullmatch(name):
         return _named(_Thing)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 from pathlib import Path
@@ -49,9 +50,26 @@ def test_nothing_is_run(kind: Any, tmp_path: Path) -> None:
     assert not proof.exists()
 
 
-def test_stand_ins_take_plain_objects_apart(tmp_path: Path) -> None:
-    import argparse
+class Asks:
+    """For an attribute of anything."""
 
+    def __init__(self, *asked: Any) -> None:
+        self.asked = asked
+
+    def __reduce__(self) -> Any:
+        return getattr, self.asked
+
+
+@pytest.mark.parametrize(
+    "asked", [({}, "ITEMS"), (argparse.Namespace, "__class__"), (argparse.Namespace, "name"), (argparse.Namespace,)]
+)
+def test_attributes_are_not_asked_for(asked: Any, tmp_path: Path) -> None:
+    torch.save({"model_state_dict": {}, "config": Asks(*asked)}, tmp_path / "a.pt")
+    with pytest.raises(FormatError, match=r"config: an attribute of an object is not read"):
+        read_envelope(tmp_path / "a.pt")
+
+
+def test_stand_ins_take_plain_objects_apart(tmp_path: Path) -> None:
     args = argparse.Namespace(lr=0.1, out=Path("a/b"))
     torch.save({"model_state_dict": {}, "config": args}, tmp_path / "a.pt")
     assert read_envelope(tmp_path / "a.pt")["config"] == {"lr": 0.1, "out": "a/b"}

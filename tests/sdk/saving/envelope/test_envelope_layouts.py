@@ -13,7 +13,7 @@ import torch
 
 import ckpt
 from ckpt.exceptions import FormatError
-from ckpt.saving.envelope import from_envelope, to_envelope
+from ckpt.saving.envelope import from_envelope, read_envelope, to_envelope
 from ckpt.saving.restore.loading import read_file
 from ckpt.state import values
 
@@ -30,7 +30,7 @@ _spec.loader.exec_module(make)
 
 
 def test_there_are_files_of_all_layouts() -> None:
-    assert len(FILES) == 8
+    assert len(FILES) == 9
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -116,6 +116,13 @@ def test_older_layouts_are_told_of(
     assert found in text
     assert text.endswith("save once to have it in the present layout")
     assert text in caplog.text
+
+
+def test_members_of_enumerations_are_read_by_their_names_too() -> None:
+    """The first releases of Python 3.11 pickle them so."""
+    by_name, by_value = (read_envelope(DATA / f"v1-first-writer{end}.pt") for end in ("-by-name", ""))
+    assert by_name["resume_state"] == by_value["resume_state"]
+    assert by_name["resume_state"]["phase"] == "train_batch_end"
 
 
 def test_pickles_inside_of_a_file_are_named_and_not_run() -> None:
